@@ -1,0 +1,162 @@
+// Package netns makes, finds and enters named network namespaces, as `ip netns` shows them.
+package netns
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	vns "github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// dir is where iproute2 keeps names. A process with a mount namespace of its own may have a private one there.
+const dir = "/run/netns"
+
+// Names lists the namespaces whose name starts with prefix.
+func Names(prefix string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), prefix) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+// Exists tells whether the namespace is there and usable.
+func Exists(name string) bool {
+	h, err := vns.GetFromName(name)
+	if err != nil {
+		return false
+	}
+	h.Close()
+	return true
+}
+
+// Ensure makes the namespace if it is not there, with its loopback up. A name that is left over from a crash between
+// making the file and mounting the namespace is replaced.
+func Ensure(name string) (created bool, err error) {
+	if Exists(name) && isMount(name) {
+		return false, nil
+	}
+	_ = os.Remove(filepath.Join(dir, name))
+	done := make(chan error, 1)
+	go func() { // the thread is not given back: it dies with the goroutine, still inside the new namespace
+		runtime.LockOSThread()
+		done <- create(name)
+	}()
+	if err := <-done; err != nil {
+		return false, fmt.Errorf("make namespace %s: %w", name, err)
+	}
+	return true, Do(name, func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetUp(lo)
+	})
+}
+
+func isMount(name string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(filepath.Join(dir, name), &fs) == nil && fs.Type == unix.NSFS_MAGIC
+}
+
+func create(name string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	// iproute2 shares the directory between mount namespaces so that a deletion is seen everywhere.
+	if err := unix.Mount("", dir, "none", unix.MS_SHARED|unix.MS_REC, ""); err == unix.EINVAL {
+		if err := unix.Mount(dir, dir, "none", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+			return err
+		}
+		if err := unix.Mount("", dir, "none", unix.MS_SHARED|unix.MS_REC, ""); err != nil {
+			return err
+		}
+	} else if err != nil {
+		return err
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	path := filepath.Join(dir, name)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL, 0o444)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	return unix.Mount("/proc/thread-self/ns/net", path, "none", unix.MS_BIND, "")
+}
+
+// Delete removes the namespace; what is in it goes too, unless a process is still inside. A missing one is no error.
+func Delete(name string) error {
+	path := filepath.Join(dir, name)
+	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && err != unix.EINVAL && err != unix.ENOENT {
+		return fmt.Errorf("delete namespace %s: %w", name, err)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("delete namespace %s: %w", name, err)
+	}
+	return nil
+}
+
+// Do runs f on a thread inside the namespace. Sockets and files that f opens stay in it; goroutines and threads that
+// f starts do not. If the thread cannot be brought back it is given up.
+func Do(name string, f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		home, err := vns.Get()
+		if err != nil {
+			done <- err
+			return
+		}
+		defer home.Close()
+		there, err := vns.GetFromName(name)
+		if err != nil {
+			runtime.UnlockOSThread()
+			done <- fmt.Errorf("namespace %s: %w", name, err)
+			return
+		}
+		defer there.Close()
+		if err := vns.Set(there); err != nil {
+			runtime.UnlockOSThread()
+			done <- fmt.Errorf("enter namespace %s: %w", name, err)
+			return
+		}
+		err = f()
+		if vns.Set(home) == nil {
+			runtime.UnlockOSThread()
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// Handle returns a netlink handle that works inside the namespace from any thread. Close it.
+func Handle(name string) (*netlink.Handle, error) {
+	there, err := vns.GetFromName(name)
+	if err != nil {
+		return nil, fmt.Errorf("namespace %s: %w", name, err)
+	}
+	defer there.Close()
+	return netlink.NewHandleAt(there)
+}
+
+// Sysctl writes a value under /proc/sys inside the namespace; key has slashes ("net/ipv4/ip_forward").
+func Sysctl(name, key, value string) error {
+	return Do(name, func() error { return os.WriteFile("/proc/sys/"+key, []byte(value), 0) })
+}
