@@ -1,0 +1,212 @@
+// Package resource is the engine that all API resources share: a table of attributes as Go values drives decoding,
+// defaults, checks, encoding, filters, sorting, paging, SQL and documentation. It knows no networking.
+//
+// A resource is a Go struct and one Attr per attribute. The accessor func(*R) *T in each Attr ties name, type, default
+// and column to one struct field, checked by the compiler; nothing is found by reflection.
+package resource
+
+import (
+	"encoding/json"
+	"iter"
+	"math/bits"
+	"slices"
+)
+
+// Set is a set of attributes of one resource: those a body named, those to show, those that changed.
+type Set uint64
+
+// Has tells whether attribute number i is in s.
+func (s Set) Has(i int) bool { return s&(1<<i) != 0 }
+
+// All iterates over the numbers of the attributes in s.
+func (s Set) All() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for x := uint64(s); x != 0; x &= x - 1 {
+			if !yield(bits.TrailingZeros64(x)) {
+				return
+			}
+		}
+	}
+}
+
+// Flags say where an attribute may be used.
+type Flags uint16
+
+// Upstream's attribute properties, in the order of the legend of the spec (section 1.3).
+const (
+	Post     Flags = 1 << iota // allowed in POST
+	Put                        // allowed in PUT
+	Hidden                     // never in a response
+	Filter                     // usable as list filter
+	Sort                       // usable as sort_key
+	Policy                     // a policy rule of its own is asked when it is set or shown
+	Needed                     // policy needs its value: always read
+	Required                   // must be in a POST body
+)
+
+// Attr is one attribute of R with its type erased into closures, made at start-up.
+type Attr[R any] struct {
+	Name  string
+	Type  string // for documentation
+	Ext   string // alias of the extension that brings it, "" = always there
+	Flags Flags
+
+	key       []byte
+	enc       func([]byte, *R) []byte
+	dec       func(*R, any) error
+	def       func(*R) // nil: nothing to do when absent
+	clear     func(*R)
+	equal     func(a, b *R) bool
+	filter    func(string) (any, error)
+	ptr       func(*R) any
+	column    *column
+	child     *child[R]
+	condition func(values []string) (Cond, error)
+	omit      func(*R) bool
+}
+
+// OmitWhen leaves the attribute out of the JSON of objects for which f holds.
+func (a Attr[R]) OmitWhen(f func(*R) bool) Attr[R] {
+	a.omit = f
+	return a
+}
+
+// column says where a scalar is stored. Expr is what is read; Name is what is written, "" = the attribute is derived.
+type column struct {
+	name string
+	expr string // with the main table called t; ":project" stands for the caller's project
+	side string // side table that holds name, "" = the main table
+}
+
+// Option changes how an attribute is declared.
+type Option func(*options)
+
+type options struct {
+	def       any
+	hasDef    bool
+	column    column
+	unstored  bool
+	ext       string
+	condition func(values []string) (Cond, error)
+}
+
+// Default is the value when a POST body does not name the attribute. It must have the attribute's type.
+func Default[T any](v T) Option { return func(o *options) { o.def, o.hasDef = v, true } }
+
+// Column names the column if it is not called as the attribute.
+func Column(name string) Option { return func(o *options) { o.column.name = name } }
+
+// Side says that the value is in a table of its own with one row per object (see Resource.Sides). absent is the SQL
+// literal that stands for a missing row.
+func Side(table, columnName, absent string) Option {
+	return func(o *options) {
+		o.column = column{name: columnName, side: table, expr: "COALESCE(" + table + "." + columnName + ", " + absent + ")"}
+	}
+}
+
+// Derived says that the value is the SQL expression over the main table t (and side tables) and is never written.
+// ":project" in it stands for the caller's project.
+func Derived(expr string) Option { return func(o *options) { o.column = column{expr: expr} } }
+
+// Unstored says that the attribute has no column: the service fills it or only reads it from bodies.
+func Unstored() Option { return func(o *options) { o.unstored = true } }
+
+// Matching says how the attribute is filtered when that is not `column IN (values)`.
+func Matching(f func(values []string) (Cond, error)) Option {
+	return func(o *options) { o.condition = f }
+}
+
+// Cond is a piece of a WHERE clause and its arguments. The main table is called t.
+type Cond struct {
+	SQL  string
+	Args []any
+}
+
+// Field declares a scalar attribute of R.
+func Field[R, T any](name string, t Type[T], use Flags, ref func(*R) *T, opts ...Option) Attr[R] {
+	o := options{column: column{name: name}}
+	for _, f := range opts {
+		f(&o)
+	}
+	a := base(name, t, use, ref, &o)
+	if !o.unstored {
+		c := o.column
+		if c.expr == "" {
+			c.expr = "t." + c.name
+		} else if c.side == "" {
+			c.name = ""
+		}
+		a.column = &c
+	}
+	return a
+}
+
+func base[R, T any](name string, t Type[T], use Flags, ref func(*R) *T, o *options) Attr[R] {
+	k, _ := json.Marshal(name)
+	a := Attr[R]{Name: name, Type: t.Name, Flags: use, Ext: o.ext, key: slices.Concat([]byte{','}, k, []byte{':'}),
+		enc:       func(b []byte, r *R) []byte { return t.Append(b, *ref(r)) },
+		ptr:       func(r *R) any { return ref(r) },
+		equal:     func(x, y *R) bool { return t.equal(*ref(x), *ref(y)) },
+		clear:     func(r *R) { var zero T; *ref(r) = zero },
+		condition: o.condition,
+	}
+	if o.hasDef {
+		def := o.def.(T)
+		a.def = func(r *R) { *ref(r) = t.clone(def) }
+	}
+	a.dec = func(r *R, v any) error {
+		x, err := t.Parse(v)
+		if err != nil {
+			return err
+		}
+		*ref(r) = x
+		return nil
+	}
+	a.filter = func(s string) (any, error) {
+		if t.FromQuery != nil {
+			return t.FromQuery(s)
+		}
+		return s, nil
+	}
+	return a
+}
+
+// Col is one column of a child table: its name and the field of the element that holds it.
+type Col[E any] struct {
+	Name string
+	Ref  func(*E) any // pointer to the field
+	Key  bool         // usable in filters of the form attribute=column=value
+}
+
+// Children says where the elements of a list are stored: rows of Table whose Parent column is the object's id.
+type Children[E any] struct {
+	Table   string
+	Parent  string
+	Columns []Col[E]
+	Order   string // ORDER BY of the rows of one object, "" = Columns[0]
+	// Position names a column that gets the index of the element, "" = none.
+	Position string
+	// ReadOnly says that only the service writes these rows.
+	ReadOnly bool
+	// NewID names a column that gets a new UUID in each written row, "" = none.
+	NewID string
+}
+
+// List declares an attribute whose elements are rows of a child table.
+func List[R, E any](name string, t Type[[]E], use Flags, ref func(*R) *[]E, c Children[E], opts ...Option) Attr[R] {
+	var o options
+	for _, f := range opts {
+		f(&o)
+	}
+	a := base(name, t, use, ref, &o)
+	a.child = newChild(c, ref)
+	return a
+}
+
+// Ext marks attributes as belonging to the extension alias; without it they do not exist.
+func Ext[R any](alias string, attrs ...Attr[R]) []Attr[R] {
+	for i := range attrs {
+		attrs[i].Ext = alias
+	}
+	return attrs
+}

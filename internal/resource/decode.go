@@ -1,0 +1,209 @@
+package resource
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"neutrino/internal/fault"
+	"neutrino/internal/identity"
+)
+
+// badRequest is the type of upstream's body errors.
+func badRequest(format string, args ...any) error {
+	return fault.BadRequest("HTTPBadRequest", format, args...)
+}
+
+// Create makes an object from the attributes of a POST body, with defaults and checks. It returns the attributes that
+// the body named.
+func (r *Resource[R]) Create(caller *identity.Caller, body map[string]any) (*R, Set, error) {
+	if err := r.owner(caller, body, true); err != nil {
+		return nil, 0, err
+	}
+	if err := r.known(body); err != nil {
+		return nil, 0, err
+	}
+	obj := new(R)
+	var named Set
+	for i := range r.Attrs {
+		a := &r.Attrs[i]
+		_, given := body[a.Name]
+		switch {
+		case given && a.Flags&Post == 0:
+			return nil, 0, badRequest("Attribute '%s' not allowed in POST", a.Name)
+		case given:
+			named |= 1 << i
+		case a.Flags&Required != 0:
+			return nil, 0, badRequest("Failed to parse request. Required attribute '%s' not specified", a.Name)
+		case a.def != nil:
+			a.def(obj)
+		}
+	}
+	return obj, named, r.assign(obj, body, named)
+}
+
+// Update changes obj by the attributes of a PUT body, after checks. It returns the attributes that the body named.
+func (r *Resource[R]) Update(caller *identity.Caller, obj *R, body map[string]any) (Set, error) {
+	if err := r.owner(caller, body, false); err != nil {
+		return 0, err
+	}
+	if err := r.known(body); err != nil {
+		return 0, err
+	}
+	var named Set
+	for i := range r.Attrs {
+		a := &r.Attrs[i]
+		if _, given := body[a.Name]; !given {
+			continue
+		}
+		if a.Flags&Put == 0 {
+			return 0, badRequest("Cannot update read-only attribute %s", a.Name)
+		}
+		named |= 1 << i
+	}
+	return named, r.assign(obj, body, named)
+}
+
+func (r *Resource[R]) assign(obj *R, body map[string]any, named Set) error {
+	for i := range named.All() {
+		a := &r.Attrs[i]
+		if err := a.dec(obj, body[a.Name]); err != nil {
+			if reason, ok := err.(Reason); ok {
+				return badRequest("Invalid input for %s. Reason: %s.", a.Name, reason)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// owner makes project_id and tenant_id agree and, on create, present.
+func (r *Resource[R]) owner(caller *identity.Caller, body map[string]any, create bool) error {
+	if r.Bit("project_id") == 0 {
+		return nil
+	}
+	project, p := body["project_id"]
+	tenant, t := body["tenant_id"]
+	switch {
+	case p && t && Py(project) != Py(tenant):
+		return badRequest("'project_id' and 'tenant_id' do not match")
+	case t && !p:
+		project, p = tenant, true
+	}
+	if p && Py(project) != caller.ProjectID && !caller.MaySetProject() {
+		return badRequest("Specifying 'project_id' other than the authenticated project in request is not allowed " +
+			"for the current user.")
+	}
+	if !p && create {
+		if caller.ProjectID == "" {
+			return badRequest("Running without keystone AuthN requires that project_id is specified")
+		}
+		project, p = caller.ProjectID, true
+	}
+	if p {
+		body["project_id"], body["tenant_id"] = project, project
+	}
+	return nil
+}
+
+func (r *Resource[R]) known(body map[string]any) error {
+	var unknown []string
+	for name := range body {
+		if _, ok := r.byName[name]; !ok {
+			unknown = append(unknown, name)
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	slices.Sort(unknown)
+	return badRequest("Unrecognized attribute(s) '%s'", strings.Join(unknown, ", "))
+}
+
+// Bodies finds the attributes of one object, or of each of several in a bulk request, in a decoded request body.
+func (r *Resource[R]) Bodies(body map[string]any, bulkAllowed bool) (bodies []map[string]any, bulk bool, err error) {
+	if len(body) == 0 {
+		return nil, false, badRequest("Resource body required")
+	}
+	many, ok := body[r.Collection]
+	if !ok {
+		one, err := r.one(body)
+		return []map[string]any{one}, false, err
+	}
+	if !bulkAllowed {
+		return nil, false, badRequest("Bulk operation not supported")
+	}
+	list, ok := many.([]any)
+	if m, isMap := many.(map[string]any); many == nil || (ok && len(list) == 0) || (isMap && len(m) == 0) {
+		return nil, true, badRequest("Resources required")
+	}
+	if !ok {
+		return nil, true, badRequest("Body contains invalid data")
+	}
+	for _, item := range list {
+		m, ok := item.(map[string]any)
+		if !ok {
+			return nil, true, badRequest("Body contains invalid data")
+		}
+		if _, wrapped := m[r.Name]; wrapped {
+			if m, err = r.one(m); err != nil {
+				return nil, true, err
+			}
+		}
+		bodies = append(bodies, m)
+	}
+	return bodies, true, nil
+}
+
+func (r *Resource[R]) one(body map[string]any) (map[string]any, error) {
+	v, ok := body[r.Name]
+	if !ok || v == nil {
+		return nil, badRequest("Unable to find '%s' in request body", r.Name)
+	}
+	m, ok := v.(map[string]any)
+	if !ok {
+		return nil, badRequest("Object '%s' contains invalid data", r.Name)
+	}
+	return m, nil
+}
+
+// IsDefault tells whether attribute i of obj has the value that it gets when a POST body does not name it. Policy
+// ignores such attributes.
+func (r *Resource[R]) IsDefault(obj *R, i int) bool {
+	a := &r.Attrs[i]
+	if a.def == nil {
+		return false
+	}
+	var plain R
+	a.def(&plain)
+	return a.equal(obj, &plain)
+}
+
+// NotFound is the error for an object that is not there or not visible.
+func (r *Resource[R]) NotFound(id string) error {
+	return fault.NotFound(notFoundClass(r.Name), "%s %s could not be found.", humanName(r.Name), id)
+}
+
+var irregular = map[string][2]string{
+	"floatingip":  {"FloatingIPNotFound", "Floating IP"},
+	"rbac_policy": {"RbacPolicyNotFound", "RBAC policy of type"},
+}
+
+func notFoundClass(name string) string {
+	if x, ok := irregular[name]; ok {
+		return x[0]
+	}
+	var b strings.Builder
+	for part := range strings.SplitSeq(name, "_") {
+		b.WriteString(strings.ToUpper(part[:1]) + part[1:])
+	}
+	return b.String() + "NotFound"
+}
+
+func humanName(name string) string {
+	if x, ok := irregular[name]; ok {
+		return x[1]
+	}
+	s := strings.ReplaceAll(name, "_", " ")
+	return fmt.Sprintf("%s%s", strings.ToUpper(s[:1]), s[1:])
+}

@@ -1,0 +1,34 @@
+package resource
+
+import (
+	"context"
+
+	"neutrino/internal/identity"
+	"neutrino/internal/store"
+)
+
+// Change is one object being created, updated or deleted, inside its transaction.
+type Change[R any] struct {
+	Resource *Resource[R]
+	Tx       *store.Tx
+	Caller   *identity.Caller
+	Old      *R  // nil on create
+	New      *R  // nil on delete
+	Named    Set // attributes that the caller named
+}
+
+// Context is the transaction's.
+func (c *Change[R]) Context() context.Context { return c.Tx.Context() }
+
+// Has tells whether the caller named the attribute.
+func (c *Change[R]) Has(name string) bool { return c.Named&c.Resource.Bit(name) != 0 }
+
+// Logic is what a resource does beyond storing its attributes. A nil function means "just store"; a function that is
+// there does the storing itself (Insert, Save, Delete) at the moment that suits it.
+type Logic[R any] struct {
+	Create func(c *Change[R]) error
+	Update func(c *Change[R]) error
+	Delete func(c *Change[R]) error
+	// Load fills attributes in set that have no column. It gets all objects of a list at once.
+	Load func(tx *store.Tx, caller *identity.Caller, set Set, objs []*R) error
+}

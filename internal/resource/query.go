@@ -1,0 +1,251 @@
+package resource
+
+import (
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"neutrino/internal/fault"
+)
+
+// reserved are query parameters that are no filters.
+var reserved = []string{"fields", "sort_key", "sort_dir", "limit", "marker", "page_reverse"}
+
+// ParseFields reads ?fields=. Unknown names are ignored; without any known name everything is shown.
+func (r *Resource[R]) ParseFields(values url.Values) Set {
+	var s Set
+	given := false
+	for _, f := range values["fields"] {
+		if f != "" {
+			given = true
+			s |= r.Bit(f)
+		}
+	}
+	if !given {
+		return r.Shown
+	}
+	return s & r.Shown
+}
+
+// ParseQuery reads filters, order and page of a list request. maxLimit caps pages; 0 means no cap.
+func (r *Resource[R]) ParseQuery(values url.Values, maxLimit int) (*Query, error) {
+	q := &Query{}
+	if err := r.parseFilters(q, values); err != nil {
+		return nil, err
+	}
+	if err := r.parseSort(q, values); err != nil {
+		return nil, err
+	}
+	return q, parsePage(q, values, maxLimit)
+}
+
+func (r *Resource[R]) parseFilters(q *Query, values url.Values) error {
+	var unknown []string
+	names := make([]string, 0, len(values))
+	for name := range values {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		given := values[name]
+		if slices.Contains(reserved, name) {
+			continue
+		}
+		if r.table.Standard != nil {
+			if c, ok, err := standardFilter(name, given); err != nil {
+				return err
+			} else if ok {
+				q.Where = append(q.Where, c)
+				continue
+			}
+		}
+		a, ok := r.Attr(name)
+		if !ok || a.Flags&Filter == 0 {
+			unknown = append(unknown, name)
+			continue
+		}
+		c, err := a.match(given, r.table.IDColumn)
+		if err != nil {
+			return err
+		}
+		q.Where = append(q.Where, c)
+	}
+	if len(unknown) > 0 {
+		return badRequest("%s is invalid attribute for filtering", pyList(unknown))
+	}
+	return nil
+}
+
+// match is the condition for an attribute to have one of the values.
+func (a *Attr[R]) match(given []string, idColumn string) (Cond, error) {
+	if a.condition != nil {
+		return a.condition(given)
+	}
+	values := make([]any, len(given))
+	for i, s := range given {
+		v, err := a.filter(s)
+		if err != nil {
+			if reason, ok := err.(Reason); ok {
+				return Cond{}, fault.InvalidInput("%s", string(reason))
+			}
+			return Cond{}, err
+		}
+		values[i] = v
+	}
+	switch {
+	case a.child != nil:
+		return a.child.match(given, idColumn), nil
+	case a.column == nil:
+		return Cond{SQL: "1 = 0"}, nil
+	case slices.Contains(given, "") && strings.HasSuffix(a.Type, " or null"):
+		c := In(a.column.expr, values)
+		return Cond{"(" + c.SQL + " OR " + a.column.expr + " IS NULL)", c.Args}, nil
+	}
+	return In(a.column.expr, values), nil
+}
+
+// match finds objects by their list rows. Values may be column=value: kinds are combined with AND, values of a kind
+// with OR; column_substr=text looks for a part of the value.
+func (c *child[R]) match(given []string, idColumn string) Cond {
+	byKey := map[string][]string{}
+	for _, g := range given {
+		key, value, found := strings.Cut(g, "=")
+		if !found {
+			key, value = c.keys[0], g
+		}
+		byKey[key] = append(byKey[key], value)
+	}
+	var conds []string
+	var args []any
+	for _, key := range slices.Sorted(keysOf(byKey)) {
+		col, substr := strings.CutSuffix(key, "_substr")
+		if !slices.Contains(c.keys, col) {
+			return Cond{SQL: "1 = 0"}
+		}
+		m := In(col, byKey[key])
+		if substr {
+			var likes []string
+			m.Args = nil
+			for _, v := range byKey[key] {
+				likes = append(likes, col+` LIKE ? ESCAPE '\'`)
+				m.Args = append(m.Args, "%"+EscapeLike(v)+"%")
+			}
+			m.SQL = "(" + strings.Join(likes, " OR ") + ")"
+		}
+		conds = append(conds, "t."+idColumn+" IN (SELECT "+c.parent+" FROM "+c.table+" WHERE "+m.SQL+")")
+		args = append(args, m.Args...)
+	}
+	return Cond{"(" + strings.Join(conds, " AND ") + ")", args}
+}
+
+func keysOf[K comparable, V any](m map[K]V) func(yield func(K) bool) {
+	return func(yield func(K) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// EscapeLike makes s match itself in LIKE … ESCAPE '\'.
+func EscapeLike(s string) string {
+	return strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(s)
+}
+
+// standardFilter handles the filters that all objects with standard attributes have besides their own attributes.
+func standardFilter(name string, given []string) (Cond, bool, error) {
+	switch name {
+	case "changed_since":
+		t, err := parseTime(given[len(given)-1])
+		if err != nil {
+			return Cond{}, false, fault.InvalidInput("%s", err.Error())
+		}
+		return Cond{"sa.updated_at >= ?", []any{t}}, true, nil
+	case "tags", "tags-any", "not-tags", "not-tags-any":
+		return tagFilter(name, given), true, nil
+	}
+	return Cond{}, false, nil
+}
+
+func parseTime(s string) (Time, error) {
+	for _, form := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02"} {
+		if t, err := time.Parse(form, s); err == nil {
+			return Time{t.UTC()}, nil
+		}
+	}
+	return Time{}, Reasonf("The value %s for changed_since is not a valid timestamp", s)
+}
+
+// tagFilter: tags= wants all, tags-any= one; not- turns it round.
+func tagFilter(name string, given []string) Cond {
+	var tags []string
+	for _, g := range given {
+		tags = append(tags, strings.Split(g, ",")...)
+	}
+	slices.Sort(tags)
+	tags = slices.Compact(tags)
+	base := In("tag", tags)
+	c := Cond{"sa.id IN (SELECT standard_attr_id FROM tags WHERE " + base.SQL, base.Args}
+	if !strings.HasSuffix(name, "-any") {
+		c.SQL += " GROUP BY standard_attr_id HAVING COUNT(*) = ?"
+		c.Args = append(c.Args, len(tags))
+	}
+	c.SQL += ")"
+	if strings.HasPrefix(name, "not-") {
+		c.SQL = "NOT (" + c.SQL + ")"
+	}
+	return c
+}
+
+func (r *Resource[R]) parseSort(q *Query, values url.Values) error {
+	keys, dirs := nonEmpty(values["sort_key"]), nonEmpty(values["sort_dir"])
+	if len(keys) != len(dirs) {
+		return badRequest("The number of sort_keys and sort_dirs must be same")
+	}
+	var absent, wrong []string
+	for i, name := range keys {
+		n, ok := r.byName[name]
+		if !ok || r.Attrs[n].Flags&Sort == 0 {
+			absent = append(absent, name)
+			continue
+		}
+		q.Sort = append(q.Sort, SortKey{n, dirs[i] == "desc"})
+	}
+	if len(absent) > 0 {
+		return badRequest("%s is invalid attribute for sort_keys", pyList(absent))
+	}
+	for _, d := range dirs {
+		if d != "asc" && d != "desc" {
+			wrong = append(wrong, d)
+		}
+	}
+	if len(wrong) > 0 {
+		return badRequest("%s is invalid value for sort_dirs, valid value is 'asc' and 'desc'", pyList(wrong))
+	}
+	return nil
+}
+
+func nonEmpty(in []string) []string {
+	return slices.DeleteFunc(slices.Clone(in), func(s string) bool { return s == "" })
+}
+
+func parsePage(q *Query, values url.Values, maxLimit int) error {
+	if s := values.Get("limit"); values.Has("limit") {
+		n, err := strconv.Atoi(strings.TrimSpace(s))
+		if err != nil || n < 0 {
+			return fault.BadRequest("BadRequest", "Bad limit request: Limit must be an integer 0 or greater and not '%s'.", s)
+		}
+		q.Limit = n
+	}
+	if maxLimit > 0 && (q.Limit == 0 || q.Limit > maxLimit) {
+		q.Limit = maxLimit
+	}
+	if q.Limit > 0 {
+		q.Marker = values.Get("marker")
+		q.Reverse = strings.EqualFold(values.Get("page_reverse"), "true")
+	}
+	return nil
+}

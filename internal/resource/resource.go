@@ -1,0 +1,182 @@
+package resource
+
+import (
+	"fmt"
+	"math/bits"
+)
+
+// Resource is the compiled description of one kind of object.
+type Resource[R any] struct {
+	Name       string // JSON key of one, "security_group"
+	Collection string // JSON key of many, "security_groups"
+	Path       string // URL path of the collection below /v2.0, "security-groups"
+	Attrs      []Attr[R]
+
+	// All are all attributes; Shown those that a response may have; Stored those that come from the database.
+	All, Shown, Needed Set
+
+	table  Table[R]
+	byName map[string]int
+}
+
+// Table says where objects of R live.
+type Table[R any] struct {
+	Name string
+	// Sides are tables with at most one row per object, by name.
+	Sides map[string]SideTable
+	// Standard says that the table has a standard_attr_id and its objects description, revision and times. Ref finds
+	// them in R.
+	Standard func(*R) *StandardAttr
+	// ID finds the key of an object.
+	ID func(*R) *string
+	// IDColumn is the key's column, "" = id.
+	IDColumn string
+	// Visible limits lists and look-ups to what a caller who is no administrator may see; ":project" stands for the
+	// project. "" = no limit.
+	Visible string
+	// Type is the resource_type of the standardattributes row, "" = Name.
+	Type string
+}
+
+// SideTable says how the row of an object is found.
+type SideTable struct {
+	Key string // column that refers to the object's id
+	And string // a further condition when several rows refer to it, "" = none
+}
+
+// StandardAttr is what upstream keeps in the table standardattributes for every API object.
+type StandardAttr struct {
+	RowID       int64 // standardattributes.id
+	Description string
+	Revision    int64
+	CreatedAt   Time
+	UpdatedAt   Time
+	Tags        []string
+}
+
+// New compiles groups of attributes and keeps those whose extension is enabled. It panics on tables that cannot work:
+// that is a mistake in the program.
+func New[R any](name, collection, path string, table Table[R], enabled func(alias string) bool, groups ...[]Attr[R]) *Resource[R] {
+	r := &Resource[R]{Name: name, Collection: collection, Path: path, table: table, byName: map[string]int{}}
+	if table.IDColumn == "" {
+		r.table.IDColumn = "id"
+	}
+	if table.Type == "" {
+		r.table.Type = table.Name
+	}
+	for _, g := range groups {
+		for _, a := range g {
+			if a.Ext != "" && !enabled(a.Ext) {
+				continue
+			}
+			if _, twice := r.byName[a.Name]; twice {
+				panic(fmt.Sprintf("resource %s: attribute %s is declared twice", name, a.Name))
+			}
+			if a.column != nil && a.column.side != "" && table.Sides[a.column.side].Key == "" {
+				panic(fmt.Sprintf("resource %s: attribute %s is in an unknown side table", name, a.Name))
+			}
+			r.byName[a.Name] = len(r.Attrs)
+			r.Attrs = append(r.Attrs, a)
+		}
+	}
+	if len(r.Attrs) > bits.UintSize {
+		panic(fmt.Sprintf("resource %s has more than %d attributes", name, bits.UintSize))
+	}
+	for i, a := range r.Attrs {
+		r.All |= 1 << i
+		if a.Flags&Hidden == 0 {
+			r.Shown |= 1 << i
+		}
+		if a.Flags&Needed != 0 || a.Name == "id" {
+			r.Needed |= 1 << i
+		}
+	}
+	return r
+}
+
+// Bit is the Set of the one attribute called name, empty if there is none (its extension is off).
+func (r *Resource[R]) Bit(name string) Set {
+	if i, ok := r.byName[name]; ok {
+		return 1 << i
+	}
+	return 0
+}
+
+// Bits is the Set of several attributes.
+func (r *Resource[R]) Bits(names ...string) Set {
+	var s Set
+	for _, n := range names {
+		s |= r.Bit(n)
+	}
+	return s
+}
+
+// Attr returns the attribute called name.
+func (r *Resource[R]) Attr(name string) (*Attr[R], bool) {
+	i, ok := r.byName[name]
+	if !ok {
+		return nil, false
+	}
+	return &r.Attrs[i], true
+}
+
+// Names lists the attributes in s, in the order of the table.
+func (r *Resource[R]) Names(s Set) []string {
+	var names []string
+	for i := range s.All() {
+		names = append(names, r.Attrs[i].Name)
+	}
+	return names
+}
+
+// ID is the key of an object.
+func (r *Resource[R]) ID(obj *R) string { return *r.table.ID(obj) }
+
+// Text is the value of an attribute as policy compares it: strings bare, everything else as in JSON.
+func (r *Resource[R]) Text(obj *R, name string) (string, bool) {
+	i, ok := r.byName[name]
+	if !ok {
+		return "", false
+	}
+	switch p := r.Attrs[i].ptr(obj).(type) {
+	case *string:
+		return *p, true
+	case **string:
+		if *p == nil {
+			return "None", true
+		}
+		return **p, true
+	case *bool:
+		return PyRepr(*p), true
+	}
+	return string(r.Attrs[i].enc(nil, obj)), true
+}
+
+// Changed returns the attributes in which two objects differ.
+func (r *Resource[R]) Changed(a, b *R) Set {
+	var s Set
+	for i := range r.Attrs {
+		if !r.Attrs[i].equal(a, b) {
+			s |= 1 << i
+		}
+	}
+	return s
+}
+
+// Append writes the attributes of obj that are in set as a JSON object.
+func (r *Resource[R]) Append(b []byte, obj *R, set Set) []byte {
+	b = append(b, '{')
+	n := len(b)
+	for x := uint64(set); x != 0; x &= x - 1 {
+		a := &r.Attrs[bits.TrailingZeros64(x)]
+		if a.omit != nil && a.omit(obj) {
+			continue
+		}
+		k := a.key
+		if len(b) == n {
+			k = k[1:]
+		}
+		b = a.enc(append(b, k...), obj)
+	}
+	return append(b, '}')
+}

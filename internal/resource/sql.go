@@ -1,0 +1,489 @@
+package resource
+
+import (
+	"database/sql"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"neutrino/internal/identity"
+	"neutrino/internal/store"
+)
+
+// Query says which objects to read, what of them, and in which order.
+type Query struct {
+	Set     Set // attributes to read; the id always is
+	Where   []Cond
+	Sort    []SortKey
+	Limit   int    // 0 = no limit
+	Marker  string // id of the last object of the page before
+	Reverse bool   // the page before the marker
+	// Caller limits the result to what they may see; nil means the system.
+	Caller *identity.Caller
+}
+
+// SortKey is one sort_key with its direction.
+type SortKey struct {
+	Attr int
+	Desc bool
+}
+
+// statement collects SQL and its arguments in the order of the text.
+type statement struct {
+	strings.Builder
+	args    []any
+	project string
+}
+
+// expr writes an expression and turns each ":project" into an argument.
+func (s *statement) expr(e string) {
+	for {
+		before, after, found := strings.Cut(e, ":project")
+		s.WriteString(before)
+		if !found {
+			return
+		}
+		s.WriteByte('?')
+		s.args = append(s.args, s.project)
+		e = after
+	}
+}
+
+func (s *statement) cond(c Cond) {
+	if strings.Contains(c.SQL, ":project") {
+		s.expr(c.SQL)
+	} else {
+		s.WriteString(c.SQL)
+	}
+	s.args = append(s.args, c.Args...)
+}
+
+// from writes the FROM clause with the side tables that the attributes need.
+func (r *Resource[R]) from(s *statement, need Set, all bool) {
+	s.WriteString(" FROM " + r.table.Name + " t")
+	if r.table.Standard != nil {
+		s.WriteString(" JOIN standardattributes sa ON sa.id = t.standard_attr_id")
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.table.Sides)) {
+		if !all && !r.needs(need, name) {
+			continue
+		}
+		side := r.table.Sides[name]
+		fmt.Fprintf(s, " LEFT JOIN %s ON %s.%s = t.%s", name, name, side.Key, r.table.IDColumn)
+		if side.And != "" {
+			s.WriteString(" AND " + side.And)
+		}
+	}
+}
+
+func (r *Resource[R]) needs(set Set, side string) bool {
+	for i := range set.All() {
+		if c := r.Attrs[i].column; c != nil && (c.side == side || strings.Contains(c.expr, side+".")) {
+			return true
+		}
+	}
+	return false
+}
+
+// where writes the WHERE clause: the caller's view, then the conditions.
+func (r *Resource[R]) where(s *statement, q *Query, more ...Cond) {
+	sep := " WHERE "
+	if r.table.Visible != "" && q.Caller != nil && !q.Caller.IsAdmin {
+		s.WriteString(sep + "(")
+		s.expr(r.table.Visible)
+		s.WriteString(")")
+		sep = " AND "
+	}
+	for _, c := range slices.Concat(q.Where, more) {
+		s.WriteString(sep)
+		s.cond(c)
+		sep = " AND "
+	}
+}
+
+// Select reads objects: one query for the rows and one for each list attribute in the set, however many there are.
+func (r *Resource[R]) Select(tx *store.Tx, q *Query) ([]*R, error) {
+	s := &statement{}
+	if q.Caller != nil {
+		s.project = q.Caller.ProjectID
+	}
+	read := q.Set | r.Bit("id")
+	var attrs []*Attr[R]
+	s.WriteString("SELECT ")
+	for i := range read.All() {
+		a := &r.Attrs[i]
+		if a.column == nil {
+			continue
+		}
+		if len(attrs) > 0 {
+			s.WriteString(", ")
+		}
+		s.expr(a.column.expr)
+		attrs = append(attrs, a)
+	}
+	standard := r.table.Standard != nil
+	if standard {
+		s.WriteString(", sa.id, sa.description, sa.revision_number, sa.created_at, sa.updated_at")
+	}
+	r.from(s, read, len(q.Where) > 0 || len(q.Sort) > 0)
+	var more []Cond
+	if q.Marker != "" {
+		after, err := r.after(tx, q)
+		if err != nil {
+			return nil, err
+		}
+		more = append(more, after)
+	}
+	r.where(s, q, more...)
+	r.order(s, q)
+	rows, err := tx.Query(s.String(), s.args...)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", r.Collection, err)
+	}
+	defer rows.Close()
+	var objs []*R
+	dst := make([]any, len(attrs), len(attrs)+5)
+	for rows.Next() {
+		obj := new(R)
+		for i, a := range attrs {
+			dst[i] = a.ptr(obj)
+		}
+		if standard {
+			std := r.table.Standard(obj)
+			dst = append(dst[:len(attrs)], &std.RowID, orEmpty{&std.Description}, &std.Revision, &std.CreatedAt, &std.UpdatedAt)
+		}
+		if err := rows.Scan(dst...); err != nil {
+			return nil, fmt.Errorf("read %s: %w", r.Collection, err)
+		}
+		objs = append(objs, obj)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", r.Collection, err)
+	}
+	if q.Reverse {
+		slices.Reverse(objs)
+	}
+	return objs, r.loadChildren(tx, q, read, objs)
+}
+
+// orEmpty scans NULL as "".
+type orEmpty struct{ s *string }
+
+func (o orEmpty) Scan(v any) error {
+	var n sql.NullString
+	if err := n.Scan(v); err != nil {
+		return err
+	}
+	*o.s = n.String
+	return nil
+}
+
+// order writes ORDER BY and LIMIT. The key comes last so that the order is total.
+func (r *Resource[R]) order(s *statement, q *Query) {
+	if len(q.Sort) == 0 && q.Limit == 0 && q.Marker == "" {
+		return
+	}
+	sep := " ORDER BY "
+	for _, k := range r.keys(q) {
+		s.WriteString(sep)
+		s.expr(k.expr)
+		if k.desc {
+			s.WriteString(" DESC")
+		}
+		sep = ", "
+	}
+	if q.Limit > 0 {
+		s.WriteString(" LIMIT ?")
+		s.args = append(s.args, q.Limit)
+	}
+}
+
+type orderKey struct {
+	expr string
+	desc bool
+}
+
+func (r *Resource[R]) keys(q *Query) []orderKey {
+	var keys []orderKey
+	id := "t." + r.table.IDColumn
+	byID := false
+	for _, k := range q.Sort {
+		a := &r.Attrs[k.Attr]
+		if a.column == nil {
+			continue
+		}
+		e := a.column.expr
+		byID = byID || e == id
+		if strings.HasSuffix(a.Type, " or null") {
+			e = "COALESCE(" + e + ", '')"
+		}
+		keys = append(keys, orderKey{e, k.Desc != q.Reverse})
+	}
+	if !byID {
+		keys = append(keys, orderKey{id, q.Reverse})
+	}
+	return keys
+}
+
+// after is the condition for the rows that follow the marker (keyset paging). An unknown marker is a 404.
+func (r *Resource[R]) after(tx *store.Tx, q *Query) (Cond, error) {
+	s := &statement{}
+	if q.Caller != nil {
+		s.project = q.Caller.ProjectID
+	}
+	keys := r.keys(q)
+	s.WriteString("SELECT ")
+	for i, k := range keys {
+		if i > 0 {
+			s.WriteString(", ")
+		}
+		s.expr(k.expr)
+	}
+	r.from(s, 0, true)
+	r.where(s, &Query{Caller: q.Caller}, Cond{"t." + r.table.IDColumn + " = ?", []any{q.Marker}})
+	values := make([]any, len(keys))
+	dst := make([]any, len(keys))
+	for i := range values {
+		dst[i] = &values[i]
+	}
+	if err := tx.QueryRow(s.String(), s.args...).Scan(dst...); err == sql.ErrNoRows {
+		return Cond{}, r.NotFound(q.Marker)
+	} else if err != nil {
+		return Cond{}, fmt.Errorf("read marker: %w", err)
+	}
+	c := &statement{project: s.project}
+	c.WriteString("(")
+	for i, k := range keys {
+		if i > 0 {
+			c.WriteString(" OR ")
+		}
+		c.WriteString("(")
+		for j := range i {
+			c.expr(keys[j].expr)
+			c.WriteString(" = ? AND ")
+			c.args = append(c.args, values[j])
+		}
+		c.expr(k.expr)
+		c.WriteString(map[bool]string{false: " > ?)", true: " < ?)"}[k.desc])
+		c.args = append(c.args, values[i])
+	}
+	c.WriteString(")")
+	return Cond{c.String(), c.args}, nil
+}
+
+// Get reads one object. What the caller may not see does not exist.
+func (r *Resource[R]) Get(tx *store.Tx, caller *identity.Caller, id string, set Set) (*R, error) {
+	objs, err := r.Select(tx, &Query{Set: set, Caller: caller, Where: []Cond{r.ByID(id)}})
+	if err != nil {
+		return nil, err
+	}
+	if len(objs) == 0 {
+		return nil, r.NotFound(id)
+	}
+	return objs[0], nil
+}
+
+// ByID is the condition for the objects with these keys.
+func (r *Resource[R]) ByID(ids ...string) Cond { return In("t."+r.table.IDColumn, ids) }
+
+// In is the condition `expr IN (values)`; no values match nothing.
+func In[T any](expr string, values []T) Cond {
+	if len(values) == 0 {
+		return Cond{SQL: "1 = 0"}
+	}
+	args := make([]any, len(values))
+	for i, v := range values {
+		args[i] = v
+	}
+	if len(values) == 1 {
+		return Cond{expr + " = ?", args}
+	}
+	return Cond{expr + " IN " + store.In(len(values)), args}
+}
+
+// Count counts the objects that match.
+func (r *Resource[R]) Count(tx *store.Tx, q *Query) (int, error) {
+	s := &statement{}
+	if q.Caller != nil {
+		s.project = q.Caller.ProjectID
+	}
+	s.WriteString("SELECT COUNT(*)")
+	r.from(s, 0, true)
+	r.where(s, q)
+	var n int
+	if err := tx.QueryRow(s.String(), s.args...).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count %s: %w", r.Collection, err)
+	}
+	return n, nil
+}
+
+// Insert writes a new object: standard attributes, main row, side rows and list rows. The id must be set.
+func (r *Resource[R]) Insert(tx *store.Tx, obj *R) error {
+	cols, vals := []string{}, []any{}
+	if r.table.Standard != nil {
+		std := r.table.Standard(obj)
+		std.CreatedAt, std.Revision = Now(), 1
+		std.UpdatedAt = std.CreatedAt
+		var err error
+		std.RowID, err = tx.Insert("INSERT INTO standardattributes (resource_type, description, revision_number, created_at, "+
+			"updated_at) VALUES (?, ?, ?, ?, ?)", r.table.Type, std.Description, std.Revision, std.CreatedAt, std.UpdatedAt)
+		if err != nil {
+			return fmt.Errorf("create %s: %w", r.Name, err)
+		}
+		cols, vals = append(cols, "standard_attr_id"), append(vals, std.RowID)
+	}
+	sides := map[string]*Cond{}
+	for i := range r.Attrs {
+		a := &r.Attrs[i]
+		if a.column == nil || a.column.name == "" {
+			continue
+		}
+		if a.column.side == "" {
+			cols, vals = append(cols, tx.Dialect().Quote(a.column.name)), append(vals, a.ptr(obj))
+			continue
+		}
+		if isNil(a.ptr(obj)) {
+			continue
+		}
+		c := sides[a.column.side]
+		if c == nil {
+			c = &Cond{r.table.Sides[a.column.side].Key, []any{r.ID(obj)}}
+			sides[a.column.side] = c
+		}
+		c.SQL += ", " + a.column.name
+		c.Args = append(c.Args, a.ptr(obj))
+	}
+	if err := insertRow(tx, r.table.Name, strings.Join(cols, ", "), vals); err != nil {
+		return fmt.Errorf("create %s: %w", r.Name, err)
+	}
+	for _, side := range slices.Sorted(maps.Keys(sides)) {
+		if err := insertRow(tx, side, sides[side].SQL, sides[side].Args); err != nil {
+			return fmt.Errorf("create %s: %w", r.Name, err)
+		}
+	}
+	for i := range r.Attrs {
+		if c := r.Attrs[i].child; c != nil && c.save != nil {
+			if err := c.save(tx, r.ID(obj), new(R), obj); err != nil {
+				return fmt.Errorf("create %s: %w", r.Name, err)
+			}
+		}
+	}
+	if r.table.Standard != nil {
+		std := r.table.Standard(obj)
+		for _, tag := range std.Tags {
+			if err := insertRow(tx, "tags", "standard_attr_id, tag", []any{std.RowID, tag}); err != nil {
+				return fmt.Errorf("create %s: %w", r.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func insertRow(tx *store.Tx, table, cols string, vals []any) error {
+	_, err := tx.Exec("INSERT INTO "+table+" ("+cols+") VALUES "+store.In(len(vals)), vals...)
+	return err
+}
+
+// isNil tells whether a pointer to a nullable field holds nothing.
+func isNil(p any) bool {
+	switch x := p.(type) {
+	case **string:
+		return *x == nil
+	case **bool:
+		return *x == nil
+	case **int:
+		return *x == nil
+	}
+	return false
+}
+
+// Save writes what differs between old and obj, and counts the revision up. A row that somebody else changed since it
+// was read makes the transaction start again. It returns what changed.
+func (r *Resource[R]) Save(tx *store.Tx, old, obj *R) (Set, error) {
+	changed := r.Changed(old, obj)
+	if changed == 0 {
+		return 0, nil
+	}
+	if err := r.bump(tx, obj); err != nil {
+		return 0, err
+	}
+	var sets []string
+	var args []any
+	for i := range changed.All() {
+		a := &r.Attrs[i]
+		switch {
+		case a.child != nil && a.child.save != nil:
+			if err := a.child.save(tx, r.ID(obj), old, obj); err != nil {
+				return 0, fmt.Errorf("update %s: %w", r.Name, err)
+			}
+		case a.column == nil || a.column.name == "":
+		case a.column.side != "":
+			if err := r.saveSide(tx, a, obj); err != nil {
+				return 0, fmt.Errorf("update %s: %w", r.Name, err)
+			}
+		default:
+			sets, args = append(sets, tx.Dialect().Quote(a.column.name)+" = ?"), append(args, a.ptr(obj))
+		}
+	}
+	if len(sets) == 0 {
+		return changed, nil
+	}
+	_, err := tx.Exec("UPDATE "+r.table.Name+" SET "+strings.Join(sets, ", ")+" WHERE "+r.table.IDColumn+" = ?",
+		append(args, r.ID(obj))...)
+	if err != nil {
+		return 0, fmt.Errorf("update %s: %w", r.Name, err)
+	}
+	return changed, nil
+}
+
+func (r *Resource[R]) saveSide(tx *store.Tx, a *Attr[R], obj *R) error {
+	side, key := a.column.side, r.table.Sides[a.column.side].Key
+	if isNil(a.ptr(obj)) {
+		_, err := tx.Exec("DELETE FROM "+side+" WHERE "+key+" = ?", r.ID(obj))
+		return err
+	}
+	n, err := tx.Exec("UPDATE "+side+" SET "+a.column.name+" = ? WHERE "+key+" = ?", a.ptr(obj), r.ID(obj))
+	if err != nil || n > 0 {
+		return err
+	}
+	return insertRow(tx, side, key+", "+a.column.name, []any{r.ID(obj), a.ptr(obj)})
+}
+
+// Touch counts the revision up without another change: a dependent row changed.
+func (r *Resource[R]) Touch(tx *store.Tx, obj *R) error { return r.bump(tx, obj) }
+
+func (r *Resource[R]) bump(tx *store.Tx, obj *R) error {
+	if r.table.Standard == nil {
+		return nil
+	}
+	std := r.table.Standard(obj)
+	std.UpdatedAt = Now()
+	n, err := tx.Exec("UPDATE standardattributes SET revision_number = revision_number + 1, updated_at = ?, description = ? "+
+		"WHERE id = ? AND revision_number = ?", std.UpdatedAt, std.Description, std.RowID, std.Revision)
+	if err != nil {
+		return fmt.Errorf("update %s: %w", r.Name, err)
+	}
+	if n == 0 {
+		return store.Retry(fmt.Errorf("%s %s was changed by somebody else", r.Name, r.ID(obj)))
+	}
+	std.Revision++
+	return nil
+}
+
+// Delete removes an object and, by the database's cascades, what hangs on it.
+func (r *Resource[R]) Delete(tx *store.Tx, obj *R) error {
+	n, err := tx.Exec("DELETE FROM "+r.table.Name+" WHERE "+r.table.IDColumn+" = ?", r.ID(obj))
+	if err != nil {
+		return fmt.Errorf("delete %s: %w", r.Name, err)
+	}
+	if n == 0 {
+		return r.NotFound(r.ID(obj))
+	}
+	if r.table.Standard != nil {
+		if _, err := tx.Exec("DELETE FROM standardattributes WHERE id = ?", r.table.Standard(obj).RowID); err != nil {
+			return fmt.Errorf("delete %s: %w", r.Name, err)
+		}
+	}
+	return nil
+}

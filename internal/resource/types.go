@@ -1,0 +1,321 @@
+package resource
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"neutrino/internal/fault"
+)
+
+// Type tells how values of T look in JSON and in query strings. Parse gets what encoding/json made of the body, with
+// numbers as json.Number. It returns a Reason if the value is not acceptable, or a *fault.Error that is passed on.
+type Type[T any] struct {
+	Name      string
+	Append    func([]byte, T) []byte
+	Parse     func(v any) (T, error)
+	FromQuery func(string) (any, error) // nil: the text itself
+}
+
+func (t Type[T]) equal(a, b T) bool { return reflect.DeepEqual(a, b) }
+
+// clone protects a default value of reference type from being changed through an object.
+func (t Type[T]) clone(v T) T {
+	rv := reflect.ValueOf(v)
+	if rv.Kind() == reflect.Slice && !rv.IsNil() {
+		c := reflect.MakeSlice(rv.Type(), rv.Len(), rv.Len())
+		reflect.Copy(c, rv)
+		return c.Interface().(T)
+	}
+	return v
+}
+
+// Checked is t with more conditions on the value; a check returns a Reason or nil.
+func (t Type[T]) Checked(checks ...func(T) error) Type[T] {
+	parse := t.Parse
+	t.Parse = func(v any) (T, error) {
+		x, err := parse(v)
+		for _, c := range checks {
+			if err != nil {
+				return x, err
+			}
+			err = c(x)
+		}
+		return x, err
+	}
+	return t
+}
+
+// Named is t under another name in the documentation.
+func (t Type[T]) Named(name string) Type[T] { t.Name = name; return t }
+
+// Reason is why a value is not valid; the caller is told "Invalid input for ATTR. Reason: REASON."
+type Reason string
+
+func (r Reason) Error() string { return string(r) }
+
+// Reasonf makes a Reason.
+func Reasonf(format string, args ...any) error { return Reason(fmt.Sprintf(format, args...)) }
+
+// AppendString writes s as a JSON string. Invalid UTF-8 becomes U+FFFD.
+func AppendString(b []byte, s string) []byte {
+	b = append(b, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, n := utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && n == 1 {
+				b = append(append(b, s[start:i]...), `\ufffd`...)
+				start = i + 1
+			}
+			i += n
+			continue
+		}
+		if c >= ' ' && c != '"' && c != '\\' && c != 0x7f {
+			i++
+			continue
+		}
+		b = append(b, s[start:i]...)
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\n':
+			b = append(b, '\\', 'n')
+		case '\r':
+			b = append(b, '\\', 'r')
+		case '\t':
+			b = append(b, '\\', 't')
+		default:
+			b = fmt.Appendf(b, `\u%04x`, c)
+		}
+		i++
+		start = i
+	}
+	return append(append(b, s[start:]...), '"')
+}
+
+// AppendNullable writes null or the value.
+func AppendNullable[T any](appendValue func([]byte, T) []byte) func([]byte, *T) []byte {
+	return func(b []byte, v *T) []byte {
+		if v == nil {
+			return append(b, "null"...)
+		}
+		return appendValue(b, *v)
+	}
+}
+
+// AppendList writes a JSON array; nil is the empty one.
+func AppendList[T any](appendValue func([]byte, T) []byte) func([]byte, []T) []byte {
+	return func(b []byte, vs []T) []byte {
+		b = append(b, '[')
+		for i, v := range vs {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = appendValue(b, v)
+		}
+		return append(b, ']')
+	}
+}
+
+// AppendJSON writes any value as encoding/json does; for small structures.
+func AppendJSON[T any](b []byte, v T) []byte {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return append(b, "null"...)
+	}
+	return append(b, raw...)
+}
+
+// Nullable is t where null is allowed and means nil.
+func Nullable[T any](t Type[T]) Type[*T] {
+	return Type[*T]{Name: t.Name + " or null", Append: AppendNullable(t.Append), FromQuery: t.FromQuery,
+		Parse: func(v any) (*T, error) {
+			if v == nil {
+				return nil, nil
+			}
+			x, err := t.Parse(v)
+			return &x, err
+		}}
+}
+
+// String is text of at most max characters.
+func String(limit int) Type[string] {
+	return Type[string]{Name: fmt.Sprintf("string ≤ %d", limit), Append: AppendString, Parse: func(v any) (string, error) {
+		s, ok := v.(string)
+		if !ok {
+			return "", Reasonf("'%s' is not a valid string", Py(v))
+		}
+		if utf8.RuneCountInString(s) > limit {
+			return "", Reasonf("'%s' exceeds maximum length of %d", s, limit)
+		}
+		return s, nil
+	}}
+}
+
+// Name is a String of at most 255 characters that is not white space alone.
+var Name = func() Type[string] {
+	t := String(255)
+	return t.Checked(func(s string) error {
+		if s != "" && strings.TrimSpace(s) == "" {
+			return Reasonf("'%s' is not a valid string", s)
+		}
+		return nil
+	})
+}()
+
+// Bool accepts what upstream's convert_to_boolean does.
+var Bool = Type[bool]{Name: "boolean", Append: strconv.AppendBool, Parse: parseBool,
+	FromQuery: func(s string) (any, error) { return parseBool(s) }}
+
+func parseBool(v any) (bool, error) {
+	switch x := v.(type) {
+	case bool:
+		return x, nil
+	case string:
+		switch strings.ToLower(x) {
+		case "true", "1":
+			return true, nil
+		case "false", "0":
+			return false, nil
+		}
+	case json.Number:
+		switch x {
+		case "1":
+			return true, nil
+		case "0":
+			return false, nil
+		}
+	}
+	return false, fault.InvalidInput("'%s' cannot be converted to boolean", Py(v))
+}
+
+// Int accepts numbers and numeric text, as Python's int() does.
+var Int = Type[int]{Name: "integer", Append: func(b []byte, v int) []byte { return strconv.AppendInt(b, int64(v), 10) },
+	Parse: parseInt, FromQuery: func(s string) (any, error) { return parseInt(s) }}
+
+func parseInt(v any) (int, error) {
+	switch x := v.(type) {
+	case json.Number:
+		if n, err := strconv.Atoi(string(x)); err == nil {
+			return n, nil
+		}
+		if f, err := x.Float64(); err == nil && f > -1e15 && f < 1e15 {
+			return int(f), nil
+		}
+	case string:
+		if n, err := strconv.Atoi(strings.ReplaceAll(strings.TrimSpace(x), "_", "")); err == nil {
+			return n, nil
+		}
+	case bool:
+		if x {
+			return 1, nil
+		}
+		return 0, nil
+	}
+	return 0, fault.InvalidInput("'%s' is not an integer", Py(v))
+}
+
+// NonNegative is an Int that is at least 0.
+var NonNegative = Int.Named("integer ≥ 0").Checked(func(n int) error {
+	if n < 0 {
+		return Reasonf("'%d' should be non-negative", n)
+	}
+	return nil
+})
+
+// OneOf is text out of the given values.
+func OneOf(values ...string) Type[string] {
+	return Type[string]{Name: strings.Join(values, " | "), Append: AppendString, Parse: func(v any) (string, error) {
+		s, ok := v.(string)
+		if !ok || !slices.Contains(values, s) {
+			return "", Reasonf("%s is not in %s", Py(v), pyList(values))
+		}
+		return s, nil
+	}}
+}
+
+// UUID is a canonical UUID, as upstream's regular expression accepts it.
+var UUID = Type[string]{Name: "uuid", Append: AppendString, Parse: func(v any) (string, error) {
+	s, ok := v.(string)
+	if !ok || !IsUUID(s) {
+		return "", Reasonf("'%s' is not a valid UUID", Py(v))
+	}
+	return s, nil
+}}
+
+// IsUUID tells whether s has the form 8-4-4-4-12 of hexadecimal digits; upstream wants lower case.
+func IsUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		switch i {
+		case 8, 13, 18, 23:
+			if c != '-' {
+				return false
+			}
+		default:
+			if (c < '0' || c > '9') && (c < 'a' || c > 'f') && (c < 'A' || c > 'F') {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Py formats a decoded JSON value as Python's str() does, because upstream's messages quote values that way.
+func Py(v any) string {
+	if s, ok := v.(string); ok {
+		return s
+	}
+	return PyRepr(v)
+}
+
+// PyRepr formats a decoded JSON value as Python's repr() does.
+func PyRepr(v any) string {
+	switch x := v.(type) {
+	case nil:
+		return "None"
+	case bool:
+		if x {
+			return "True"
+		}
+		return "False"
+	case string:
+		q := "'"
+		if strings.Contains(x, "'") && !strings.Contains(x, `"`) {
+			q = `"`
+		}
+		r := strings.NewReplacer(`\`, `\\`, "\n", `\n`, "\r", `\r`, "\t", `\t`, q, `\`+q)
+		return q + r.Replace(x) + q
+	case []any:
+		parts := make([]string, len(x))
+		for i, e := range x {
+			parts[i] = PyRepr(e)
+		}
+		return "[" + strings.Join(parts, ", ") + "]"
+	case map[string]any:
+		parts := make([]string, 0, len(x))
+		for k, e := range x {
+			parts = append(parts, PyRepr(k)+": "+PyRepr(e))
+		}
+		slices.Sort(parts)
+		return "{" + strings.Join(parts, ", ") + "}"
+	}
+	return fmt.Sprint(v)
+}
+
+func pyList(values []string) string {
+	parts := make([]string, len(values))
+	for i, v := range values {
+		parts[i] = PyRepr(v)
+	}
+	return "[" + strings.Join(parts, ", ") + "]"
+}
