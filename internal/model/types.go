@@ -1,0 +1,575 @@
+package model
+
+import (
+	"encoding/json"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"neutrino/internal/fault"
+	"neutrino/internal/resource"
+)
+
+// Types of attribute values that only networking knows. Messages are upstream's (neutron_lib/api/validators).
+
+// IP is an address; IPv6 is kept in canonical form.
+var IP = resource.Type[string]{Name: "IP address", Append: resource.AppendString, Parse: parseIP,
+	FromQuery: func(s string) (any, error) {
+		if a, err := netip.ParseAddr(s); err == nil {
+			return a.String(), nil
+		}
+		return s, nil
+	}}
+
+func parseIP(v any) (string, error) {
+	s, ok := v.(string)
+	if !ok {
+		return "", resource.Reasonf("'%s' is not a valid IP address", resource.Py(v))
+	}
+	a, err := netip.ParseAddr(s)
+	if err == nil && a.Zone() == "" {
+		if a.Is4In6() {
+			return s, nil
+		}
+		return a.String(), nil
+	}
+	if plain, ok := withoutZeros(s); ok {
+		return "", resource.Reasonf("'%s' is not an accepted IP address, '%s' is recommended", s, plain)
+	}
+	return "", resource.Reasonf("'%s' is not a valid IP address", s)
+}
+
+// withoutZeros rewrites an IPv4 address whose parts have leading zeros.
+func withoutZeros(s string) (string, bool) {
+	parts := strings.Split(s, ".")
+	if len(parts) != 4 {
+		return "", false
+	}
+	for i, p := range parts {
+		n, err := strconv.ParseUint(p, 10, 8)
+		if err != nil {
+			return "", false
+		}
+		parts[i] = strconv.FormatUint(n, 10)
+	}
+	return strings.Join(parts, "."), true
+}
+
+// CIDR is a prefix whose host bits are cleared.
+var CIDR = resource.Type[string]{Name: "CIDR", Append: resource.AppendString, Parse: func(v any) (string, error) {
+	s, _ := v.(string)
+	addr, bits, found := strings.Cut(s, "/")
+	a, err := netip.ParseAddr(addr)
+	n, errBits := strconv.Atoi(bits)
+	if !found || err != nil || errBits != nil || a.Zone() != "" || n < 0 || n > a.BitLen() {
+		return "", fault.InvalidInput("%s is not in a CIDR format", resource.Py(v))
+	}
+	return netip.PrefixFrom(a, n).Masked().String(), nil
+}}
+
+// MAC is an Ethernet address in lower case with colons.
+var MAC = resource.Type[string]{Name: "MAC address", Append: resource.AppendString, Parse: func(v any) (string, error) {
+	s, _ := v.(string)
+	mac, ok := SanitizeMAC(s)
+	if !ok || mac == "00:00:00:00:00:00" {
+		return "", resource.Reasonf("'%s' is not a valid MAC address", resource.Py(v))
+	}
+	return mac, nil
+}, FromQuery: func(s string) (any, error) {
+	if mac, ok := SanitizeMAC(s); ok {
+		return mac, nil
+	}
+	return s, nil
+}}
+
+// SanitizeMAC brings the usual spellings of an Ethernet address to lower case with colons.
+func SanitizeMAC(s string) (string, bool) {
+	if len(s) == 12 {
+		s = strings.Join([]string{s[:2], s[2:4], s[4:6], s[6:8], s[8:10], s[10:]}, ":")
+	}
+	hw, err := net.ParseMAC(s)
+	if err != nil || len(hw) != 6 {
+		return "", false
+	}
+	return hw.String(), true
+}
+
+// FixedIP is an address of a port. In requests one of the two may be empty: any address of the subnet, or the subnet
+// that has the address.
+type FixedIP struct {
+	SubnetID  string `json:"subnet_id"`
+	IPAddress string `json:"ip_address"`
+}
+
+func appendFixedIP(b []byte, f FixedIP) []byte {
+	b = resource.AppendString(append(b, `{"subnet_id":`...), f.SubnetID)
+	b = resource.AppendString(append(b, `,"ip_address":`...), f.IPAddress)
+	return append(b, '}')
+}
+
+// FixedIPs is the type of fixed_ips.
+var FixedIPs = resource.Type[[]FixedIP]{Name: "list of {subnet_id, ip_address}", Append: resource.AppendList(appendFixedIP),
+	Parse: func(v any) ([]FixedIP, error) {
+		list, ok := listOrDicts(v)
+		if !ok {
+			return nil, resource.Reasonf("Invalid data format for fixed IP: '%s'", resource.Py(v))
+		}
+		out := []FixedIP{}
+		seen := map[string]bool{}
+		for _, e := range list {
+			m, ok := e.(map[string]any)
+			if !ok {
+				return nil, resource.Reasonf("Invalid data format for fixed IP: '%s'", resource.Py(e))
+			}
+			var f FixedIP
+			if ip, given := m["ip_address"]; given {
+				if s, _ := ip.(string); s != "" && seen[s] {
+					return nil, resource.Reasonf("Duplicate IP address '%s'", s)
+				}
+				s, err := parseIP(ip)
+				if err != nil {
+					return nil, err
+				}
+				f.IPAddress = s
+				seen[ip.(string)] = true
+			}
+			if id, given := m["subnet_id"]; given {
+				s, err := resource.UUID.Parse(id)
+				if err != nil {
+					return nil, err
+				}
+				f.SubnetID = s
+			}
+			out = append(out, f)
+		}
+		return out, nil
+	}}
+
+func listOrDicts(v any) ([]any, bool) {
+	l, ok := v.([]any)
+	return l, ok
+}
+
+// onlyKeys checks that a dictionary has exactly the expected keys.
+func onlyKeys(v any, keys ...string) (map[string]any, error) {
+	m, ok := v.(map[string]any)
+	if !ok {
+		return nil, resource.Reasonf("Invalid input. '%s' must be a dictionary with keys: %s", resource.Py(v), resource.Py(anys(keys)))
+	}
+	same := len(m) == len(keys)
+	for _, k := range keys {
+		if _, ok := m[k]; !ok {
+			same = false
+		}
+	}
+	if !same {
+		var have []string
+		for k := range m {
+			have = append(have, k)
+		}
+		slices.Sort(have)
+		return nil, resource.Reasonf("Validation of dictionary's keys failed. Expected keys: %s Provided keys: %s", pySet(keys), pySet(have))
+	}
+	return m, nil
+}
+
+func anys(in []string) []any {
+	out := make([]any, len(in))
+	for i, s := range in {
+		out[i] = s
+	}
+	return out
+}
+
+func pySet(in []string) string {
+	if len(in) == 0 {
+		return "set()"
+	}
+	s := resource.Py(anys(in))
+	return "{" + s[1:len(s)-1] + "}"
+}
+
+// Pool is an allocation pool; both ends belong to it.
+type Pool struct {
+	Start string `json:"start"`
+	End   string `json:"end"`
+}
+
+// Pools is the type of allocation_pools.
+var Pools = resource.Type[[]Pool]{Name: "list of {start, end}", Append: resource.AppendList(resource.AppendJSON[Pool]),
+	Parse: func(v any) ([]Pool, error) {
+		list, ok := v.([]any)
+		if !ok {
+			return nil, resource.Reasonf("Invalid data format for IP pool: '%s'", resource.Py(v))
+		}
+		out := []Pool{}
+		for _, e := range list {
+			m, err := onlyKeys(e, "start", "end")
+			if err != nil {
+				return nil, err
+			}
+			var p Pool
+			if p.Start, err = parseIP(m["start"]); err != nil {
+				return nil, err
+			}
+			if p.End, err = parseIP(m["end"]); err != nil {
+				return nil, err
+			}
+			out = append(out, p)
+		}
+		return out, nil
+	}}
+
+// Nameservers is the type of dns_nameservers; null means none.
+var Nameservers = resource.Type[[]string]{Name: "list of IP addresses", Append: resource.AppendList(resource.AppendString),
+	Parse: func(v any) ([]string, error) {
+		if v == nil {
+			return []string{}, nil
+		}
+		list, ok := v.([]any)
+		if !ok {
+			return nil, resource.Reasonf("Invalid data format for nameserver: '%s'", resource.Py(v))
+		}
+		out := []string{}
+		for _, e := range list {
+			s, err := parseIP(e)
+			if err != nil {
+				return nil, resource.Reasonf("'%s' is not a valid nameserver. %s", resource.Py(e), err)
+			}
+			if slices.Contains(out, s) {
+				return nil, resource.Reasonf("Duplicate nameserver '%s'", s)
+			}
+			out = append(out, s)
+		}
+		return out, nil
+	}}
+
+// Route is a host route of a subnet or an extra route of a router.
+type Route struct {
+	Destination string `json:"destination"`
+	Nexthop     string `json:"nexthop"`
+}
+
+// Routes is the type of host_routes and routes; null means none.
+var Routes = resource.Type[[]Route]{Name: "list of {destination, nexthop}", Append: resource.AppendList(resource.AppendJSON[Route]),
+	Parse: func(v any) ([]Route, error) {
+		if v == nil {
+			return []Route{}, nil
+		}
+		list, ok := v.([]any)
+		if !ok {
+			return nil, resource.Reasonf("Invalid data format for hostroute: '%s'", resource.Py(v))
+		}
+		out := []Route{}
+		for _, e := range list {
+			m, err := onlyKeys(e, "destination", "nexthop")
+			if err != nil {
+				return nil, err
+			}
+			var r Route
+			if r.Destination, err = parseRouteCIDR(m["destination"]); err != nil {
+				return nil, err
+			}
+			if r.Nexthop, err = parseIP(m["nexthop"]); err != nil {
+				return nil, err
+			}
+			if slices.Contains(out, r) {
+				return nil, resource.Reasonf("Duplicate hostroute '%s'", resource.Py(e))
+			}
+			out = append(out, r)
+		}
+		return out, nil
+	}}
+
+func parseRouteCIDR(v any) (string, error) {
+	s, _ := v.(string)
+	p, err := netip.ParsePrefix(s)
+	if err != nil || p.Masked() != p {
+		return "", resource.Reasonf("'%s' is not a valid CIDR", resource.Py(v))
+	}
+	if p.Addr().IsLoopback() {
+		return "", resource.Reasonf("'%s' is not a routable CIDR", s)
+	}
+	return p.String(), nil
+}
+
+// UUIDs is a list of distinct UUIDs; null means none.
+var UUIDs = resource.Type[[]string]{Name: "list of uuid", Append: resource.AppendList(resource.AppendString),
+	Parse: func(v any) ([]string, error) {
+		if v == nil {
+			return []string{}, nil
+		}
+		list, ok := v.([]any)
+		if !ok {
+			return nil, resource.Reasonf("'%s' is not a list", resource.Py(v))
+		}
+		out := []string{}
+		for _, e := range list {
+			s, err := resource.UUID.Parse(e)
+			if err != nil {
+				return nil, err
+			}
+			if slices.Contains(out, s) {
+				return nil, resource.Reasonf("Duplicate items in the list: '%s'", s)
+			}
+			out = append(out, s)
+		}
+		return out, nil
+	}}
+
+// Strings is a list of text.
+var Strings = resource.Type[[]string]{Name: "list of strings", Append: resource.AppendList(resource.AppendString),
+	Parse: func(v any) ([]string, error) {
+		if v == nil {
+			return []string{}, nil
+		}
+		list, ok := v.([]any)
+		if !ok {
+			return nil, resource.Reasonf("'%s' is not a list", resource.Py(v))
+		}
+		out := []string{}
+		for _, e := range list {
+			s, ok := e.(string)
+			if !ok {
+				return nil, resource.Reasonf("'%s' is not a valid string", resource.Py(e))
+			}
+			out = append(out, s)
+		}
+		return out, nil
+	}}
+
+// AddressPair is another source address that a port may use. IPAddress may be a CIDR; MACAddress empty in a request
+// means the port's own.
+type AddressPair struct {
+	MACAddress string `json:"mac_address"`
+	IPAddress  string `json:"ip_address"`
+}
+
+// AddressPairs is the type of allowed_address_pairs; null means none.
+var AddressPairs = resource.Type[[]AddressPair]{Name: "list of {mac_address, ip_address}", Append: resource.AppendList(resource.AppendJSON[AddressPair]),
+	Parse: func(v any) ([]AddressPair, error) {
+		if v == nil {
+			return []AddressPair{}, nil
+		}
+		list, ok := v.([]any)
+		if !ok {
+			return nil, fault.BadRequest("HTTPBadRequest", "Allowed address pairs must be a list.")
+		}
+		out := []AddressPair{}
+		for _, e := range list {
+			p, err := parsePair(e)
+			if err != nil {
+				return nil, err
+			}
+			if slices.Contains(out, p) {
+				return nil, fault.BadRequest("DuplicateAddressPairInRequest",
+					"Request contains duplicate address pair: mac_address %s ip_address %s.", p.MACAddress, p.IPAddress)
+			}
+			out = append(out, p)
+		}
+		return out, nil
+	}}
+
+func parsePair(e any) (AddressPair, error) {
+	var p AddressPair
+	m, ok := e.(map[string]any)
+	if !ok {
+		return p, resource.Reasonf("Invalid data format for allowed address pair: '%s'", resource.Py(e))
+	}
+	ip, given := m["ip_address"]
+	if !given {
+		return p, fault.BadRequest("AllowedAddressPairsMissingIP", "AllowedAddressPair must contain ip_address")
+	}
+	if mac, given := m["mac_address"]; given && mac != nil {
+		s, err := MAC.Parse(mac)
+		if err != nil {
+			return p, err
+		}
+		p.MACAddress = s
+	}
+	for k := range m {
+		if k != "ip_address" && k != "mac_address" {
+			return p, resource.Reasonf("Unrecognized attribute(s) '%s'", k)
+		}
+	}
+	s, _ := ip.(string)
+	if a, err := parseIP(ip); err == nil {
+		p.IPAddress = a
+	} else if prefix, errP := netip.ParsePrefix(s); errP == nil {
+		p.IPAddress = prefix.String()
+	} else {
+		return p, err
+	}
+	return p, checkUnicast(p.IPAddress)
+}
+
+// checkUnicast refuses multicast pairs (extension aap-reject-multicast).
+func checkUnicast(s string) error {
+	addr, _, _ := strings.Cut(s, "/")
+	if a, err := netip.ParseAddr(addr); err == nil && a.IsMulticast() {
+		return resource.Reasonf("IP %s is a multicast address, which is not supported.", s)
+	}
+	return nil
+}
+
+// DHCPOpt is an extra_dhcp_opts entry. A nil value removes the option in an update.
+type DHCPOpt struct {
+	Name      string  `json:"opt_name"`
+	Value     *string `json:"opt_value"`
+	IPVersion int     `json:"ip_version"`
+}
+
+// DHCPOpts is the type of extra_dhcp_opts; null means none.
+var DHCPOpts = resource.Type[[]DHCPOpt]{Name: "list of {opt_name, opt_value, ip_version}", Append: resource.AppendList(resource.AppendJSON[DHCPOpt]),
+	Parse: func(v any) ([]DHCPOpt, error) {
+		if v == nil {
+			return []DHCPOpt{}, nil
+		}
+		list, ok := v.([]any)
+		if !ok {
+			return nil, resource.Reasonf("'%s' is not a list", resource.Py(v))
+		}
+		out := []DHCPOpt{}
+		for _, e := range list {
+			o, ok := parseDHCPOpt(e)
+			if !ok {
+				return nil, resource.Reasonf("No valid key specs matched for: %s", resource.Py(e))
+			}
+			out = append(out, o)
+		}
+		return out, nil
+	}}
+
+func parseDHCPOpt(e any) (DHCPOpt, bool) {
+	o := DHCPOpt{IPVersion: 4}
+	m, ok := e.(map[string]any)
+	if !ok {
+		return o, false
+	}
+	name, ok := m["opt_name"].(string)
+	value, given := m["opt_value"]
+	if !ok || !given || strings.TrimSpace(name) == "" || len(name) > 64 || strings.Contains(name, "\n") {
+		return o, false
+	}
+	o.Name = name
+	if s, ok := value.(string); ok {
+		blankAllowed := name == "router" || name == "classless-static-route"
+		if len(s) > 255 || !blankAllowed && (strings.TrimSpace(s) == "" || strings.Contains(s, "\n")) {
+			return o, false
+		}
+		o.Value = &s
+	} else if value != nil {
+		return o, false
+	}
+	if v, given := m["ip_version"]; given {
+		n, err := resource.Int.Parse(v)
+		if err != nil || n != 4 && n != 6 {
+			return o, false
+		}
+		o.IPVersion = n
+	}
+	for k := range m {
+		if k != "opt_name" && k != "opt_value" && k != "ip_version" {
+			return o, false
+		}
+	}
+	return o, true
+}
+
+// Dict is a dictionary of any values; in the database it is JSON text, the empty one "".
+type Dict map[string]any
+
+// Dictionary is the type of binding:profile; null means the empty one.
+var Dictionary = resource.Type[Dict]{Name: "dictionary", Append: func(b []byte, d Dict) []byte {
+	if len(d) == 0 {
+		return append(b, "{}"...)
+	}
+	return resource.AppendJSON(b, d)
+}, Parse: func(v any) (Dict, error) {
+	if v == nil {
+		return Dict{}, nil
+	}
+	m, ok := v.(map[string]any)
+	if !ok {
+		return nil, resource.Reasonf("'%s' is not a dictionary", resource.Py(v))
+	}
+	return m, nil
+}}
+
+// GatewayInfo is external_gateway_info.
+type GatewayInfo struct {
+	NetworkID        string    `json:"network_id"`
+	ExternalFixedIPs []FixedIP `json:"external_fixed_ips"`
+	EnableSNAT       bool      `json:"enable_snat"`
+
+	// What the request said, for checks and policy.
+	HasFixedIPs, HasSNAT bool `json:"-"`
+}
+
+// Gateway is the type of external_gateway_info: null or {} mean no gateway.
+var Gateway = resource.Type[*GatewayInfo]{Name: "{network_id, enable_snat, external_fixed_ips} or null",
+	Append: func(b []byte, g *GatewayInfo) []byte { return resource.AppendJSON(b, g) },
+	Parse: func(v any) (*GatewayInfo, error) {
+		m, ok := v.(map[string]any)
+		if v == nil || ok && len(m) == 0 {
+			return nil, nil
+		}
+		if !ok {
+			return nil, resource.Reasonf("'%s' is not a dictionary", resource.Py(v))
+		}
+		g := &GatewayInfo{EnableSNAT: true}
+		id, given := m["network_id"]
+		if !given {
+			return nil, resource.Reasonf("Validation of dictionary's keys failed. Expected keys: {'network_id'} Provided keys: %s", pySet(sortedKeys(m)))
+		}
+		var err error
+		if g.NetworkID, err = resource.UUID.Parse(id); err != nil {
+			return nil, err
+		}
+		for k, x := range m {
+			switch k {
+			case "network_id":
+			case "external_fixed_ips":
+				g.HasFixedIPs = true
+				if g.ExternalFixedIPs, err = FixedIPs.Parse(x); err != nil {
+					return nil, err
+				}
+			case "enable_snat":
+				g.HasSNAT = true
+				if g.EnableSNAT, err = resource.Bool.Parse(x); err != nil {
+					return nil, err
+				}
+			default:
+				return nil, resource.Reasonf("Unexpected keys supplied: %s", k)
+			}
+		}
+		return g, nil
+	}}
+
+func sortedKeys(m map[string]any) []string {
+	var keys []string
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// jsonText scans JSON text of a column into a Go value; empty text leaves it alone.
+func jsonText(v any, into any) error {
+	var raw []byte
+	switch x := v.(type) {
+	case nil:
+		return nil
+	case string:
+		raw = []byte(x)
+	case []byte:
+		raw = x
+	}
+	if len(raw) == 0 {
+		return nil
+	}
+	return json.Unmarshal(raw, into)
+}
