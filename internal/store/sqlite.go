@@ -1,0 +1,151 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// busyTimeout is how long SQLite itself waits for another process's write before Write tries again.
+const busyTimeout = time.Second
+
+// idleReader is after what time an unused reading connection gives its memory back.
+const idleReader = time.Minute
+
+// openSQLite opens rest, the part of SQLAlchemy's URL after "sqlite://".
+func (db *DB) openSQLite(ctx context.Context, rest string) error {
+	db.dialect = sqliteDialect{}
+	path, _, _ := strings.Cut(rest, "?") // options there are for Python's driver
+	path = strings.TrimPrefix(path, "/")
+	if path == "" || path == ":memory:" {
+		return db.openSQLiteMemory(ctx)
+	}
+	// Created here for the mode: configuration and names of all projects are not for every user of the machine.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	dsn := func(more ...string) string {
+		return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + sqliteOptions(more...)
+	}
+	// journal_mode needs the write lock once and is kept in the file, so only the writer sets it.
+	db.writer, err = db.sqlitePool(dsn("_txlock=immediate", "_pragma=journal_mode(WAL)"), 1)
+	if err != nil {
+		return err
+	}
+	db.reader, err = db.sqlitePool(dsn("_pragma=query_only(1)"), max(4, runtime.GOMAXPROCS(0)))
+	if err != nil {
+		return err
+	}
+	db.reader.SetConnMaxIdleTime(idleReader)
+	return db.writer.PingContext(ctx)
+}
+
+// openSQLiteMemory uses one connection for all: SQLite lets nobody read a database in memory while somebody writes, so
+// more would only wait. A second one, which nobody uses, keeps the data if database/sql replaces the first.
+func (db *DB) openSQLiteMemory(ctx context.Context) error {
+	dsn := "file:/neutrino-" + rand.Text() + "?" + sqliteOptions("vfs=memdb", "_txlock=immediate")
+	keeper, err := db.sqlitePool(dsn, 1)
+	if err != nil {
+		return err
+	}
+	if _, err := keeper.ExecContext(ctx, "SELECT 1 FROM sqlite_schema"); err != nil {
+		return err
+	}
+	db.writer, err = db.sqlitePool(dsn, 1)
+	db.reader = db.writer
+	return err
+}
+
+func sqliteOptions(more ...string) string {
+	options := append([]string{
+		fmt.Sprintf("_pragma=busy_timeout(%d)", busyTimeout.Milliseconds()),
+		"_pragma=foreign_keys(1)",
+		"_pragma=synchronous(NORMAL)", // with WAL: nothing is lost when the process dies, the last commits when the machine does
+		"_pragma=temp_store(MEMORY)",
+		"_pragma=mmap_size(0)",
+		"_pragma=cache_size(-1024)", // KiB
+	}, more...)
+	return strings.Join(options, "&")
+}
+
+func (db *DB) sqlitePool(dsn string, connections int) (*sql.DB, error) {
+	connector, err := sqlite.NewConnector(dsn)
+	if err != nil {
+		return nil, err
+	}
+	p := sql.OpenDB(cachingConnector{connector})
+	p.SetMaxOpenConns(connections)
+	p.SetMaxIdleConns(connections)
+	db.closers = append(db.closers, p.Close)
+	return p, nil
+}
+
+type sqliteDialect struct{}
+
+func (sqliteDialect) Name() string                { return "sqlite" }
+func (sqliteDialect) Rewrite(query string) string { return query }
+func (sqliteDialect) Quote(ident string) string {
+	return `"` + strings.ReplaceAll(ident, `"`, `""`) + `"`
+}
+func (sqliteDialect) Like(column string) string { return column + " LIKE ? ESCAPE '!'" }
+func (sqliteDialect) ForUpdate() string         { return "" } // BEGIN IMMEDIATE already excludes other writers
+func (sqliteDialect) ForShare() string          { return "" }
+func (sqliteDialect) ReturningID() string       { return "" }
+
+func (d sqliteDialect) InsertIgnore(table string, columns ...string) string {
+	return insert(d, table, columns) + " ON CONFLICT DO NOTHING"
+}
+
+func (d sqliteDialect) Upsert(table string, key []string, columns ...string) string {
+	return upsertOnConflict(d, table, key, columns)
+}
+
+func (sqliteDialect) IsDuplicate(err error) bool {
+	switch sqliteCode(err) {
+	case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY, sqlite3.SQLITE_CONSTRAINT_ROWID:
+		return true
+	}
+	return false
+}
+
+func (sqliteDialect) IsForeignKey(err error) bool {
+	return sqliteCode(err) == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
+}
+
+func (sqliteDialect) IsRetryable(err error) bool {
+	switch sqliteCode(err) & 0xff {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+		return true
+	}
+	return false
+}
+
+func (sqliteDialect) IsUnavailable(err error) bool {
+	switch sqliteCode(err) & 0xff {
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL:
+		return true
+	}
+	return false
+}
+
+// sqliteCode is SQLite's extended result code, 0 for other errors; the low byte is the general class.
+func sqliteCode(err error) int {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok {
+		return e.Code()
+	}
+	return 0
+}
