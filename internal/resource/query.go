@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"neutrino/internal/fault"
+	"neutrino/internal/store"
 )
 
 // reserved are query parameters that are no filters.
@@ -129,8 +130,8 @@ func (c *child[R]) match(given []string, idColumn string) Cond {
 			var likes []string
 			m.Args = nil
 			for _, v := range byKey[key] {
-				likes = append(likes, col+` LIKE ? ESCAPE '\'`)
-				m.Args = append(m.Args, "%"+EscapeLike(v)+"%")
+				likes = append(likes, col+" LIKE ? ESCAPE '!'")
+				m.Args = append(m.Args, "%"+store.EscapeLike(v)+"%")
 			}
 			m.SQL = "(" + strings.Join(likes, " OR ") + ")"
 		}
@@ -148,11 +149,6 @@ func keysOf[K comparable, V any](m map[K]V) func(yield func(K) bool) {
 			}
 		}
 	}
-}
-
-// EscapeLike makes s match itself in LIKE … ESCAPE '\'.
-func EscapeLike(s string) string {
-	return strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(s)
 }
 
 // standardFilter handles the filters that all objects with standard attributes have besides their own attributes.
@@ -173,7 +169,7 @@ func standardFilter(name string, given []string) (Cond, bool, error) {
 func parseTime(s string) (Time, error) {
 	for _, form := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02"} {
 		if t, err := time.Parse(form, s); err == nil {
-			return Time{t.UTC()}, nil
+			return Time{Time: t.UTC()}, nil
 		}
 	}
 	return Time{}, Reasonf("The value %s for changed_since is not a valid timestamp", s)

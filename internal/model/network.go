@@ -1,0 +1,104 @@
+package model
+
+import (
+	"encoding/json"
+
+	"neutrino/internal/fault"
+	"neutrino/internal/resource"
+)
+
+// Network is a layer-2 broadcast domain.
+type Network struct {
+	Standard
+	AdminStateUp      bool
+	Status            string
+	MTU               int
+	Shared            bool // an RBAC entry shares it with the caller
+	External          bool
+	IsDefault         bool
+	PortSecurity      bool
+	NetworkType       *string // provider attributes: those of the only segment
+	PhysicalNetwork   *string
+	SegmentationID    *int
+	Segments          []Segment // set for networks of several segments
+	SubnetIDs         []string
+	AvailabilityZones []string
+	ZoneHints         ZoneHints
+}
+
+// Segment is one piece of a network on a physical network or an overlay.
+type Segment struct {
+	ID              string  `json:"-"`
+	NetworkType     string  `json:"provider:network_type"`
+	PhysicalNetwork *string `json:"provider:physical_network"`
+	SegmentationID  *int    `json:"provider:segmentation_id"`
+}
+
+func segmentColumn(c string) string {
+	return "(SELECT s." + c + " FROM networksegments s WHERE s.network_id = t.id ORDER BY s.segment_index LIMIT 1)"
+}
+
+// Networks describes networks.
+func Networks(enabled func(string) bool) *resource.Resource[Network] {
+	std := func(n *Network) *Standard { return &n.Standard }
+	t := table("networks", std)
+	t.Sides = map[string]resource.SideTable{
+		"networksecuritybindings": {Key: "network_id"}, "externalnetworks": {Key: "network_id"},
+	}
+	t.Visible = "t.project_id = :project OR " + reachableBy("networkrbacs", "t.id")
+	several := func(n *Network) bool { return len(n.Segments) > 0 }
+	return resource.New("network", "networks", "networks", t, enabled,
+		owned(std), named(std), standard("networks", std), []resource.Attr[Network]{
+			resource.Field("admin_state_up", resource.Bool, post|put|filter|sort, func(n *Network) *bool { return &n.AdminStateUp }, resource.Default(true)),
+			resource.Field("status", resource.String(16), filter|sort, func(n *Network) *string { return &n.Status }),
+			resource.Field("shared", resource.Bool, post|put|filter|policy|needed, func(n *Network) *bool { return &n.Shared },
+				resource.Derived(sharedBy("networkrbacs", "t.id")), resource.Default(false)),
+			resource.List("subnets", UUIDs, 0, func(n *Network) *[]string { return &n.SubnetIDs }, resource.Children[string]{
+				Table: "subnets", Parent: "network_id", ReadOnly: true,
+				Columns: []resource.Col[string]{{Name: "id", Ref: func(e *string) any { return e }, Key: true}}}),
+		},
+		resource.Ext("net-mtu",
+			resource.Field("mtu", resource.NonNegative, post|put|filter|sort|policy, func(n *Network) *int { return &n.MTU }, resource.Default(0))),
+		resource.Ext("external-net",
+			resource.Field("router:external", resource.Bool, post|put|filter|policy|needed, func(n *Network) *bool { return &n.External },
+				resource.Derived("(externalnetworks.network_id IS NOT NULL)"), resource.Default(false))),
+		resource.Ext("auto-allocated-topology",
+			resource.Field("is_default", resource.Bool, post|put|filter|policy|needed, func(n *Network) *bool { return &n.IsDefault },
+				resource.Derived("COALESCE(externalnetworks.is_default, false)"), resource.Default(false)).
+				OmitWhen(func(n *Network) bool { return !n.External })),
+		resource.Ext("port-security",
+			resource.Field("port_security_enabled", resource.Bool, post|put|policy, func(n *Network) *bool { return &n.PortSecurity },
+				resource.Side("networksecuritybindings", "port_security_enabled", "true"), resource.Default(true))),
+		resource.Ext("provider",
+			resource.Field("provider:network_type", resource.Nullable(resource.String(32)), post|put|filter|policy,
+				func(n *Network) **string { return &n.NetworkType }, resource.Derived(segmentColumn("network_type"))).OmitWhen(several),
+			resource.Field("provider:physical_network", resource.Nullable(resource.String(64)), post|put|filter|policy,
+				func(n *Network) **string { return &n.PhysicalNetwork }, resource.Derived(segmentColumn("physical_network"))).OmitWhen(several),
+			resource.Field("provider:segmentation_id", resource.Nullable(resource.Int), post|put|filter|policy,
+				func(n *Network) **int { return &n.SegmentationID }, resource.Derived(segmentColumn("segmentation_id"))).OmitWhen(several)),
+		resource.Ext("network_availability_zone",
+			resource.Field("availability_zone_hints", AvailabilityZoneHints, post|sort, func(n *Network) *ZoneHints { return &n.ZoneHints }, resource.Default(ZoneHints{})),
+			resource.List("availability_zones", Strings, 0, func(n *Network) *[]string { return &n.AvailabilityZones }, resource.Children[string]{
+				Table: "(SELECT DISTINCT b.network_id AS network_id, a.availability_zone AS zone FROM networkdhcpagentbindings b " +
+					"JOIN agents a ON a.id = b.dhcp_agent_id WHERE a.availability_zone IS NOT NULL) z",
+				Parent: "network_id", ReadOnly: true,
+				Columns: []resource.Col[string]{{Name: "zone", Ref: func(e *string) any { return e }}}})),
+	)
+}
+
+// ZoneHints are availability zone names; JSON text in the database, "" for none.
+type ZoneHints []string
+
+// AvailabilityZoneHints is the type of availability_zone_hints.
+var AvailabilityZoneHints = resource.Type[ZoneHints]{Name: "list of zone names",
+	Append: func(b []byte, z ZoneHints) []byte { return Strings.Append(b, z) },
+	Parse: func(v any) (ZoneHints, error) {
+		list, err := Strings.Parse(v)
+		if err != nil {
+			return nil, err
+		}
+		if raw, _ := json.Marshal(list); len(raw) > 255 {
+			return nil, fault.InvalidInput("Too many availability_zone_hints specified")
+		}
+		return list, nil
+	}}

@@ -1,0 +1,96 @@
+package model
+
+import (
+	"neutrino/internal/resource"
+)
+
+// Port is where a device meets a network.
+type Port struct {
+	Standard
+	NetworkID      string
+	MACAddress     string
+	AdminStateUp   bool
+	Status         string // ACTIVE, DOWN, BUILD, ERROR
+	DeviceID       string
+	DeviceOwner    string
+	FixedIPs       []FixedIP
+	SecurityGroups []string
+	AddressPairs   []AddressPair
+	ExtraDHCPOpts  []DHCPOpt
+	PortSecurity   bool
+
+	// The active binding.
+	HostID     string
+	VNICType   string
+	Profile    Dict
+	VIFType    string
+	VIFDetails Dict
+}
+
+var vnicType = resource.OneOf("normal", "direct", "macvtap", "baremetal", "direct-physical", "virtio-forwarder", "smart-nic", "vdpa",
+	"accelerator-direct", "accelerator-direct-physical", "remote-managed")
+
+// binding is the expression for a column of the active binding.
+func binding(column, absent string) resource.Option {
+	return resource.Derived("COALESCE(ml2_port_bindings." + column + ", " + absent + ")")
+}
+
+// Ports describes ports. The rows of fixed_ips and of the binding are written by the ML2 plug-in.
+func Ports(enabled func(string) bool) *resource.Resource[Port] {
+	std := func(p *Port) *Standard { return &p.Standard }
+	t := table("ports", std)
+	t.Sides = map[string]resource.SideTable{
+		"portsecuritybindings": {Key: "port_id"},
+		"ml2_port_bindings":    {Key: "port_id", And: "ml2_port_bindings.status = 'ACTIVE'"},
+	}
+	t.Visible = "t.project_id = :project OR t.network_id IN (SELECT n.id FROM networks n WHERE n.project_id = :project)"
+	return resource.New("port", "ports", "ports", t, enabled,
+		owned(std), named(std), standard("ports", std), []resource.Attr[Port]{
+			resource.Field("network_id", resource.UUID, post|filter|sort|needed|must, func(p *Port) *string { return &p.NetworkID }),
+			resource.Field("mac_address", portMAC, post|put|filter|sort|policy, func(p *Port) *string { return &p.MACAddress }),
+			resource.Field("admin_state_up", resource.Bool, post|put|filter|sort, func(p *Port) *bool { return &p.AdminStateUp }, resource.Default(true)),
+			resource.Field("status", resource.String(16), filter|sort, func(p *Port) *string { return &p.Status }),
+			resource.Field("device_id", resource.String(255), post|put|filter|sort|policy, func(p *Port) *string { return &p.DeviceID }, resource.Default("")),
+			resource.Field("device_owner", resource.String(255), post|put|filter|sort|policy, func(p *Port) *string { return &p.DeviceOwner }, resource.Default("")),
+			resource.List("fixed_ips", FixedIPs, post|put|filter|policy, func(p *Port) *[]FixedIP { return &p.FixedIPs }, resource.Children[FixedIP]{
+				Table: "ipallocations", Parent: "port_id", ReadOnly: true, Order: "ip_address", Columns: []resource.Col[FixedIP]{
+					{Name: "subnet_id", Ref: func(e *FixedIP) any { return &e.SubnetID }, Key: true},
+					{Name: "ip_address", Ref: func(e *FixedIP) any { return &e.IPAddress }, Key: true}}}),
+		},
+		resource.Ext("security-group",
+			resource.List("security_groups", UUIDs, post|put|filter, func(p *Port) *[]string { return &p.SecurityGroups }, resource.Children[string]{
+				Table: "securitygroupportbindings", Parent: "port_id", Columns: []resource.Col[string]{
+					{Name: "security_group_id", Ref: func(e *string) any { return e }, Key: true}}})),
+		resource.Ext("port-security",
+			resource.Field("port_security_enabled", resource.Bool, post|put|policy, func(p *Port) *bool { return &p.PortSecurity },
+				resource.Side("portsecuritybindings", "port_security_enabled", "true"))),
+		resource.Ext("allowed-address-pairs",
+			resource.List("allowed_address_pairs", AddressPairs, post|put|policy, func(p *Port) *[]AddressPair { return &p.AddressPairs }, resource.Children[AddressPair]{
+				Table: "allowedaddresspairs", Parent: "port_id", Columns: []resource.Col[AddressPair]{
+					{Name: "mac_address", Ref: func(e *AddressPair) any { return &e.MACAddress }},
+					{Name: "ip_address", Ref: func(e *AddressPair) any { return &e.IPAddress }}}})),
+		resource.Ext("extra_dhcp_opt",
+			resource.List("extra_dhcp_opts", DHCPOpts, post|put, func(p *Port) *[]DHCPOpt { return &p.ExtraDHCPOpts }, resource.Children[DHCPOpt]{
+				Table: "extradhcpopts", Parent: "port_id", NewID: "id", Columns: []resource.Col[DHCPOpt]{
+					{Name: "opt_name", Ref: func(e *DHCPOpt) any { return &e.Name }}, {Name: "opt_value", Ref: func(e *DHCPOpt) any { return &e.Value }},
+					{Name: "ip_version", Ref: func(e *DHCPOpt) any { return &e.IPVersion }}}}, resource.Default([]DHCPOpt{}))),
+		resource.Ext("binding",
+			resource.Field("binding:host_id", resource.String(255), post|put|filter|policy, func(p *Port) *string { return &p.HostID }, binding("host", "''")),
+			resource.Field("binding:vnic_type", vnicType, post|put|policy, func(p *Port) *string { return &p.VNICType }, binding("vnic_type", "'normal'"), resource.Default("normal")),
+			resource.Field("binding:profile", Dictionary, post|put|policy, func(p *Port) *Dict { return &p.Profile }, binding("profile", "''")),
+			resource.Field("binding:vif_type", resource.String(64), policy, func(p *Port) *string { return &p.VIFType }, binding("vif_type", "'unbound'")),
+			resource.Field("binding:vif_details", Dictionary, policy, func(p *Port) *Dict { return &p.VIFDetails }, binding("vif_details", "''"))),
+	)
+}
+
+// portMAC: null asks for a new random address (extension port-mac-address-regenerate).
+var portMAC = func() resource.Type[string] {
+	t := MAC
+	t.Parse = func(v any) (string, error) {
+		if v == nil {
+			return "", nil
+		}
+		return MAC.Parse(v)
+	}
+	return t
+}()

@@ -1,0 +1,173 @@
+package model
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"neutrino/internal/fault"
+	"neutrino/internal/resource"
+)
+
+// SecurityGroup is a set of rules that ports refer to.
+type SecurityGroup struct {
+	Standard
+	Stateful bool
+	Shared   bool
+	Rules    []*SecurityGroupRule // filled by the service
+}
+
+// SecurityGroupRule allows one kind of traffic. Nil fields match everything.
+type SecurityGroupRule struct {
+	Standard
+	SecurityGroupID string
+	Direction       string
+	Ethertype       string
+	Protocol        *string
+	PortRangeMin    *int
+	PortRangeMax    *int
+	RemoteIPPrefix  *string
+	RemoteGroupID   *string
+	NormalizedCIDR  *string // filled by the service
+	InDefaultGroup  bool
+}
+
+// SecurityGroups describes security groups; rules tells how to show their rules.
+func SecurityGroups(enabled func(string) bool, rules *resource.Resource[SecurityGroupRule]) *resource.Resource[SecurityGroup] {
+	std := func(g *SecurityGroup) *Standard { return &g.Standard }
+	t := table("securitygroups", std)
+	t.Visible = "t.project_id = :project OR " + sharedBy("securitygrouprbacs", "t.id")
+	groupRules := resource.Type[[]*SecurityGroupRule]{Name: "list of rules", Append: func(b []byte, list []*SecurityGroupRule) []byte {
+		return resource.AppendList(func(b []byte, r *SecurityGroupRule) []byte { return rules.Append(b, r, rules.Shown) })(b, list)
+	}, Parse: func(v any) ([]*SecurityGroupRule, error) {
+		return nil, resource.Reasonf("'%s' cannot be set", resource.Py(v))
+	}}
+	return resource.New("security_group", "security_groups", "security-groups", t, enabled,
+		owned(std), standard("securitygroups", std), []resource.Attr[SecurityGroup]{
+			resource.Field("name", groupName, post|put|filter|sort, func(g *SecurityGroup) *string { return &g.Name }, resource.Default("")),
+			resource.Field("security_group_rules", groupRules, 0, func(g *SecurityGroup) *[]*SecurityGroupRule { return &g.Rules }, resource.Unstored()),
+		},
+		resource.Ext("stateful-security-group",
+			resource.Field("stateful", resource.Bool, post|put|filter, func(g *SecurityGroup) *bool { return &g.Stateful }, resource.Default(true))),
+		resource.Ext("security-groups-shared-filtering",
+			resource.Field("shared", resource.Bool, filter|policy|needed, func(g *SecurityGroup) *bool { return &g.Shared },
+				resource.Derived(sharedBy("securitygrouprbacs", "t.id")))),
+	)
+}
+
+var groupName = func() resource.Type[string] {
+	t := resource.String(255)
+	return t.Checked(func(s string) error {
+		if strings.EqualFold(s, "default") {
+			return fault.Conflict("SecurityGroupDefaultAlreadyExists", "Default security group already exists.")
+		}
+		return nil
+	})
+}()
+
+// SecurityGroupRules describes security group rules.
+func SecurityGroupRules(enabled func(string) bool) *resource.Resource[SecurityGroupRule] {
+	std := func(r *SecurityGroupRule) *Standard { return &r.Standard }
+	t := table("securitygrouprules", std)
+	t.Visible = "t.project_id = :project OR t.security_group_id IN (SELECT g.id FROM securitygroups g WHERE g.project_id = :project)"
+	return resource.New("security_group_rule", "security_group_rules", "security-group-rules", t, enabled,
+		owned(std), standard("securitygrouprules", std), []resource.Attr[SecurityGroupRule]{
+			resource.Field("security_group_id", resource.String(36), post|filter|sort|needed|must, func(r *SecurityGroupRule) *string { return &r.SecurityGroupID }),
+			resource.Field("direction", resource.OneOf("ingress", "egress"), post|filter|sort|must, func(r *SecurityGroupRule) *string { return &r.Direction }),
+			resource.Field("ethertype", ethertype, post|filter|sort, func(r *SecurityGroupRule) *string { return &r.Ethertype }, resource.Default("IPv4")),
+			resource.Field("protocol", ruleProtocol, post|filter|sort, func(r *SecurityGroupRule) **string { return &r.Protocol }, resource.Default((*string)(nil))),
+			resource.Field("port_range_min", rulePort, post|filter|sort, func(r *SecurityGroupRule) **int { return &r.PortRangeMin }, resource.Default((*int)(nil))),
+			resource.Field("port_range_max", rulePort, post|filter|sort, func(r *SecurityGroupRule) **int { return &r.PortRangeMax }, resource.Default((*int)(nil))),
+			resource.Field("remote_ip_prefix", rulePrefix, post|filter|sort, func(r *SecurityGroupRule) **string { return &r.RemoteIPPrefix }, resource.Default((*string)(nil))),
+			resource.Field("remote_group_id", resource.Nullable(resource.String(255)), post|filter|sort, func(r *SecurityGroupRule) **string { return &r.RemoteGroupID }, resource.Default((*string)(nil))),
+		},
+		resource.Ext("security-groups-normalized-cidr",
+			resource.Field("normalized_cidr", resource.Nullable(CIDR), 0, func(r *SecurityGroupRule) **string { return &r.NormalizedCIDR }, resource.Unstored())),
+		resource.Ext("security-groups-rules-belongs-to-default-sg",
+			resource.Field("belongs_to_default_sg", resource.Bool, filter, func(r *SecurityGroupRule) *bool { return &r.InDefaultGroup },
+				resource.Derived("EXISTS (SELECT 1 FROM default_security_group d WHERE d.security_group_id = t.security_group_id)"))),
+	)
+}
+
+var ethertype = resource.Type[string]{Name: "IPv4 | IPv6", Append: resource.AppendString, Parse: func(v any) (string, error) {
+	if s, ok := v.(string); ok {
+		for _, e := range []string{"IPv4", "IPv6"} {
+			if strings.EqualFold(s, e) {
+				return e, nil
+			}
+		}
+	}
+	return "", fault.BadRequest("SecurityGroupRuleInvalidEtherType",
+		"Security group rule for ethertype '%s' not supported. Allowed values are ['IPv4', 'IPv6'].", resource.Py(v))
+}}
+
+// Protocols are the names that rules accept, with their numbers (neutron_lib/constants.py IP_PROTOCOL_MAP).
+var Protocols = map[string]int{"ah": 51, "dccp": 33, "egp": 8, "esp": 50, "gre": 47, "hopopt": 0, "icmp": 1, "igmp": 2, "ip": 0,
+	"ipip": 4, "ipv6-encap": 41, "ipv6-frag": 44, "ipv6-icmp": 58, "icmpv6": 58, "ipv6-nonxt": 59, "ipv6-opts": 60, "ipv6-route": 43,
+	"ospf": 89, "pgm": 113, "rsvp": 46, "sctp": 132, "tcp": 6, "udp": 17, "udplite": 136, "vrrp": 112}
+
+var ruleProtocol = resource.Type[*string]{Name: "protocol name or number, or null", Append: resource.AppendNullable(resource.AppendString),
+	Parse: func(v any) (*string, error) {
+		s := strings.ToLower(resource.Py(v))
+		if v == nil || slices.Contains([]string{"any", "-1", "0", ""}, s) && s != "" {
+			return nil, nil
+		}
+		if n, err := strconv.Atoi(s); err == nil && n >= 0 && n <= 255 {
+			return &s, nil
+		}
+		if _, known := Protocols[s]; known {
+			return &s, nil
+		}
+		return nil, invalidProtocol(v)
+	}, FromQuery: func(s string) (any, error) { return strings.ToLower(s), nil }}
+
+func invalidProtocol(v any) error {
+	names := sortedNames(Protocols)
+	return fault.BadRequest("SecurityGroupRuleInvalidProtocol",
+		"Security group rule protocol %s not supported. Only protocol values %s and integer representations [0 to 255] are supported.",
+		resource.Py(v), resource.Py(append([]any{nil, json0, "any"}, anys(names)...)))
+}
+
+const json0 = "0"
+
+func sortedNames(m map[string]int) []string {
+	var names []string
+	for n := range m {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}
+
+var rulePort = resource.Type[*int]{Name: "port or ICMP type/code, or null", Append: resource.AppendNullable(resource.Int.Append),
+	Parse: func(v any) (*int, error) {
+		if v == nil {
+			return nil, nil
+		}
+		n, err := resource.Int.Parse(v)
+		if err != nil || n < 0 || n > 65535 {
+			return nil, fault.BadRequest("SecurityGroupInvalidPortValue", "Invalid value for port %s.", resource.Py(v))
+		}
+		return &n, nil
+	}, FromQuery: resource.Int.FromQuery}
+
+var rulePrefix = resource.Type[*string]{Name: "CIDR or null", Append: resource.AppendNullable(resource.AppendString),
+	Parse: func(v any) (*string, error) {
+		s, ok := v.(string)
+		if v == nil || ok && s == "" {
+			return nil, nil
+		}
+		if a, err := netip.ParseAddr(s); ok && err == nil && a.Zone() == "" {
+			s = netip.PrefixFrom(a, a.BitLen()).String()
+			return &s, nil
+		}
+		if addr, bits, found := strings.Cut(s, "/"); found {
+			a, err := netip.ParseAddr(addr)
+			if n, errBits := strconv.Atoi(bits); err == nil && errBits == nil && n >= 0 && n <= a.BitLen() {
+				s = a.String() + "/" + strconv.Itoa(n)
+				return &s, nil
+			}
+		}
+		return nil, fault.BadRequest("InvalidCIDR", "Invalid CIDR %s given as IP prefix.", resource.Py(v))
+	}}

@@ -1,0 +1,82 @@
+// Package model declares Neutron's objects: for each a Go struct and the table of its attributes. A file per family.
+// Behaviour is elsewhere (package service); here is only what the attributes are and where they are stored.
+package model
+
+import (
+	"neutrino/internal/resource"
+)
+
+// Standard is what every API object has. Some have no name.
+type Standard struct {
+	ID        string
+	ProjectID string
+	Name      string
+	resource.StandardAttr
+}
+
+const (
+	post   = resource.Post
+	put    = resource.Put
+	hidden = resource.Hidden
+	filter = resource.Filter
+	sort   = resource.Sort
+	policy = resource.Policy
+	needed = resource.Needed
+	must   = resource.Required
+)
+
+// owned are the attributes id, project_id and its old name tenant_id.
+func owned[R any](s func(*R) *Standard) []resource.Attr[R] {
+	project := func(r *R) *string { return &s(r).ProjectID }
+	return []resource.Attr[R]{
+		resource.Field("id", resource.UUID, filter|sort, func(r *R) *string { return &s(r).ID }),
+		resource.Field("project_id", resource.String(255), post|filter|sort|needed, project),
+		resource.Field("tenant_id", resource.String(255), post|filter|sort, project, resource.Derived("t.project_id")),
+	}
+}
+
+func named[R any](s func(*R) *Standard) []resource.Attr[R] {
+	return []resource.Attr[R]{
+		resource.Field("name", resource.Name, post|put|filter|sort, func(r *R) *string { return &s(r).Name }, resource.Default("")),
+	}
+}
+
+// standard are the attributes that live in the table standardattributes, and tags.
+func standard[R any](table string, s func(*R) *Standard) []resource.Attr[R] {
+	tagRows := "(SELECT o.id AS object_id, g.tag AS tag FROM " + table + " o JOIN tags g ON g.standard_attr_id = o.standard_attr_id) g"
+	return []resource.Attr[R]{
+		resource.Field("description", resource.String(255), post|put|filter|sort,
+			func(r *R) *string { return &s(r).Description }, resource.Derived("COALESCE(sa.description, '')"), resource.Default("")),
+		resource.Field("created_at", resource.Timestamp, filter|sort, func(r *R) *resource.Time { return &s(r).CreatedAt },
+			resource.Derived("sa.created_at")),
+		resource.Field("updated_at", resource.Timestamp, filter|sort, func(r *R) *resource.Time { return &s(r).UpdatedAt },
+			resource.Derived("sa.updated_at")),
+		resource.Field("revision_number", int64Type, filter|sort, func(r *R) *int64 { return &s(r).Revision },
+			resource.Derived("sa.revision_number")),
+		resource.List("tags", Strings, post, func(r *R) *[]string { return &s(r).Tags }, resource.Children[string]{
+			Table: tagRows, Parent: "object_id", ReadOnly: true,
+			Columns: []resource.Col[string]{{Name: "tag", Ref: func(e *string) any { return e }}}}, resource.Default([]string{})),
+	}
+}
+
+var int64Type = resource.Type[int64]{Name: "integer", Append: resource.AppendJSON[int64],
+	Parse:     func(v any) (int64, error) { n, err := resource.Int.Parse(v); return int64(n), err },
+	FromQuery: resource.Int.FromQuery}
+
+// table describes a table whose objects have standard attributes.
+func table[R any](name string, s func(*R) *Standard) resource.Table[R] {
+	return resource.Table[R]{Name: name, ID: func(r *R) *string { return &s(r).ID },
+		Standard: func(r *R) *resource.StandardAttr { return &s(r).StandardAttr },
+		Visible:  "t.project_id = :project"}
+}
+
+// sharedBy is the SQL condition that an RBAC entry of the table shares the object whose id is expr with the caller.
+func sharedBy(rbacTable, expr string) string {
+	return "EXISTS (SELECT 1 FROM " + rbacTable + " r WHERE r.object_id = " + expr +
+		" AND r.action = 'access_as_shared' AND r.target_project IN ('*', :project))"
+}
+
+// reachableBy is the same for any action: shared objects and, for networks, external ones.
+func reachableBy(rbacTable, expr string) string {
+	return "EXISTS (SELECT 1 FROM " + rbacTable + " r WHERE r.object_id = " + expr + " AND r.target_project IN ('*', :project))"
+}

@@ -1,0 +1,77 @@
+package model
+
+import (
+	"neutrino/internal/resource"
+)
+
+// Subnet is a block of addresses on a network.
+type Subnet struct {
+	Standard
+	NetworkID       string
+	IPVersion       int
+	CIDR            string
+	GatewayIP       *string
+	EnableDHCP      bool
+	IPv6RAMode      *string
+	IPv6AddressMode *string
+	SubnetpoolID    *string
+	Prefixlen       *int // of a request to a pool
+	AllocationPools []Pool
+	DNSNameservers  []string
+	HostRoutes      []Route
+	ServiceTypes    []string
+	Shared          bool
+	External        bool
+}
+
+var ipVersion = resource.Int.Named("4 or 6").Checked(func(n int) error {
+	if n != 4 && n != 6 {
+		return resource.Reasonf("%d is not in [4, 6]", n)
+	}
+	return nil
+})
+
+var ipv6Mode = resource.OneOf("dhcpv6-stateful", "dhcpv6-stateless", "slaac")
+
+// Subnets describes subnets.
+func Subnets(enabled func(string) bool) *resource.Resource[Subnet] {
+	std := func(s *Subnet) *Standard { return &s.Standard }
+	t := table("subnets", std)
+	t.Visible = "t.project_id = :project OR " + reachableBy("networkrbacs", "t.network_id")
+	return resource.New("subnet", "subnets", "subnets", t, enabled,
+		owned(std), named(std), standard("subnets", std), []resource.Attr[Subnet]{
+			resource.Field("network_id", resource.UUID, post|filter|sort|needed|must, func(s *Subnet) *string { return &s.NetworkID }),
+			resource.Field("ip_version", ipVersion, post|filter|sort|must, func(s *Subnet) *int { return &s.IPVersion }),
+			resource.Field("subnetpool_id", resource.Nullable(resource.UUID), post|filter|sort, func(s *Subnet) **string { return &s.SubnetpoolID }),
+			resource.Field("prefixlen", resource.Nullable(resource.NonNegative), post|hidden, func(s *Subnet) **int { return &s.Prefixlen }, resource.Unstored()),
+			resource.Field("cidr", CIDR, post|filter|sort, func(s *Subnet) *string { return &s.CIDR }),
+			resource.Field("gateway_ip", resource.Nullable(IP), post|put|filter|sort, func(s *Subnet) **string { return &s.GatewayIP }),
+			resource.Field("enable_dhcp", resource.Bool, post|put|filter|sort, func(s *Subnet) *bool { return &s.EnableDHCP }, resource.Default(true)),
+			resource.Field("ipv6_ra_mode", resource.Nullable(ipv6Mode), post|filter|sort, func(s *Subnet) **string { return &s.IPv6RAMode }),
+			resource.Field("ipv6_address_mode", resource.Nullable(ipv6Mode), post|filter|sort, func(s *Subnet) **string { return &s.IPv6AddressMode }),
+			resource.List("allocation_pools", Pools, post|put, func(s *Subnet) *[]Pool { return &s.AllocationPools }, resource.Children[Pool]{
+				Table: "ipallocationpools", Parent: "subnet_id", NewID: "id", Columns: []resource.Col[Pool]{
+					{Name: "first_ip", Ref: func(e *Pool) any { return &e.Start }}, {Name: "last_ip", Ref: func(e *Pool) any { return &e.End }}}}),
+			resource.List("dns_nameservers", Nameservers, post|put, func(s *Subnet) *[]string { return &s.DNSNameservers }, resource.Children[string]{
+				Table: "dnsnameservers", Parent: "subnet_id", Position: "order", Columns: []resource.Col[string]{
+					{Name: "address", Ref: func(e *string) any { return e }}}}),
+			resource.List("host_routes", Routes, post|put, func(s *Subnet) *[]Route { return &s.HostRoutes }, resource.Children[Route]{
+				Table: "subnetroutes", Parent: "subnet_id", Columns: routeColumns}),
+			resource.Field("shared", resource.Bool, hidden|filter|policy|needed, func(s *Subnet) *bool { return &s.Shared },
+				resource.Derived(sharedBy("networkrbacs", "t.network_id"))),
+		},
+		resource.Ext("subnet-service-types",
+			resource.List("service_types", serviceTypes, post|put|policy, func(s *Subnet) *[]string { return &s.ServiceTypes }, resource.Children[string]{
+				Table: "subnet_service_types", Parent: "subnet_id", Columns: []resource.Col[string]{
+					{Name: "service_type", Ref: func(e *string) any { return e }}}})),
+		resource.Ext("subnet-external-network",
+			resource.Field("router:external", resource.Bool, filter|policy|needed, func(s *Subnet) *bool { return &s.External },
+				resource.Derived("EXISTS (SELECT 1 FROM externalnetworks x WHERE x.network_id = t.network_id)"))),
+	)
+}
+
+var routeColumns = []resource.Col[Route]{
+	{Name: "destination", Ref: func(e *Route) any { return &e.Destination }}, {Name: "nexthop", Ref: func(e *Route) any { return &e.Nexthop }}}
+
+// serviceTypes are device owners that the subnet serves.
+var serviceTypes = Strings.Named("list of device owners")
