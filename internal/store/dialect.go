@@ -28,6 +28,9 @@ type Dialect interface {
 	// Upsert inserts one row or, if the key exists, sets its other columns; its arguments are the columns' values.
 	Upsert(table string, key []string, columns ...string) string
 
+	// Tables is the query of the names of all tables.
+	Tables() string
+
 	IsDuplicate(err error) bool   // unique or primary key violated
 	IsForeignKey(err error) bool  // foreign key violated
 	IsRetryable(err error) bool   // deadlock, serialization failure, busy

@@ -106,6 +106,10 @@ func (sqliteDialect) ForUpdate() string         { return "" } // BEGIN IMMEDIATE
 func (sqliteDialect) ForShare() string          { return "" }
 func (sqliteDialect) ReturningID() string       { return "" }
 
+func (sqliteDialect) Tables() string {
+	return "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+}
+
 func (d sqliteDialect) InsertIgnore(table string, columns ...string) string {
 	return insert(d, table, columns) + " ON CONFLICT DO NOTHING"
 }

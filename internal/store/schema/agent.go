@@ -1,0 +1,40 @@
+package schema
+
+// agentTables are agents and what is scheduled to them.
+func agentTables() []Table {
+	return []Table{
+		table("agents",
+			id(),
+			text("agent_type", 255),
+			text("binary", 255),
+			text("topic", 255),
+			text("host", 255),
+			boolean("admin_state_up").or("1"),
+			datetime("created_at"),
+			datetime("started_at"),
+			datetime("heartbeat_timestamp"),
+			text("description", 255).null(),
+			text("configurations", 4095),
+			integer("load").or("0"),
+			text("availability_zone", 255).null(),
+			text("resource_versions", 8191).null(),
+			boolean("resources_synced").null(),
+			unique("uniq_agents0agent_type0host", "agent_type", "host"),
+			index("ix_agents_host", "host"),
+		),
+		table("networkdhcpagentbindings",
+			uuid("network_id").refers("networks.id", Cascade),
+			uuid("dhcp_agent_id").refers("agents.id", Cascade),
+			integer("binding_index").or("1"),
+			primaryKey("network_id", "dhcp_agent_id"),
+			unique("uniq_network_dhcp_agent_binding0network_id0binding_index0", "network_id", "binding_index"),
+		),
+		table("routerl3agentbindings",
+			uuid("router_id").refers("routers.id", Cascade),
+			uuid("l3_agent_id").refers("agents.id", Cascade),
+			integer("binding_index").or("1"),
+			primaryKey("router_id", "l3_agent_id"),
+			unique("uniq_router_l3_agent_binding0router_id0binding_index0", "router_id", "binding_index"),
+		),
+	}
+}

@@ -1,0 +1,43 @@
+package schema
+
+// bgpTables are BGP speakers.
+func bgpTables() []Table {
+	return []Table{
+		table("bgp_peers",
+			id(),
+			text("name", 255),
+			text("auth_type", 16),
+			text("password", 255).null(),
+			text("peer_ip", 64),
+			integer("remote_as"),
+			text("tenant_id", 255).null(),
+			index("ix_bgp_peers_tenant_id", "tenant_id"),
+		),
+		table("bgp_speaker_dragent_bindings",
+			uuid("agent_id").refers("agents.id", Cascade),
+			uuid("bgp_speaker_id").refers("bgp_speakers.id", Cascade),
+			primaryKey("agent_id"),
+		),
+		table("bgp_speaker_network_bindings",
+			uuid("bgp_speaker_id").refers("bgp_speakers.id", Cascade),
+			uuid("network_id").refers("networks.id", Cascade),
+			integer("ip_version"),
+			primaryKey("network_id", "bgp_speaker_id", "ip_version"),
+		),
+		table("bgp_speaker_peer_bindings",
+			uuid("bgp_speaker_id").refers("bgp_speakers.id", Cascade),
+			uuid("bgp_peer_id").refers("bgp_peers.id", Cascade),
+			primaryKey("bgp_speaker_id", "bgp_peer_id"),
+		),
+		table("bgp_speakers",
+			id(),
+			text("name", 255),
+			integer("local_as"),
+			integer("ip_version"),
+			text("tenant_id", 255).null(),
+			boolean("advertise_floating_ip_host_routes"),
+			boolean("advertise_tenant_networks"),
+			index("ix_bgp_speakers_tenant_id", "tenant_id"),
+		),
+	}
+}
