@@ -318,7 +318,7 @@ func FuzzCreate(f *testing.F) {
 		d := json.NewDecoder(strings.NewReader(s))
 		d.UseNumber()
 		var m map[string]any
-		if d.Decode(&m) != nil {
+		if d.Decode(&m) != nil || m == nil {
 			return
 		}
 		obj, _, err := r.Create(&identity.Caller{ProjectID: "p"}, m)

@@ -59,10 +59,10 @@ func (s *statement) cond(c Cond) {
 	s.args = append(s.args, c.Args...)
 }
 
-// from writes the FROM clause with the side tables that the attributes need.
+// from writes the FROM clause with the tables that the attributes need, or with all.
 func (r *Resource[R]) from(s *statement, need Set, all bool) {
 	s.WriteString(" FROM " + r.table.Name + " t")
-	if r.table.Standard != nil {
+	if r.table.Standard != nil && (all || need&^r.Bit("id") != 0) {
 		s.WriteString(" JOIN standardattributes sa ON sa.id = t.standard_attr_id")
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.table.Sides)) {
@@ -122,7 +122,7 @@ func (r *Resource[R]) Select(tx *store.Tx, q *Query) ([]*R, error) {
 		s.expr(a.column.expr)
 		attrs = append(attrs, a)
 	}
-	standard := r.table.Standard != nil
+	standard := r.table.Standard != nil && q.Set&^r.Bit("id") != 0
 	if standard {
 		s.WriteString(", sa.id, sa.description, sa.revision_number, sa.created_at, sa.updated_at")
 	}
