@@ -1,6 +1,7 @@
 package model
 
 import (
+	"neutrino/internal/fault"
 	"neutrino/internal/resource"
 )
 
@@ -21,6 +22,7 @@ type Router struct {
 func Routers(enabled func(string) bool) *resource.Resource[Router] {
 	std := func(r *Router) *Standard { return &r.Standard }
 	t := table("routers", std)
+	t.Missing = func(id string) error { return fault.NotFound("RouterNotFound", "Router %s could not be found", id) }
 	t.Sides = map[string]resource.SideTable{"router_extra_attributes": {Key: "router_id"}}
 	return resource.New("router", "routers", "routers", t, enabled,
 		resource.Ext("router", owned(std)...), resource.Ext("router", named(std)...), standard("routers", std),
@@ -78,7 +80,11 @@ var portDetails = resource.Type[*PortDetails]{Name: "port attributes or null", A
 func FloatingIPs(enabled func(string) bool) *resource.Resource[FloatingIP] {
 	std := func(f *FloatingIP) *Standard { return &f.Standard }
 	nullString := resource.Default((*string)(nil))
-	return resource.New("floatingip", "floatingips", "floatingips", table("floatingips", std), enabled,
+	t := table("floatingips", std)
+	t.Missing = func(id string) error {
+		return fault.NotFound("FloatingIPNotFound", "Floating IP %s could not be found", id)
+	}
+	return resource.New("floatingip", "floatingips", "floatingips", t, enabled,
 		resource.Ext("router", owned(std)...), standard("floatingips", std),
 		resource.Ext("router",
 			resource.Field("floating_network_id", resource.UUID, post|filter|sort|must, func(f *FloatingIP) *string { return &f.FloatingNetworkID }),

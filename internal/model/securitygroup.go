@@ -38,6 +38,9 @@ func SecurityGroups(enabled func(string) bool, rules *resource.Resource[Security
 	std := func(g *SecurityGroup) *Standard { return &g.Standard }
 	t := table("securitygroups", std)
 	t.Visible = "t.project_id = :project OR " + sharedBy("securitygrouprbacs", "t.id")
+	t.Missing = func(id string) error {
+		return fault.NotFound("SecurityGroupNotFound", "Security group %s does not exist", id)
+	}
 	groupRules := resource.Type[[]*SecurityGroupRule]{Name: "list of rules", Append: func(b []byte, list []*SecurityGroupRule) []byte {
 		return resource.AppendList(func(b []byte, r *SecurityGroupRule) []byte { return rules.Append(b, r, rules.Shown) })(b, list)
 	}, Parse: func(v any) ([]*SecurityGroupRule, error) {
@@ -70,6 +73,9 @@ var groupName = func() resource.Type[string] {
 func SecurityGroupRules(enabled func(string) bool) *resource.Resource[SecurityGroupRule] {
 	std := func(r *SecurityGroupRule) *Standard { return &r.Standard }
 	t := table("securitygrouprules", std)
+	t.Missing = func(id string) error {
+		return fault.NotFound("SecurityGroupRuleNotFound", "Security group rule %s does not exist", id)
+	}
 	t.Visible = "t.project_id = :project OR t.security_group_id IN (SELECT g.id FROM securitygroups g WHERE g.project_id = :project)"
 	return resource.New("security_group_rule", "security_group_rules", "security-group-rules", t, enabled,
 		owned(std), standard("securitygrouprules", std), []resource.Attr[SecurityGroupRule]{
@@ -110,7 +116,7 @@ var Protocols = map[string]int{"ah": 51, "dccp": 33, "egp": 8, "esp": 50, "gre":
 var ruleProtocol = resource.Type[*string]{Name: "protocol name or number, or null", Append: resource.AppendNullable(resource.AppendString),
 	Parse: func(v any) (*string, error) {
 		s := strings.ToLower(resource.Py(v))
-		if v == nil || slices.Contains([]string{"any", "-1", "0", ""}, s) && s != "" {
+		if v == nil || s == "any" {
 			return nil, nil
 		}
 		if n, err := strconv.Atoi(s); err == nil && n >= 0 && n <= 255 {
@@ -126,10 +132,13 @@ func invalidProtocol(v any) error {
 	names := sortedNames(Protocols)
 	return fault.BadRequest("SecurityGroupRuleInvalidProtocol",
 		"Security group rule protocol %s not supported. Only protocol values %s and integer representations [0 to 255] are supported.",
-		resource.Py(v), resource.Py(append([]any{nil, json0, "any"}, anys(names)...)))
+		resource.Py(v), pyTuple(append([]any{nil, "any"}, anys(names)...)))
 }
 
-const json0 = "0"
+func pyTuple(values []any) string {
+	s := resource.Py(values)
+	return "(" + s[1:len(s)-1] + ")"
+}
 
 func sortedNames(m map[string]int) []string {
 	var names []string
@@ -147,7 +156,7 @@ var rulePort = resource.Type[*int]{Name: "port or ICMP type/code, or null", Appe
 		}
 		n, err := resource.Int.Parse(v)
 		if err != nil || n < 0 || n > 65535 {
-			return nil, fault.BadRequest("SecurityGroupInvalidPortValue", "Invalid value for port %s.", resource.Py(v))
+			return nil, fault.BadRequest("SecurityGroupInvalidPortValue", "Invalid value for port %s", resource.Py(v))
 		}
 		return &n, nil
 	}, FromQuery: resource.Int.FromQuery}

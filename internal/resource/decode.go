@@ -1,7 +1,6 @@
 package resource
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -181,29 +180,14 @@ func (r *Resource[R]) IsDefault(obj *R, i int) bool {
 
 // NotFound is the error for an object that is not there or not visible.
 func (r *Resource[R]) NotFound(id string) error {
-	return fault.NotFound(notFoundClass(r.Name), "%s %s could not be found.", humanName(r.Name), id)
-}
-
-var irregular = map[string][2]string{
-	"floatingip":  {"FloatingIPNotFound", "Floating IP"},
-	"rbac_policy": {"RbacPolicyNotFound", "RBAC policy of type"},
-}
-
-func notFoundClass(name string) string {
-	if x, ok := irregular[name]; ok {
-		return x[0]
+	if r.table.Missing != nil {
+		return r.table.Missing(id)
 	}
-	var b strings.Builder
-	for part := range strings.SplitSeq(name, "_") {
-		b.WriteString(strings.ToUpper(part[:1]) + part[1:])
+	words := strings.Split(r.Name, "_")
+	var class strings.Builder
+	for _, w := range words {
+		class.WriteString(strings.ToUpper(w[:1]) + w[1:])
 	}
-	return b.String() + "NotFound"
-}
-
-func humanName(name string) string {
-	if x, ok := irregular[name]; ok {
-		return x[1]
-	}
-	s := strings.ReplaceAll(name, "_", " ")
-	return fmt.Sprintf("%s%s", strings.ToUpper(s[:1]), s[1:])
+	name := strings.Join(words, " ")
+	return fault.NotFound(class.String()+"NotFound", "%s %s could not be found.", strings.ToUpper(name[:1])+name[1:], id)
 }

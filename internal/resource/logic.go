@@ -2,6 +2,7 @@ package resource
 
 import (
 	"context"
+	"net/url"
 
 	"neutrino/internal/identity"
 	"neutrino/internal/store"
@@ -29,6 +30,10 @@ type Logic[R any] struct {
 	Create func(c *Change[R]) error
 	Update func(c *Change[R]) error
 	Delete func(c *Change[R]) error
+	// CreateMany creates all objects of a bulk request; nil means Create for each.
+	CreateMany func(cs []*Change[R]) error
+	// BeforeList runs before a list is read, in a transaction of its own if it is needed at all.
+	BeforeList func(ctx context.Context, caller *identity.Caller, query url.Values) error
 	// Load fills attributes in set that have no column. It gets all objects of a list at once.
 	Load func(tx *store.Tx, caller *identity.Caller, set Set, objs []*R) error
 }

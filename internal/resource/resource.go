@@ -34,6 +34,8 @@ type Table[R any] struct {
 	// Visible limits lists and look-ups to what a caller who is no administrator may see; ":project" stands for the
 	// project. "" = no limit.
 	Visible string
+	// Missing is the error for an object that is not there; nil means upstream's usual one, made from the name.
+	Missing func(id string) error
 	// Type is the resource_type of the standardattributes row, "" = Name.
 	Type string
 }
