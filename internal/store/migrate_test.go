@@ -56,7 +56,7 @@ func TestMigrateRefuses(t *testing.T) {
 			if err := db.Migrate(context.Background()); err != nil {
 				t.Fatal(err)
 			}
-			exec(t, db, test.make)
+			mustExec(t, db, test.make)
 			err := db.Migrate(context.Background())
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("Migrate = %v, expected %q in it", err, test.want)

@@ -22,6 +22,9 @@ const busyTimeout = time.Second
 // idleReader is after what time an unused reading connection gives its memory back.
 const idleReader = time.Minute
 
+// walLimit cuts the write-ahead log back to this many bytes once a slow reader no longer keeps it long.
+const walLimit = "_pragma=journal_size_limit(16777216)"
+
 // openSQLite opens rest, the part of SQLAlchemy's URL after "sqlite://".
 func (db *DB) openSQLite(ctx context.Context, rest string) error {
 	db.dialect = sqliteDialect{}
@@ -42,7 +45,7 @@ func (db *DB) openSQLite(ctx context.Context, rest string) error {
 		return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + sqliteOptions(more...)
 	}
 	// journal_mode needs the write lock once and is kept in the file, so only the writer sets it.
-	db.writer, err = db.sqlitePool(dsn("_txlock=immediate", "_pragma=journal_mode(WAL)"), 1)
+	db.writer, err = db.sqlitePool(dsn("_txlock=immediate", "_pragma=journal_mode(WAL)", walLimit), 1)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func onBoth(t *testing.T, test func(t *testing.T, db *DB)) {
 	t.Run("memory", func(t *testing.T) { test(t, openFile(t, "")) })
 }
 
-func exec(t *testing.T, db *DB, query string, args ...any) {
+func mustExec(t *testing.T, db *DB, query string, args ...any) {
 	t.Helper()
 	err := db.Write(context.Background(), func(tx *Tx) error {
 		_, err := tx.Exec(query, args...)
@@ -53,7 +53,7 @@ func count(t *testing.T, db *DB, query string, args ...any) (n int) {
 
 func TestWriteRollsBackOnError(t *testing.T) {
 	onBoth(t, func(t *testing.T, db *DB) {
-		exec(t, db, "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)")
+		mustExec(t, db, "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)")
 		boom := errors.New("boom")
 		err := db.Write(context.Background(), func(tx *Tx) error {
 			id, err := tx.Insert("INSERT INTO t (v) VALUES (?)", "a")
@@ -73,7 +73,7 @@ func TestWriteRollsBackOnError(t *testing.T) {
 
 func TestReadRefusesToWrite(t *testing.T) {
 	onBoth(t, func(t *testing.T, db *DB) {
-		exec(t, db, "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)")
+		mustExec(t, db, "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)")
 		err := db.Read(context.Background(), func(tx *Tx) error {
 			_, err := tx.Exec("INSERT INTO t (v) VALUES (?)", "a")
 			return err

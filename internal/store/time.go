@@ -12,8 +12,8 @@ const sqlTime = "2006-01-02 15:04:05.000000"
 // Time is a point in time as upstream stores it: UTC without a zone, microseconds. The zero Time is NULL.
 type Time struct{ time.Time }
 
-// Now is the current time in the precision of the database.
-func Now() Time { return Time{time.Now().UTC().Truncate(time.Microsecond)} }
+// Now is the current time in whole seconds, as upstream stores it: MySQL's DATETIME would round a fraction up.
+func Now() Time { return Time{time.Now().UTC().Truncate(time.Second)} }
 
 // Value implements driver.Valuer.
 func (t Time) Value() (driver.Value, error) {
