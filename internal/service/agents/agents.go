@@ -1,0 +1,201 @@
+// Package agents keeps the table of agents: their reports, whether they live, and which networks DHCP agents serve.
+package agents
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"neutrino/internal/fault"
+	"neutrino/internal/identity"
+	"neutrino/internal/model"
+	"neutrino/internal/resource"
+	"neutrino/internal/rpc"
+	"neutrino/internal/store"
+
+	"github.com/google/uuid"
+)
+
+// Config are the options of agent handling, with upstream's names and defaults.
+type Config struct {
+	AgentDownTime        time.Duration // agent_down_time, 75 s
+	DHCPAgentsPerNetwork int           // dhcp_agents_per_network, 1
+	NetworkAutoSchedule  bool          // network_auto_schedule, true
+	DefaultZones         []string      // default_availability_zones
+}
+
+// Service manages agents.
+type Service struct {
+	cfg     Config
+	db      *store.DB
+	catalog *model.Catalog
+	log     *slog.Logger
+	started time.Time
+
+	// Notifier tells DHCP agents of networks that come and go; set by wire.go.
+	Notifier Notifier
+}
+
+// Notifier sends messages to agents.
+type Notifier interface {
+	NetworkAdded(ctx context.Context, host, network string)
+	NetworkRemoved(ctx context.Context, host, network string)
+	AdminStateChanged(ctx context.Context, agentType, host string, up bool)
+}
+
+// New makes the service.
+func New(cfg Config, db *store.DB, catalog *model.Catalog, log *slog.Logger) *Service {
+	if cfg.AgentDownTime == 0 {
+		cfg.AgentDownTime = 75 * time.Second
+	}
+	if cfg.DHCPAgentsPerNetwork == 0 {
+		cfg.DHCPAgentsPerNetwork = 1
+	}
+	return &Service{cfg: cfg, db: db, catalog: catalog, log: log, started: time.Now()}
+}
+
+// Logic is what agents do beyond being stored: the liveness in answers, and the message when one is switched off.
+func (s *Service) Logic() resource.Logic[model.Agent] {
+	return resource.Logic[model.Agent]{
+		Load: func(_ *store.Tx, _ *identity.Caller, _ resource.Set, list []*model.Agent) error {
+			for _, a := range list {
+				a.Alive = s.Alive(a)
+			}
+			return nil
+		},
+		Update: func(c *resource.Change[model.Agent]) error {
+			if _, err := s.catalog.Agents.Save(c.Tx, c.Old, c.New); err != nil {
+				return err
+			}
+			if c.Old.AdminStateUp != c.New.AdminStateUp && s.Notifier != nil {
+				c.Tx.OnCommit(func(ctx context.Context) {
+					s.Notifier.AdminStateChanged(ctx, c.New.AgentType, c.New.Host, c.New.AdminStateUp)
+				})
+			}
+			return nil
+		},
+	}
+}
+
+// Alive tells whether an agent reported lately.
+func (s *Service) Alive(a *model.Agent) bool {
+	return time.Since(a.HeartbeatAt.Time) < s.cfg.AgentDownTime
+}
+
+// aliveSince is the oldest heartbeat of a living agent.
+func (s *Service) aliveSince() store.Time {
+	return store.Time{Time: time.Now().UTC().Add(-s.cfg.AgentDownTime)}
+}
+
+// Report stores an agent's report (upstream AgentDbMixin.create_or_update_agent). The answer is one of rpc.AgentNew,
+// rpc.AgentAlive and rpc.AgentRevived.
+func (s *Service) Report(ctx context.Context, args rpc.ReportStateArgs) (string, error) {
+	state := args.AgentState.AgentState
+	sent, err := time.Parse(rpc.TimeFormat, args.Time)
+	if err != nil {
+		return "", fault.InvalidInput("report time %s", args.Time)
+	}
+	if sent.Before(s.started.Add(-s.cfg.AgentDownTime)) {
+		s.log.Debug("report is older than this server", "agent", state.AgentType, "host", state.Host)
+		return rpc.AgentAlive, nil
+	}
+	if state.Host == "" || state.AgentType == "" {
+		return "", fault.InvalidInput("an agent's report needs host and agent_type")
+	}
+	configurations, err := json.Marshal(state.Configurations)
+	if err != nil {
+		return "", fmt.Errorf("configurations of %s on %s: %w", state.AgentType, state.Host, err)
+	}
+	answer := rpc.AgentAlive
+	err = s.db.Write(ctx, func(tx *store.Tx) error {
+		answer, err = s.upsert(tx, state, string(configurations))
+		return err
+	})
+	return answer, err
+}
+
+func (s *Service) upsert(tx *store.Tx, state rpc.AgentState, configurations string) (string, error) {
+	now := store.Now()
+	var id string
+	var heartbeat store.Time
+	rows, err := tx.Query("SELECT id, heartbeat_timestamp FROM agents WHERE agent_type = ? AND host = ?", state.AgentType, state.Host)
+	found, err := store.All(rows, err, func(rows *store.Rows) (bool, error) { return true, rows.Scan(&id, &heartbeat) })
+	if err != nil {
+		return "", err
+	}
+	zone := state.AvailabilityZone
+	if zone == "" && (state.AgentType == rpc.AgentTypeDHCP || state.AgentType == rpc.AgentTypeL3) {
+		zone = "nova"
+	}
+	var zoneOrNull *string
+	if zone != "" {
+		zoneOrNull = &zone
+	}
+	if len(found) == 0 {
+		_, err := tx.Exec("INSERT INTO agents (id, agent_type, "+tx.Dialect().Quote("binary")+", topic, host, admin_state_up, created_at, started_at, "+
+			"heartbeat_timestamp, configurations, "+tx.Dialect().Quote("load")+", availability_zone) VALUES "+store.In(12),
+			uuid.NewString(), state.AgentType, state.Binary, state.Topic, state.Host, true, now, now, now, configurations, 0, zoneOrNull)
+		if store.IsDuplicate(err) {
+			return "", store.Retry(err)
+		}
+		return rpc.AgentNew, err
+	}
+	set, values := "heartbeat_timestamp = ?, configurations = ?, topic = ?, availability_zone = ?", []any{now, configurations, state.Topic, zoneOrNull}
+	if state.StartFlag {
+		set, values = set+", started_at = ?", append(values, now)
+	}
+	_, err = tx.Exec("UPDATE agents SET "+set+" WHERE id = ?", append(values, id)...)
+	if time.Since(heartbeat.Time) > s.cfg.AgentDownTime {
+		return rpc.AgentRevived, err
+	}
+	return rpc.AgentAlive, err
+}
+
+// OnHost returns the agents of a type, only on host unless that is "".
+func (s *Service) OnHost(tx *store.Tx, agentType, host string) ([]*model.Agent, error) {
+	where := []resource.Cond{resource.In("t.agent_type", []string{agentType})}
+	if host != "" {
+		where = append(where, resource.In("t.host", []string{host}))
+	}
+	return s.list(tx, where...)
+}
+
+func (s *Service) list(tx *store.Tx, where ...resource.Cond) ([]*model.Agent, error) {
+	list, err := s.catalog.Agents.Select(tx, &resource.Query{Set: s.catalog.Agents.All, Where: where})
+	for _, a := range list {
+		a.Alive = s.Alive(a)
+	}
+	return list, err
+}
+
+// Zone is an availability zone as the API shows it.
+type Zone struct{ Name, Resource, State string }
+
+// Zones lists the availability zones of DHCP agents (for networks) and L3 agents (for routers).
+func (s *Service) Zones(tx *store.Tx) ([]Zone, error) {
+	rows, err := tx.Query("SELECT DISTINCT availability_zone, agent_type, admin_state_up FROM agents WHERE availability_zone IS NOT NULL "+
+		"AND agent_type IN (?, ?)", rpc.AgentTypeDHCP, rpc.AgentTypeL3)
+	type row struct {
+		zone, kind string
+		up         bool
+	}
+	list, err := store.All(rows, err, func(rows *store.Rows) (r row, err error) { return r, rows.Scan(&r.zone, &r.kind, &r.up) })
+	if err != nil {
+		return nil, err
+	}
+	var zones []Zone
+	for _, r := range list {
+		z := Zone{r.zone, map[string]string{rpc.AgentTypeDHCP: "network", rpc.AgentTypeL3: "router"}[r.kind], "unavailable"}
+		i := slices.IndexFunc(zones, func(x Zone) bool { return x.Name == z.Name && x.Resource == z.Resource })
+		if i < 0 {
+			i, zones = len(zones), append(zones, z)
+		}
+		if r.up {
+			zones[i].State = "available"
+		}
+	}
+	return zones, nil
+}
