@@ -173,7 +173,8 @@ func (c *Caller) Hidden(resource string, t Target) ([]string, error) {
 }
 
 // Enforce checks a demand. A refusal is a 403 fault of class PolicyNotAuthorized or InvalidScope; when to show it as
-// 404 is the API's business. No target is read when the credentials refuse any part.
+// 404 is the API's business. No target is read when the credentials refuse any part. Upstream forgets the scope when
+// a request names attributes under policy (its AndCheck has no scope_types); here it always counts.
 func (c *Caller) Enforce(d Demand, t Target) error {
 	for _, name := range d.rules {
 		if c.Decide(name) == No {

@@ -2,36 +2,56 @@ package policy
 
 // tagChecks are the checks of the four rules about the tags of a resource.
 type tagChecks struct {
-	resource, collection        string
-	create, get, update, remove string
-	legacyGet, legacyWrite      string // empty: the same
+	resource, collection    string
+	read, write             string
+	remove                  string // empty: write
+	legacyRead, legacyWrite string // empty: the same
 }
 
 // tagRules are the rules VERB_RESOURCE:tags. They were named VERB_COLLECTION_tags until 2024.
 func tagRules() []Default {
-	const (
-		netWrite = projectMember + or + admin + or + networkMember
-		poolGet  = adminOrReader + or + "rule:shared_subnetpools"
-		groupGet = adminOrReader + or + "rule:shared_security_group"
-		qosGet   = adminOrReader + or + "rule:shared_qos_policy"
-	)
+	const ofNetwork = projectMember + or + admin + or + networkMember
 	var all []Default
 	for _, t := range []tagChecks{
-		{"network", "networks", adminOrMember, adminOrReader + or + shared + or + external + or + advsvc, adminOrMember, adminOrMember, adminOrReader, ""},
-		{"network_segment_range", "network_segment_ranges", admin, admin, admin, admin, "", ""},
-		{"subnet", "subnets", netWrite, projectReader + or + shared + or + externalNetwork + or + admin + or + networkReader, netWrite, netWrite, "", ""},
-		{"subnetpool", "subnetpools", adminOrMember, poolGet, adminOrMember, adminOrMember, "", ""},
-		{"port", "ports", adminOrMember + or + advsvc, advsvc + or + admin + or + networkReader + or + projectReader, adminOrMember + or + advsvc, advsvc + or + netWrite, "", ""},
-		{"router", "routers", adminOrMember, adminOrReader, adminOrMember, adminOrMember, "", adminOrManager},
-		{"floatingip", "floatingips", adminOrMember, adminOrReader, adminOrMember, adminOrMember, "", ""},
-		{"security_group", "security_groups", adminOrMember, groupGet, adminOrMember, adminOrMember, "", ""},
-		{"policy", "policies", adminOrManager, qosGet, adminOrManager, adminOrManager, "", ""},
-		{"trunk", "trunks", adminOrMember, adminOrReader, adminOrMember, adminOrMember, "", ""},
+		{
+			resource: "network", collection: "networks",
+			read:  adminOrReader + or + shared + or + external + or + advsvc,
+			write: adminOrMember, legacyRead: adminOrReader,
+		},
+		{resource: "network_segment_range", collection: "network_segment_ranges", read: admin, write: admin},
+		{
+			resource: "subnet", collection: "subnets",
+			read:  projectReader + or + shared + or + externalNetwork + or + admin + or + networkReader,
+			write: ofNetwork,
+		},
+		{
+			resource: "subnetpool", collection: "subnetpools",
+			read: adminOrReader + or + "rule:shared_subnetpools", write: adminOrMember,
+		},
+		{
+			resource: "port", collection: "ports",
+			read:  advsvc + or + admin + or + networkReader + or + projectReader,
+			write: adminOrMember + or + advsvc, remove: advsvc + or + ofNetwork,
+		},
+		{resource: "router", collection: "routers", read: adminOrReader, write: adminOrMember, legacyWrite: adminOrManager},
+		{resource: "floatingip", collection: "floatingips", read: adminOrReader, write: adminOrMember},
+		{
+			resource: "security_group", collection: "security_groups",
+			read: adminOrReader + or + "rule:shared_security_group", write: adminOrMember,
+		},
+		{
+			resource: "policy", collection: "policies",
+			read: adminOrReader + or + "rule:shared_qos_policy", write: adminOrManager,
+		},
+		{resource: "trunk", collection: "trunks", read: adminOrReader, write: adminOrMember},
 	} {
+		if t.remove == "" {
+			t.remove = t.write
+		}
 		all = append(all,
-			t.rule(Create, t.create, t.legacyWrite),
-			t.rule(Get, t.get, t.legacyGet),
-			t.rule(Update, t.update, t.legacyWrite),
+			t.rule(Create, t.write, t.legacyWrite),
+			t.rule(Get, t.read, t.legacyRead),
+			t.rule(Update, t.write, t.legacyWrite),
 			t.rule(Delete, t.remove, t.legacyWrite),
 		)
 	}

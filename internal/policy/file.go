@@ -67,11 +67,18 @@ func policyFiles(files, dirs []string) ([]string, error) {
 
 // read adds the rules of one file. JSON is read as YAML, which contains it.
 func (o overrides) read(path string, data []byte) error {
+	doc, err := yamlparser.ParseBytes(data, 0, yamlparser.AllowDuplicateMapKey())
 	var items yaml.MapSlice
-	if err := yaml.UnmarshalWithOptions(data, &items, yaml.AllowDuplicateMapKey()); err != nil {
+	if err == nil {
+		err = yaml.UnmarshalWithOptions(data, &items, yaml.AllowDuplicateMapKey())
+	}
+	if err != nil {
 		return &SyntaxError{File: path, Err: errors.New(yaml.FormatError(err, false, false))}
 	}
-	lines := keyLines(data)
+	if len(doc.Docs) > 1 {
+		return &SyntaxError{File: path, Err: errors.New(`a policy file is one document; what follows "---" would be lost`)}
+	}
+	lines := keyLines(doc)
 	for _, item := range items {
 		name, ok := item.Key.(string)
 		if !ok {
@@ -103,13 +110,9 @@ func parseValue(value any) (Expr, error) {
 	return nil, fmt.Errorf("a rule must be text or a list, not %v", value)
 }
 
-// keyLines finds the lines of the rules' names, for error messages only.
-func keyLines(data []byte) map[string]int {
+// keyLines finds the lines of the rules' names, for error messages.
+func keyLines(file *ast.File) map[string]int {
 	lines := map[string]int{}
-	file, err := yamlparser.ParseBytes(data, 0, yamlparser.AllowDuplicateMapKey())
-	if err != nil {
-		return lines
-	}
 	for _, doc := range file.Docs {
 		switch body := doc.Body.(type) {
 		case *ast.MappingNode:

@@ -345,5 +345,8 @@ func parseLiteral(kind string) (*string, error) {
 		text := strconv.Itoa(n)
 		return &text, nil
 	}
+	if strings.ContainsAny(kind, `()'"`) { // "not(role:x" is one word
+		return nil, errors.New("bad name before the colon; a space may be missing")
+	}
 	return nil, nil
 }
