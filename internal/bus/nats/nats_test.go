@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats-server/v2/server"
 	"go.uber.org/goleak"
 
 	"neutrino/internal/bus"
@@ -88,20 +89,20 @@ func named(name string) bus.Handler {
 
 func TestCallCarriesTheMessage(t *testing.T) {
 	s := startServer(t, ServerConfig{})
-	type seen struct {
-		Message     *bus.Message
-		HasDeadline bool
-	}
 	serve(t, join(t, s, "server"), "q-plugin", "node-1", func(_ context.Context, m *bus.Message) (any, error) {
-		return seen{Message: m}, nil
+		return m, nil
 	})
 	sent := message("get_ports", map[string]int{"n": 1})
-	var got seen
-	if err := join(t, s, "agent").Call(soon(t), bus.Target{Topic: "q-plugin"}, sent, &got); err != nil {
+	var got *bus.Message
+	agent := join(t, s, "agent")
+	if err := agent.Call(soon(t), bus.Target{Topic: "q-plugin"}, sent, &got); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(sent, got.Message); diff != "" {
+	if diff := cmp.Diff(sent, got); diff != "" {
 		t.Error(diff)
+	}
+	if len(agent.Reconnected()) != 0 {
+		t.Error("the first connect is no reconnect")
 	}
 }
 
@@ -241,26 +242,33 @@ func TestCallErrors(t *testing.T) {
 	}
 }
 
-func TestBigMessages(t *testing.T) {
-	s := startServer(t, ServerConfig{})
-	c := join(t, s, "c")
-	serve(t, c, "t", "h", func(_ context.Context, m *bus.Message) (any, error) {
-		if m.Method == "huge" {
-			return strings.Repeat("x", maxPayload), nil
-		}
-		return m.Args, nil
-	})
-	big := strings.Repeat("port ", 2<<20) // ten times NATS' default limit
+func TestBigMessage(t *testing.T) {
+	c := join(t, startServer(t, ServerConfig{}), "c")
+	serve(t, c, "t", "h", func(_ context.Context, m *bus.Message) (any, error) { return m.Args, nil })
+	sent := strings.Repeat("port ", 1<<20) // five times NATS' default limit
 	var got string
-	if err := c.Call(soon(t), bus.Target{Topic: "t"}, message("echo", big), &got); err != nil || got != big {
-		t.Errorf("answer of %d bytes, %v; want %d bytes", len(got), err, len(big))
+	if err := c.Call(soon(t), bus.Target{Topic: "t"}, message("echo", sent), &got); err != nil || got != sent {
+		t.Errorf("answer of %d bytes, %v; want %d bytes", len(got), err, len(sent))
 	}
-	for name, m := range map[string]*bus.Message{
-		"request": message("echo", strings.Repeat("x", maxPayload)),
-		"answer":  message("huge", nil),
-	} {
+}
+
+func TestForeignServerWithSmallLimit(t *testing.T) {
+	foreign, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, MaxPayload: 1000, NoSigs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign.Start()
+	defer foreign.WaitForShutdown()
+	defer foreign.Shutdown()
+	if !foreign.ReadyForConnections(patience) {
+		t.Fatal("the server did not start")
+	}
+	c := dial(t, Config{URL: foreign.ClientURL()})
+	huge := strings.Repeat("x", 1000)
+	serve(t, c, "t", "h", func(context.Context, *bus.Message) (any, error) { return huge, nil })
+	for name, m := range map[string]*bus.Message{"request": message("m", huge), "answer": message("m", nil)} {
 		err := c.Call(soon(t), bus.Target{Topic: "t"}, m, nil)
-		if err == nil || !strings.Contains(err.Error(), "raise its max_payload") {
+		if err == nil || !strings.Contains(err.Error(), "takes only 1000: raise its max_payload") {
 			t.Errorf("%s too big: %v", name, err)
 		}
 	}
@@ -271,11 +279,12 @@ func TestHandlersAreBoundedAndStopWaits(t *testing.T) {
 	c := join(t, s, "c")
 	var running, most, done atomic.Int32
 	full, release := make(chan struct{}), make(chan struct{})
+	reached := sync.OnceFunc(func() { close(full) })
 	stop := serve(t, c, "t", "h", func(context.Context, *bus.Message) (any, error) {
 		n := running.Add(1)
 		defer running.Add(-1)
 		if n == maxHandlers {
-			close(full)
+			reached()
 		}
 		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 		}
@@ -404,7 +413,7 @@ func TestServerComesLateAndRestarts(t *testing.T) {
 	}
 }
 
-func TestHalfDoneServerRestartInProcess(t *testing.T) {
+func TestStopWithoutServer(t *testing.T) {
 	s := startServer(t, ServerConfig{})
 	c := join(t, s, "c")
 	stop := serve(t, c, "t", "h", named("h"))
@@ -412,85 +421,6 @@ func TestHalfDoneServerRestartInProcess(t *testing.T) {
 	stop() // must not hang without a server
 	if err := c.Close(); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestAuthentication(t *testing.T) {
-	tests := []struct {
-		name   string
-		server ServerConfig
-		client Config
-		ok     bool
-	}{
-		{"token", ServerConfig{Token: "secret"}, Config{Token: "secret"}, true},
-		{"wrong token", ServerConfig{Token: "secret"}, Config{Token: "guess"}, false},
-		{"no token", ServerConfig{Token: "secret"}, Config{}, false},
-		{"user", ServerConfig{User: "neutron", Password: "secret"}, Config{User: "neutron", Password: "secret"}, true},
-		{"wrong password", ServerConfig{User: "neutron", Password: "secret"}, Config{User: "neutron", Password: "guess"}, false},
-		{"open", ServerConfig{}, Config{}, true},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			tt.server.Listen = "127.0.0.1:0"
-			s := startServer(t, tt.server)
-			serve(t, join(t, s, "server"), "t", "h", named("h")) // a connection of the server itself is always let in
-			tt.client.URL = "nats://" + s.Addr()
-			err := dial(t, tt.client).Call(soon(t), bus.Target{Topic: "t"}, message("m", nil), nil)
-			if (err == nil) != tt.ok {
-				t.Errorf("call: %v", err)
-			}
-		})
-	}
-}
-
-func TestConfigurationErrors(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	tests := []struct {
-		config ServerConfig
-		want   string
-	}{
-		{ServerConfig{Listen: taken.Addr().String()}, "address already in use"},
-		{ServerConfig{Listen: "0.0.0.0:0"}, "needs a token"},
-		{ServerConfig{ClusterListen: "0.0.0.0:0"}, "needs a token"},
-		{ServerConfig{Listen: "4222"}, "must be host:port"},
-		{ServerConfig{Listen: "127.0.0.1:http"}, "port of"},
-		{ServerConfig{TLS: TLS{CertFile: "/nonexistent/cert"}}, "load certificate /nonexistent/cert"},
-		{ServerConfig{TLS: TLS{CAFile: "/nonexistent/ca"}}, "read certificate authority"},
-		{ServerConfig{ClusterListen: "127.0.0.1:0", Routes: []string{"node-1"}}, `route "node-1" must be host:port`},
-	}
-	for _, tt := range tests {
-		s, err := StartServer(t.Context(), tt.config, quiet(t))
-		if err == nil {
-			s.Close()
-		}
-		if err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%+v: error %v, want one with %q", tt.config, err, tt.want)
-		}
-	}
-}
-
-// Two servers of a cluster are one bus, and an agent of one reaches the other.
-func TestCluster(t *testing.T) {
-	first := freeAddress(t)
-	a := startServer(t, ServerConfig{Listen: "127.0.0.1:0", Token: "secret", ClusterListen: first})
-	b := startServer(t, ServerConfig{Listen: "127.0.0.1:0", Token: "secret", ClusterListen: "127.0.0.1:0", Routes: []string{first}})
-	serve(t, join(t, a, "server-a"), "t", "a", named("a"))
-	agent := dial(t, Config{URL: "nats://" + b.Addr(), Token: "secret"})
-	ctx := soon(t)
-	for {
-		var got string
-		err := agent.Call(ctx, bus.Target{Topic: "t"}, message("m", nil), &got)
-		if err == nil && got == "a" {
-			return
-		}
-		if !errors.Is(err, bus.ErrNoResponder) || ctx.Err() != nil { // until the route is up
-			t.Fatalf("got %q, %v", got, err)
-		}
-		time.Sleep(10 * time.Millisecond)
 	}
 }
 

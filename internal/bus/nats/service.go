@@ -160,18 +160,22 @@ func (s *service) handle(m *bus.Message) (result any, err error) {
 
 // shutdown takes no new messages and waits for those that have arrived.
 func (s *service) shutdown() {
+	abandon := func() { s.each((*natsgo.Subscription).Unsubscribe) } // what waits for a handler is dropped
 	impatient := time.AfterFunc(stopTimeout, func() {
 		s.t.log.Warn("bus: handlers do not end, cancelling them", "topic", s.topic)
 		s.cancel()
-		s.each((*natsgo.Subscription).Unsubscribe)
+		abandon()
 	})
+	// To drain takes a round trip, which a connection that is gone or ends meanwhile does not give.
+	connected := context.AfterFunc(s.t.currentLink(), abandon)
 	if s.t.conn.IsConnected() {
 		s.each((*natsgo.Subscription).Drain)
 	} else {
-		s.each((*natsgo.Subscription).Unsubscribe)
+		abandon()
 	}
 	s.open.Wait()
 	s.running.Wait()
+	connected()
 	impatient.Stop()
 	s.cancel()
 	s.t.mu.Lock()

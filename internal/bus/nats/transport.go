@@ -73,7 +73,7 @@ func connect(c Config, log *slog.Logger) (*transport, error) {
 		return nil, err
 	}
 	if t.conn, err = natsgo.Connect(c.URL, opts...); err != nil {
-		return nil, fmt.Errorf("bus: connect to %q: %w", c.URL, err)
+		return nil, fmt.Errorf("bus: connect: %w", err) // the URL may carry a password
 	}
 	return t, nil
 }
@@ -89,7 +89,7 @@ func (t *transport) options(c Config) ([]natsgo.Option, error) {
 		natsgo.IgnoreAuthErrorAbort(), // the server's secret may be put right later
 		natsgo.CustomReconnectDelay(reconnectDelay),
 		natsgo.ReconnectBufSize(-1), // what is sent while disconnected fails at once
-		natsgo.ConnectHandler(t.onConnect),
+		natsgo.ConnectHandler(t.onFirstConnect),
 		natsgo.ReconnectHandler(t.onConnect),
 		natsgo.DisconnectErrHandler(t.onDisconnect),
 		natsgo.ReconnectErrHandler(t.onTrouble),
@@ -123,7 +123,16 @@ func reconnectDelay(attempts int) time.Duration {
 	return d/2 + rand.N(d/2)
 }
 
-// onConnect runs after a reconnect, and after the first connect if that came late.
+// onFirstConnect is silent unless the connection came late: callers saw failures meanwhile.
+func (t *transport) onFirstConnect(c *natsgo.Conn) {
+	t.mu.Lock()
+	late := t.trouble != ""
+	t.mu.Unlock()
+	if late {
+		t.onConnect(c)
+	}
+}
+
 func (t *transport) onConnect(c *natsgo.Conn) {
 	t.mu.Lock()
 	t.trouble = ""
