@@ -167,7 +167,7 @@ func (s *service) shutdown() {
 		abandon()
 	})
 	// To drain takes a round trip, which a connection that is gone or ends meanwhile does not give.
-	connected := context.AfterFunc(s.t.currentLink(), abandon)
+	detach := context.AfterFunc(s.t.currentLink(), abandon)
 	if s.t.conn.IsConnected() {
 		s.each((*natsgo.Subscription).Drain)
 	} else {
@@ -175,7 +175,7 @@ func (s *service) shutdown() {
 	}
 	s.open.Wait()
 	s.running.Wait()
-	connected()
+	detach()
 	impatient.Stop()
 	s.cancel()
 	s.t.mu.Lock()
