@@ -92,7 +92,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 }
 
 // Connect makes another connection to the bus within this process, for agents.
-func (s *Server) Connect(name string) (bus.Transport, error) { return s.nats.Connect(name + "@" + s.d.Host) }
+func (s *Server) Connect(name string) (bus.Transport, error) {
+	return s.nats.Connect(name + "@" + s.d.Host)
+}
 
 // Close ends what the daemon's tasks do not.
 func (s *Server) Close() {

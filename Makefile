@@ -1,0 +1,69 @@
+# Neutrino. `make demo` shows it at work, `make test` checks it; both install what they need on Debian.
+
+SHELL      := /bin/bash
+GO         ?= go
+BIN        := build/neutrino
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@2026.2.2
+SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# What the tests and the demo run besides our own binary.
+PACKAGES   := iproute2 nftables iputils-ping tcpdump udhcpc isc-dhcp-client conntrack
+
+export CGO_ENABLED := 0
+
+.PHONY: build run demo demo-stop test unit lint race packages bench fuzz clean help
+
+help:
+	@echo 'make demo    show a tenant network at work on real packets (KEEP=1 leaves it running)'
+	@echo 'make run     start all-in-one for use, its state in STATE (default /var/lib/neutrino)'
+	@echo 'make build   build $(BIN)'
+	@echo 'make test    formatting, vet, staticcheck and all tests'
+	@echo 'make bench   speed and memory'
+
+build: $(BIN)
+
+$(BIN): $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod go.sum
+	@mkdir -p build
+	$(GO) build -trimpath -ldflags '-s -w' -o $@ ./cmd/neutrino
+
+# packages installs the Debian packages that are missing, and says so.
+packages:
+	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+		command -v apt-get >/dev/null || { echo "please install: $$missing"; exit 1; }; \
+		echo "installing Debian packages: $$missing"; \
+		$(SUDO) apt-get update -qq >/dev/null && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+
+run: build packages
+	$(SUDO) $(BIN) all-in-one --state $(or $(STATE),/var/lib/neutrino) $(ARGS)
+
+demo: build packages
+	@$(GO) build -o build/demo ./test/demo
+	@$(SUDO) env KEEP=$(KEEP) build/demo --binary $(BIN)
+
+demo-stop:
+	@$(SUDO) build/demo --stop
+
+test: lint unit race
+
+lint:
+	@bad=$$(git ls-files '*.go' | xargs gofmt -l); [ -z "$$bad" ] || { echo "not gofmt-ed:"; echo "$$bad"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+# The kernel tests need root: they make network namespaces of their own. The race detector needs cgo.
+unit: build packages
+	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" CGO_ENABLED=0 NEUTRINO_BINARY=$(abspath $(BIN)) $(GO) test -timeout 20m ./...
+
+RACE := ./internal/agent/... ./internal/api/... ./internal/bus/... ./internal/dhcp/... ./internal/metadata/... ./internal/ra/... \
+	./internal/reconcile/... ./internal/service/... ./internal/store/... ./internal/policy/... ./internal/server/...
+race: packages
+	@if command -v gcc >/dev/null; then $(SUDO) env "PATH=$$PATH" "HOME=$$HOME" CGO_ENABLED=1 $(GO) test -race -timeout 20m $(RACE); \
+	else echo "no C compiler: the race detector is left out"; fi
+
+bench: build packages
+	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" NEUTRINO_BINARY=$(abspath $(BIN)) $(GO) run ./test/bench
+
+clean:
+	rm -rf build
