@@ -3,7 +3,7 @@
 SHELL      := /bin/bash
 GO         ?= go
 BIN        := build/neutrino
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@2026.2.2
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # What the tests and the demo run besides our own binary.
 PACKAGES   := iproute2 nftables iputils-ping tcpdump udhcpc isc-dhcp-client conntrack
