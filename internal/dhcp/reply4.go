@@ -3,6 +3,7 @@ package dhcp
 import (
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/insomniacslk/dhcp/iana"
@@ -18,7 +19,7 @@ func (n *Network) Reply4(req *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 		return nil
 	}
 	host := n.find(req.GetOneOption(dhcpv4.OptionClientIdentifier), mac)
-	if host == nil {
+	if host == nil || !n.has4(host) {
 		return nil
 	}
 	leases := n.leases(host, true, addr4(req.GatewayIPAddr))
@@ -115,6 +116,11 @@ func answer(req *dhcpv4.DHCPv4, t dhcpv4.MessageType, server netip.Addr) *dhcpv4
 		}
 	}
 	return reply
+}
+
+// has4 tells whether the host has any address by DHCPv4; one without is as unknown as a stranger.
+func (n *Network) has4(h *Host) bool {
+	return slices.ContainsFunc(h.Addrs, func(a Assignment) bool { return a.Addr.Is4() && n.subnet(a.SubnetID) != nil })
 }
 
 func (n *Network) isServer(a netip.Addr) bool {
