@@ -122,13 +122,23 @@ func (s *Server) serve(sock *socket, handle func(b []byte, from unix.Sockaddr) e
 				return
 			}
 			if err == nil {
-				err = handle(buf[:n], from)
+				err = guard(func() error { return handle(buf[:n], from) })
 			}
 			if err != nil {
 				s.log.Debug("DHCP request failed", "from", addrPort(from), "error", err)
 			}
 		}
 	})
+}
+
+// guard turns a panic into an error: packets come from tenants, and the parser is somebody else's.
+func guard(f func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
+		}
+	}()
+	return f()
 }
 
 func (s *Server) handle4(sock *socket, frames *frames, b []byte) error {
