@@ -75,7 +75,6 @@ type Route struct {
 
 // Host is a port that is served.
 type Host struct {
-	PortID   string
 	MAC      MAC
 	ClientID []byte // if set, a client with this identifier is the host too
 	Addrs    []Assignment
@@ -108,9 +107,6 @@ func NewNetwork(s Settings, hosts map[MAC]*Host) *Network {
 	}
 	return n
 }
-
-// Hosts is the number of served ports.
-func (n *Network) Hosts() int { return len(n.hosts) }
 
 // find looks for a host by client identifier and by address, as dnsmasq does. Clients put a type octet of zero in front
 // of an identifier that is not an address (RFC 2132 section 9.14).

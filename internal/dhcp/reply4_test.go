@@ -63,7 +63,7 @@ func testNetwork(t testing.TB) *Network {
 	}
 	addr, prefix := netip.MustParseAddr, netip.MustParsePrefix
 	host := func(mac string, addrs ...Assignment) *Host {
-		return &Host{PortID: "port-" + mac, MAC: mustMAC(t, mac), Addrs: addrs}
+		return &Host{MAC: mustMAC(t, mac), Addrs: addrs}
 	}
 	plain := host(hostMAC, Assignment{addr("10.0.0.5"), "v4", "host-10-0-0-5", ""},
 		Assignment{addr("2001:db8:1::5"), "stateful", "host-2001-db8-1--5", ""},

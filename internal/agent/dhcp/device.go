@@ -113,9 +113,6 @@ func (d device) ensure() (fresh bool, writes int, err error) {
 	}
 	if created {
 		writes++
-		if err := quietIPv6(d.namespace); err != nil {
-			return false, writes, err
-		}
 	}
 	h, err := netns.Handle(d.namespace)
 	if err != nil {
@@ -207,6 +204,9 @@ func (d device) plugged(h *netlink.Handle) bool {
 }
 
 func (d device) plug() (created bool, err error) {
+	if err := quietIPv6(d.namespace); err != nil {
+		return false, err
+	}
 	created, err = veth.Ensure(veth.Pair{Outer: d.outer, Inner: d.inner, Namespace: d.namespace, MAC: d.mac[:], MTU: d.mtu})
 	if err != nil || !created {
 		return created, err

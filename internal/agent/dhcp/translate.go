@@ -130,7 +130,7 @@ func (t *translator) host(p *rpc.Port) *dhcp.Host {
 		t.log.Debug("port cannot use DHCP", "port", p.ID, "error", err)
 		return nil
 	}
-	h := &dhcp.Host{PortID: p.ID, MAC: mac}
+	h := &dhcp.Host{MAC: mac}
 	var has4, has6 bool
 	for _, ip := range p.FixedIPs {
 		a, err := netip.ParseAddr(ip.IPAddress)
