@@ -131,7 +131,7 @@ func nova(t *testing.T) NovaConfig {
 	must(t, err)
 	n, err := strconv.Atoi(port)
 	must(t, err)
-	return NovaConfig{Host: host, Port: n, SharedSecret: secret}
+	return NovaConfig{Host: host, Port: n, Secret: secret}
 }
 
 func newNova(t *testing.T, cfg NovaConfig, s *server) *Nova {
@@ -201,7 +201,7 @@ func TestNova(t *testing.T) {
 	})
 	t.Run("wrong secret", func(t *testing.T) {
 		cfg := nova(t)
-		cfg.SharedSecret = "other"
+		cfg.Secret = "other"
 		w := httptest.NewRecorder()
 		newNova(t, cfg, &server{ports: testPorts()}).ServeMetadata(w, httptest.NewRequest("GET", "/", nil),
 			Source{NetworkID: "net1"}, netip.MustParseAddr("10.0.0.5"))

@@ -22,14 +22,14 @@ import (
 
 // NovaConfig says where Nova's metadata API is; the names are those of metadata_agent.ini.
 type NovaConfig struct {
-	Host         string // nova_metadata_host; "" means 127.0.0.1
-	Port         int    // nova_metadata_port; 0 means 8775
-	Protocol     string // nova_metadata_protocol; "" means http
-	SharedSecret string // metadata_proxy_shared_secret
-	Insecure     bool   // nova_metadata_insecure: do not check the certificate
-	CACert       string // auth_ca_cert: file; "" means the system's
-	ClientCert   string // nova_client_cert: file
-	ClientKey    string // nova_client_priv_key: file
+	Host     string // nova_metadata_host; "" means 127.0.0.1
+	Port     int    // nova_metadata_port; 0 means 8775
+	Protocol string // nova_metadata_protocol; "" means http
+	Secret   string // metadata_proxy_shared_secret
+	Insecure bool   // nova_metadata_insecure: do not check the certificate
+	CAFile   string // auth_ca_cert: file; "" means the system's
+	CertFile string // nova_client_cert: file
+	KeyFile  string // nova_client_priv_key: file
 }
 
 // WithDefaults returns c with upstream's defaults where it says nothing.
@@ -87,18 +87,18 @@ func (c NovaConfig) tls() (*tls.Config, error) {
 		return nil, nil
 	}
 	t := &tls.Config{InsecureSkipVerify: c.Insecure}
-	if c.CACert != "" && !c.Insecure {
-		pem, err := os.ReadFile(c.CACert)
+	if c.CAFile != "" && !c.Insecure {
+		pem, err := os.ReadFile(c.CAFile)
 		if err != nil {
 			return nil, fmt.Errorf("auth_ca_cert: %w", err)
 		}
 		t.RootCAs = x509.NewCertPool()
 		if !t.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("auth_ca_cert: no certificate in %s", c.CACert)
+			return nil, fmt.Errorf("auth_ca_cert: no certificate in %s", c.CAFile)
 		}
 	}
-	if c.ClientCert != "" && c.ClientKey != "" {
-		pair, err := tls.LoadX509KeyPair(c.ClientCert, c.ClientKey)
+	if c.CertFile != "" && c.KeyFile != "" {
+		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
 		if err != nil {
 			return nil, fmt.Errorf("nova_client_cert: %w", err)
 		}
@@ -154,7 +154,7 @@ func (n *Nova) ask(r *http.Request, i Instance, client netip.Addr) (*http.Respon
 	req.Header.Set(headerForwardedFor, client.String())
 	req.Header.Set(headerInstance, i.ID)
 	req.Header.Set(headerTenant, i.ProjectID)
-	req.Header.Set(headerSignature, Sign(n.cfg.SharedSecret, i.ID))
+	req.Header.Set(headerSignature, Sign(n.cfg.Secret, i.ID))
 	return n.client.RoundTrip(req)
 }
 
