@@ -20,7 +20,10 @@ type Reporter struct {
 	// Resync is called when the agent must fetch everything again: the server is new to it, or messages may have been
 	// lost. It must not block.
 	Resync func(reason string)
-	Log    *slog.Logger
+	// Started is called once, when the first report got through: from then on the server schedules work to the agent.
+	// May be nil; must not block.
+	Started func()
+	Log     *slog.Logger
 
 	alive atomic.Bool
 }
@@ -53,6 +56,9 @@ func (r *Reporter) Run(ctx context.Context) {
 				wait = time.Second
 			}
 			continue
+		}
+		if started && r.Started != nil {
+			r.Started()
 		}
 		started = false
 	}

@@ -93,5 +93,7 @@ type Subnet struct {
 	DNSNameservers  []string `json:"dns_nameservers"`
 	HostRoutes      []Route  `json:"host_routes"`
 	AllocationPools []Pool   `json:"allocation_pools"`
+	SegmentID       *string  `json:"segment_id,omitempty"`
+	SubnetpoolID    *string  `json:"subnetpool_id,omitempty"`
 	Revision        int64    `json:"revision_number"`
 }

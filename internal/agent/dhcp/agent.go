@@ -1,0 +1,173 @@
+// Package dhcp is the DHCP agent: for each network that the server gives it, it keeps a namespace with a port of its own
+// and answers DHCP, and where it is asked to metadata requests, from within this process.
+//
+// What the server says is kept as snapshots in a reconcile.Table; one loop fetches what must be fetched and brings
+// networks in line whose snapshot changed. Nothing of a network is touched while it stays the same, and nothing at all
+// before the first answer of the server. When the agent ends, namespaces and addresses stay for its successor.
+package dhcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"neutrino/internal/agent"
+	"neutrino/internal/bus"
+	"neutrino/internal/dhcp"
+	"neutrino/internal/linux/netns"
+	"neutrino/internal/metadata"
+	"neutrino/internal/reconcile"
+	"neutrino/internal/rpc"
+)
+
+// Agent is the DHCP agent.
+type Agent struct {
+	cfg        Config
+	transport  bus.Transport
+	log        *slog.Logger
+	reporter   *agent.Reporter
+	loop       *reconcile.Loop
+	table      *reconcile.Table[string, *network]
+	translator *translator
+	proxy      *metadata.Proxy // nil without a backend
+	ready      *readyPorts
+	writes     atomic.Int64
+	failure    atomic.Pointer[error] // of the last synchronisation
+
+	services map[string]*service // used by the loop only
+	lastFull time.Time           // used by the loop only
+	swept    bool                // used by the loop only
+
+	mu      sync.Mutex // guards what follows, and changes of table that depend on its contents
+	started bool
+	full    bool                 // fetch everything
+	fetch   map[string]bool      // networks to fetch
+	deleted map[string]time.Time // ports, so that a late message does not bring them back
+	journal map[string]*rpc.Port // ports that came while a fetch is under way; nil if none is
+}
+
+// coalesce is how long the loop waits for more of what comes in bursts.
+const coalesce = 4 * time.Millisecond
+
+// New makes the agent.
+func New(cfg Config, t bus.Transport, log *slog.Logger) *Agent {
+	a := &Agent{
+		cfg:       cfg,
+		transport: t,
+		log:       log,
+		table:     reconcile.NewTable[string](func(a, b *network) bool { return a == b }),
+		ready:     newReadyPorts(t, log),
+		services:  map[string]*service{},
+		full:      true,
+		fetch:     map[string]bool{},
+		deleted:   map[string]time.Time{},
+	}
+	a.translator = &translator{&a.cfg, dhcp.NewParser(), log}
+	a.loop = reconcile.NewLoop(a.sync, coalesce, cfg.ResyncInterval, log)
+	if cfg.Metadata != nil {
+		a.proxy = metadata.NewProxy(cfg.Metadata, log)
+	}
+	a.reporter = &agent.Reporter{
+		Transport: t,
+		Interval:  cfg.ReportInterval,
+		Stats:     a.stats,
+		Resync:    a.Resync,
+		Started:   a.start,
+		Log:       log,
+		State: rpc.AgentState{
+			Binary:           "neutron-dhcp-agent",
+			Host:             cfg.Host,
+			AgentType:        rpc.AgentTypeDHCP,
+			Topic:            rpc.TopicDHCPAgent,
+			AvailabilityZone: cfg.AvailabilityZone,
+			Configurations: map[string]any{
+				"dhcp_driver":          cfg.Driver,
+				"dhcp_lease_duration":  leaseSeconds(cfg.LeaseDuration),
+				"log_agent_heartbeats": cfg.LogHeartbeats,
+			},
+		},
+	}
+	return a
+}
+
+// leaseSeconds is the option's value: -1 is infinite.
+func leaseSeconds(d time.Duration) int {
+	if d < 0 {
+		return -1
+	}
+	return int(d / time.Second)
+}
+
+// Run works until ctx ends, and leaves the kernel as it is then.
+func (a *Agent) Run(ctx context.Context) error {
+	stop, err := a.handlers().Serve(a.transport, a.cfg.Host)
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	for _, run := range []func(context.Context){a.reporter.Run, a.loop.Run, a.ready.loop.Run} {
+		wg.Go(func() { run(ctx) })
+	}
+	<-ctx.Done()
+	stop()
+	wg.Wait()
+	var errs []error
+	for _, s := range a.services {
+		errs = append(errs, s.stop())
+	}
+	if a.proxy != nil {
+		errs = append(errs, a.proxy.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Healthy tells what keeps the agent from working.
+func (a *Agent) Healthy() error {
+	if !a.reporter.Alive() {
+		return errors.New("DHCP agent: the last state report did not get through")
+	}
+	if p := a.failure.Load(); p != nil && *p != nil {
+		return fmt.Errorf("DHCP agent: %w", *p)
+	}
+	return nil
+}
+
+// Writes is the number of changes made to the kernel since the start.
+func (a *Agent) Writes() int64 { return a.writes.Load() }
+
+// Resync makes the agent fetch everything again.
+func (a *Agent) Resync(reason string) {
+	a.log.Info("will fetch everything", "reason", reason)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.full = true
+	a.loop.Kick()
+}
+
+// start lets the first synchronisation begin: before the server knows the agent it would give it no networks.
+func (a *Agent) start() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.started = true
+	a.loop.Kick()
+}
+
+func (a *Agent) stats(c map[string]any) {
+	var networks, subnets, ports int
+	for _, n := range a.table.AllWanted() {
+		if !n.served() {
+			continue
+		}
+		networks++
+		subnets += len(n.Subnets) + len(n.NonLocalSubnets)
+		ports += len(n.ports)
+	}
+	c["networks"], c["subnets"], c["ports"] = networks, subnets, ports
+}
+
+// exists tells whether the network has a namespace.
+func (a *Agent) exists(networkID string) bool { return netns.Exists(namespacePrefix + networkID) }

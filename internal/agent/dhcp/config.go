@@ -1,0 +1,43 @@
+package dhcp
+
+import (
+	"net/netip"
+	"time"
+
+	"neutrino/internal/metadata"
+)
+
+// Config are the settings of dhcp_agent.ini and neutron.conf. Start from Defaults.
+type Config struct {
+	Host             string // of this agent
+	AvailabilityZone string
+	Driver           string        // dhcp_driver; only reported
+	LeaseDuration    time.Duration // dhcp_lease_duration; negative: infinite
+	RenewalTime      time.Duration // dhcp_renewal_time; 0: half the lease
+	RebindingTime    time.Duration // dhcp_rebinding_time; 0: 7/8 of the lease
+	Domain           string        // dns_domain
+	DNSServers       []netip.Addr  // dnsmasq_dns_servers; announced where a subnet has none, see package internal/dhcp
+	BroadcastReply   bool          // dhcp_broadcast_reply
+	IsolatedMetadata bool          // enable_isolated_metadata
+	ForceMetadata    bool          // force_metadata
+	MetadataNetwork  bool          // enable_metadata_network
+	SyncThreads      int           // num_sync_threads: networks that are set up at the same time
+	ResyncInterval   time.Duration // everything is fetched again this often even if nothing seems wrong
+	ReportInterval   time.Duration // report_interval
+	LogHeartbeats    bool          // log_agent_heartbeats
+
+	// Metadata answers the requests of instances on networks where this agent serves metadata. Nil: they are refused.
+	Metadata metadata.Backend
+}
+
+// Defaults are upstream's.
+func Defaults() Config {
+	return Config{
+		Driver:         "neutron.agent.linux.dhcp.Dnsmasq",
+		LeaseDuration:  24 * time.Hour,
+		Domain:         "openstacklocal",
+		SyncThreads:    4,
+		ResyncInterval: 10 * time.Minute,
+		ReportInterval: 30 * time.Second,
+	}
+}

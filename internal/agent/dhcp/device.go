@@ -1,0 +1,351 @@
+package dhcp
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+
+	"neutrino/internal/dhcp"
+	"neutrino/internal/linux/netns"
+	"neutrino/internal/linux/veth"
+	"neutrino/internal/rpc"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	namespacePrefix = "qdhcp-"
+	outerPrefix     = "tap"
+	innerPrefix     = "ns-"
+)
+
+// device is our interface on a network as it should be.
+type device struct {
+	namespace    string
+	outer, inner string
+	mac          dhcp.MAC
+	mtu          int
+	addrs        []netip.Prefix // with their prefix lengths, sorted
+	routes       []route        // sorted
+}
+
+// route is a route of the main table through the device. Without gateway it is on the link.
+type route struct {
+	dst     netip.Prefix
+	gateway netip.Addr
+}
+
+func (d device) equal(o device) bool {
+	return d.namespace == o.namespace && d.outer == o.outer && d.mac == o.mac && d.mtu == o.mtu &&
+		slices.Equal(d.addrs, o.addrs) && slices.Equal(d.routes, o.routes)
+}
+
+// newDevice says what our port on the network needs.
+func newDevice(n *network, own *rpc.Port, metadata bool) (device, error) {
+	mac, err := dhcp.ParseMAC(own.MACAddress)
+	if err != nil {
+		return device{}, fmt.Errorf("DHCP port %s: %w", own.ID, err)
+	}
+	d := device{
+		namespace: namespacePrefix + n.ID,
+		outer:     veth.DeviceName(outerPrefix, own.ID),
+		inner:     veth.DeviceName(innerPrefix, own.ID),
+		mac:       mac,
+		mtu:       n.MTU,
+	}
+	has6 := false
+	done := map[bool]bool{}
+	for i := range n.Subnets {
+		s := &n.Subnets[i]
+		prefix, err := netip.ParsePrefix(s.CIDR)
+		if err != nil || !s.EnableDHCP {
+			continue
+		}
+		has6 = has6 || prefix.Addr().Is6()
+		a := addressIn(own, s.ID)
+		if !a.IsValid() {
+			continue
+		}
+		d.addrs = append(d.addrs, netip.PrefixFrom(a, prefix.Bits()))
+		// The first subnet of each family that has a gateway gives the default route.
+		gateway, err := netip.ParseAddr(text(s.GatewayIP))
+		if is4 := prefix.Addr().Is4(); err == nil && !done[is4] && text(s.SubnetpoolID) != pdPool {
+			done[is4] = true
+			d.routes = append(d.routes, defaultRoute(prefix, gateway)...)
+		}
+	}
+	if metadata {
+		d.addrs = append(d.addrs, metadata4)
+		if has6 {
+			d.addrs = append(d.addrs, metadata6)
+		}
+	}
+	slices.SortFunc(d.addrs, func(a, b netip.Prefix) int { return cmp.Compare(a.String(), b.String()) })
+	slices.SortFunc(d.routes, func(a, b route) int { return cmp.Compare(b.dst.Bits(), a.dst.Bits()) })
+	return d, nil
+}
+
+// defaultRoute goes through the gateway; one outside its subnet is reached on the link.
+func defaultRoute(subnet netip.Prefix, gateway netip.Addr) []route {
+	any4or6 := netip.IPv4Unspecified()
+	if gateway.Is6() {
+		any4or6 = netip.IPv6Unspecified()
+	}
+	out := []route{{netip.PrefixFrom(any4or6, 0), gateway}}
+	if !subnet.Contains(gateway) && !gateway.IsLinkLocalUnicast() {
+		out = append(out, route{netip.PrefixFrom(gateway, gateway.BitLen()), netip.Addr{}})
+	}
+	return out
+}
+
+// ensure brings the kernel in line with the device and leaves alone what is right. fresh says that the interface was
+// made, so that sockets on a former one are dead; writes counts changes.
+func (d device) ensure() (fresh bool, writes int, err error) {
+	created, err := netns.Ensure(d.namespace)
+	if err != nil {
+		return false, 0, err
+	}
+	if created {
+		writes++
+	}
+	h, err := netns.Handle(d.namespace)
+	if err != nil {
+		return false, writes, err
+	}
+	defer h.Close()
+	removed, err := d.removeOthers(h)
+	writes += removed
+	if err != nil {
+		return false, writes, err
+	}
+	if !d.plugged(h) {
+		if fresh, err = d.plug(); err != nil {
+			return fresh, writes, err
+		}
+		writes++
+	}
+	link, err := h.LinkByName(d.inner)
+	if err != nil {
+		return fresh, writes, fmt.Errorf("inner end %s: %w", d.inner, err)
+	}
+	for _, step := range []func(*netlink.Handle, netlink.Link) (int, error){d.ensureAddrs, d.ensureRoutes} {
+		n, err := step(h, link)
+		writes += n
+		if err != nil {
+			return fresh, writes, err
+		}
+	}
+	return fresh, writes, nil
+}
+
+// quietIPv6 makes interfaces of the namespace have exactly the addresses that we give them, at once.
+func quietIPv6(namespace string) error {
+	return netns.Do(namespace, func() error {
+		for _, key := range []string{"default/accept_ra", "all/accept_ra", "default/accept_dad", "all/accept_dad"} {
+			err := os.WriteFile("/proc/sys/net/ipv6/conf/"+key, []byte("0"), 0)
+			if err != nil && !errors.Is(err, os.ErrNotExist) { // a kernel without IPv6
+				return fmt.Errorf("sysctl in %s: %w", namespace, err)
+			}
+		}
+		return nil
+	})
+}
+
+// removeOthers unplugs ports that were ours on this network before.
+func (d device) removeOthers(h *netlink.Handle) (writes int, err error) {
+	for _, name := range ourDevices(h) {
+		if name == d.inner {
+			continue
+		}
+		l, err := h.LinkByName(name)
+		if err == nil {
+			err = h.LinkDel(l)
+		}
+		if err != nil {
+			return writes, fmt.Errorf("remove former device %s: %w", name, err)
+		}
+		writes++
+	}
+	return writes, nil
+}
+
+// ourDevices lists the interfaces of a namespace that carry our name.
+func ourDevices(h *netlink.Handle) []string {
+	links, err := h.LinkList()
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, l := range links {
+		if strings.HasPrefix(l.Attrs().Name, innerPrefix) {
+			out = append(out, l.Attrs().Name)
+		}
+	}
+	return out
+}
+
+// plugged tells whether the pair is as veth.Ensure would make it.
+func (d device) plugged(h *netlink.Handle) bool {
+	inner, err1 := h.LinkByName(d.inner)
+	outer, err2 := netlink.LinkByName(d.outer)
+	if err1 != nil || err2 != nil {
+		return false
+	}
+	right := func(l netlink.Link) bool {
+		return l.Attrs().Flags&net.FlagUp != 0 && (d.mtu == 0 || l.Attrs().MTU == d.mtu)
+	}
+	return right(inner) && right(outer) && slices.Equal(inner.Attrs().HardwareAddr, d.mac[:])
+}
+
+func (d device) plug() (created bool, err error) {
+	if err := quietIPv6(d.namespace); err != nil {
+		return false, err
+	}
+	created, err = veth.Ensure(veth.Pair{Outer: d.outer, Inner: d.inner, Namespace: d.namespace, MAC: d.mac[:], MTU: d.mtu})
+	if err != nil || !created {
+		return created, err
+	}
+	return true, veth.DisableChecksumOffload(d.namespace, d.inner)
+}
+
+func (d device) ensureAddrs(h *netlink.Handle, link netlink.Link) (writes int, err error) {
+	have, err := h.AddrList(link, netlink.FAMILY_ALL)
+	if err != nil {
+		return 0, fmt.Errorf("addresses of %s: %w", d.inner, err)
+	}
+	missing := slices.Clone(d.addrs)
+	for _, a := range have {
+		p := prefixOf(a.IPNet)
+		if i := slices.Index(missing, p); i >= 0 {
+			missing = slices.Delete(missing, i, i+1)
+			continue
+		}
+		if p.Addr().IsLinkLocalUnicast() && p.Addr().Is6() && p.Bits() == 64 { // the kernel's own
+			continue
+		}
+		if err := h.AddrDel(link, &a); err != nil {
+			return writes, fmt.Errorf("remove %s from %s: %w", p, d.inner, err)
+		}
+		writes++
+	}
+	for _, p := range missing {
+		a := &netlink.Addr{IPNet: ipNet(p)}
+		if p.Addr().Is6() {
+			a.Flags = unix.IFA_F_NODAD
+		}
+		if err := h.AddrReplace(link, a); err != nil {
+			return writes, fmt.Errorf("add %s to %s: %w", p, d.inner, err)
+		}
+		writes++
+	}
+	return writes, nil
+}
+
+func (d device) ensureRoutes(h *netlink.Handle, link netlink.Link) (writes int, err error) {
+	missing := slices.Clone(d.routes)
+	var stale []netlink.Route
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		have, err := h.RouteList(link, family)
+		if err != nil {
+			return 0, fmt.Errorf("routes of %s: %w", d.inner, err)
+		}
+		for _, r := range have {
+			if r.Protocol == unix.RTPROT_KERNEL {
+				continue
+			}
+			if i := slices.Index(missing, routeOf(r, family)); i >= 0 {
+				missing = slices.Delete(missing, i, i+1)
+			} else {
+				stale = append(stale, r)
+			}
+		}
+	}
+	for i := range stale {
+		if err := h.RouteDel(&stale[i]); err != nil && !errors.Is(err, unix.ESRCH) {
+			return writes, fmt.Errorf("remove route %s: %w", stale[i], err)
+		}
+		writes++
+	}
+	for _, r := range missing {
+		nl := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(r.dst), Protocol: unix.RTPROT_STATIC}
+		if r.gateway.IsValid() {
+			nl.Gw = r.gateway.AsSlice()
+		} else {
+			nl.Scope = netlink.SCOPE_LINK
+		}
+		if err := h.RouteReplace(nl); err != nil {
+			return writes, fmt.Errorf("route %s via %s: %w", r.dst, r.gateway, err)
+		}
+		writes++
+	}
+	return writes, nil
+}
+
+func routeOf(r netlink.Route, family int) route {
+	dst := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	if family == netlink.FAMILY_V6 {
+		dst = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+	}
+	if r.Dst != nil {
+		dst = prefixOf(r.Dst)
+	}
+	gateway, _ := netip.AddrFromSlice(r.Gw)
+	return route{dst, gateway.Unmap()}
+}
+
+func prefixOf(n *net.IPNet) netip.Prefix {
+	a, _ := netip.AddrFromSlice(n.IP)
+	ones, _ := n.Mask.Size()
+	return netip.PrefixFrom(a.Unmap(), ones)
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// removeNamespace removes a DHCP namespace with the devices that carry our name.
+func removeNamespace(name string) (writes int, err error) {
+	h, err := netns.Handle(name)
+	if err != nil {
+		return 0, netns.Delete(name) // no namespace behind the name
+	}
+	devices := ourDevices(h)
+	h.Close()
+	for _, inner := range devices {
+		if err := veth.Remove(outerPrefix + strings.TrimPrefix(inner, innerPrefix)); err != nil {
+			return writes, fmt.Errorf("unplug %s: %w", inner, err)
+		}
+		writes++
+	}
+	return writes + 1, netns.Delete(name)
+}
+
+// strays lists networks that have a namespace of ours and that serves says we do not serve.
+func strays(serves func(networkID string) bool) ([]string, error) {
+	names, err := netns.Names(namespacePrefix)
+	if err != nil {
+		return nil, err
+	}
+	var out []string
+	for _, name := range names {
+		id := strings.TrimPrefix(name, namespacePrefix)
+		if serves(id) {
+			continue
+		}
+		h, err := netns.Handle(name)
+		if err != nil {
+			continue
+		}
+		if len(ourDevices(h)) > 0 {
+			out = append(out, id)
+		}
+		h.Close()
+	}
+	return out, nil
+}

@@ -1,0 +1,179 @@
+package dhcp
+
+import (
+	"maps"
+	"net/netip"
+	"reflect"
+	"strings"
+
+	"neutrino/internal/rpc"
+
+	"github.com/google/uuid"
+)
+
+// Device owners and ids that matter here (neutron_lib/constants.py).
+const (
+	ownerDHCP        = "network:dhcp"
+	reservedDeviceID = "reserved_dhcp_port"
+	pdPool           = "prefix_delegation" // of subnets whose prefix comes from another router
+)
+
+func isRouterInterface(owner string) bool {
+	switch owner {
+	case "network:router_interface", "network:ha_router_replicated_interface", "network:router_interface_distributed":
+		return true
+	}
+	return false
+}
+
+// needsDHCP tells whether a port with this owner may ask for its address.
+func needsDHCP(owner string) bool {
+	switch owner {
+	case "network:router_ha_interface", "network:floatingip", ownerDHCP, "network:distributed":
+		return false
+	}
+	return true
+}
+
+// deviceID is upstream's device_id of the DHCP port of a host on a network.
+func deviceID(host, networkID string) string {
+	short, _, _ := strings.Cut(host, ".")
+	return "dhcp" + uuid.NewSHA1(uuid.NameSpaceDNS, []byte(short)).String() + "-" + networkID
+}
+
+// network is what the server said of a network. It does not change once made; changes make a new one that shares the
+// ports.
+type network struct {
+	rpc.DHCPNetwork                      // its Ports are nil
+	ports           map[string]*rpc.Port // by id
+}
+
+// newNetwork makes a network of a full answer. What is the same in old, which may be nil, is taken from there, so that
+// an unchanged network is the same pointer.
+func newNetwork(info rpc.DHCPNetwork, old *network) *network {
+	n := &network{info, make(map[string]*rpc.Port, len(info.Ports))}
+	for i := range info.Ports {
+		p := &info.Ports[i]
+		if old != nil && old.ports[p.ID] != nil && reflect.DeepEqual(old.ports[p.ID], p) {
+			p = old.ports[p.ID]
+		}
+		n.ports[p.ID] = p
+	}
+	n.Ports = nil
+	if old != nil && maps.Equal(old.ports, n.ports) && reflect.DeepEqual(old.DHCPNetwork, n.DHCPNetwork) {
+		return old
+	}
+	return n
+}
+
+func (n *network) with(p *rpc.Port) *network {
+	c := &network{n.DHCPNetwork, maps.Clone(n.ports)}
+	c.ports[p.ID] = p
+	return c
+}
+
+func (n *network) without(portID string) *network {
+	c := &network{n.DHCPNetwork, maps.Clone(n.ports)}
+	delete(c.ports, portID)
+	return c
+}
+
+// port finds the port with the device id.
+func (n *network) port(deviceID string) *rpc.Port {
+	for _, p := range n.ports {
+		if p.DeviceID == deviceID {
+			return p
+		}
+	}
+	return nil
+}
+
+// served tells whether the network gets DHCP at all.
+func (n *network) served() bool { return n.AdminStateUp && len(n.dhcpSubnets()) > 0 }
+
+// dhcpSubnets are the subnets on this host's segments that have DHCP, by id.
+func (n *network) dhcpSubnets() map[string]*rpc.Subnet {
+	out := map[string]*rpc.Subnet{}
+	for i := range n.Subnets {
+		if s := &n.Subnets[i]; s.EnableDHCP {
+			out[s.ID] = s
+		}
+	}
+	return out
+}
+
+func (n *network) allSubnets() []*rpc.Subnet {
+	var out []*rpc.Subnet
+	for i := range n.Subnets {
+		out = append(out, &n.Subnets[i])
+	}
+	for i := range n.NonLocalSubnets {
+		out = append(out, &n.NonLocalSubnets[i])
+	}
+	return out
+}
+
+// routed are the ids of the subnets that have a router at their gateway address; the others are isolated.
+func (n *network) routed() map[string]bool {
+	gateways := map[string]string{}
+	for _, s := range n.allSubnets() {
+		if s.GatewayIP != nil {
+			gateways[s.ID] = *s.GatewayIP
+		}
+	}
+	out := map[string]bool{}
+	for _, p := range n.ports {
+		if !isRouterInterface(p.DeviceOwner) {
+			continue
+		}
+		for _, ip := range p.FixedIPs {
+			if ip.IPAddress == gateways[ip.SubnetID] {
+				out[ip.SubnetID] = true
+			}
+		}
+	}
+	return out
+}
+
+// servesMetadata tells whether instances on the network get their metadata from this agent (upstream
+// Dnsmasq.should_enable_metadata).
+func (n *network) servesMetadata(cfg *Config) bool {
+	if cfg.ForceMetadata || !cfg.IsolatedMetadata {
+		return cfg.ForceMetadata
+	}
+	if cfg.MetadataNetwork && n.metadataRouter() != "" {
+		return true
+	}
+	routed := n.routed()
+	for _, s := range n.allSubnets() {
+		if s.EnableDHCP && !routed[s.ID] {
+			return true
+		}
+	}
+	return false
+}
+
+// metadataRouter is the router that sends metadata requests here over a network made for that: one with a subnet in
+// 169.254.0.0/16.
+func (n *network) metadataRouter() string {
+	linkLocal := netip.MustParsePrefix("169.254.0.0/16")
+	for _, s := range n.allSubnets() {
+		p, err := netip.ParsePrefix(s.CIDR)
+		if err != nil || !linkLocal.Contains(p.Addr()) || p.Bits() < linkLocal.Bits() {
+			continue
+		}
+		for _, port := range n.ports {
+			if isRouterInterface(port.DeviceOwner) {
+				return port.DeviceID
+			}
+		}
+	}
+	return ""
+}
+
+func text(p *string) string {
+	if p == nil {
+		return ""
+	}
+	return *p
+}

@@ -1,0 +1,203 @@
+package dhcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"neutrino/internal/dhcp"
+	"neutrino/internal/metadata"
+	"neutrino/internal/rpc"
+)
+
+// service is what runs for one network. Only one goroutine works on it at a time.
+type service struct {
+	id       string
+	device   device // as last brought into the kernel; zero before that
+	server   *dhcp.Server
+	hosts    map[string]served // by port id, of the ports that were translated
+	metadata map[string]io.Closer
+	source   metadata.Source      // of all in metadata
+	asked    []rpc.FixedIPRequest // last request to change our port
+	pending  []string             // ports to report when all is done
+
+	failures  int
+	notBefore time.Time // when to try again
+}
+
+// settled notes how an attempt went. A network that cannot be served, for example because no address is free for our
+// port, is tried less and less often, whatever else makes the loop run.
+func (s *service) settled(err error) {
+	if err == nil {
+		s.failures, s.notBefore = 0, time.Time{}
+		return
+	}
+	const shortest, longest = 200 * time.Millisecond, 30 * time.Second
+	s.notBefore = time.Now().Add(min(shortest<<min(s.failures, 10), longest))
+	s.failures++
+}
+
+// served remembers which port a host was made of, so that only changed ports are translated again.
+type served struct {
+	port *rpc.Port
+	host *dhcp.Host // nil if the port never asks
+}
+
+// serve brings everything of one network in line with n.
+func (a *Agent) serve(ctx context.Context, s *service, n *network) error {
+	if !n.served() {
+		if n.port(deviceID(a.cfg.Host, n.ID)) == nil && !a.exists(n.ID) {
+			return nil
+		}
+		return a.withdraw(ctx, s)
+	}
+	own, err := a.ensurePort(ctx, s, n)
+	if err != nil {
+		return err
+	}
+	withMetadata := a.cfg.Metadata != nil && n.servesMetadata(&a.cfg)
+	d, err := newDevice(n, own, withMetadata)
+	if err != nil {
+		return err
+	}
+	if !d.equal(s.device) {
+		if err := a.plug(s, d); err != nil {
+			return err
+		}
+	}
+	s.translate(a.translator, n)
+	if err := a.answerDHCP(s, dhcp.NewNetwork(a.translator.settings(n, own), s.byMAC())); err != nil {
+		return err
+	}
+	if err := a.answerMetadata(ctx, s, n, withMetadata); err != nil {
+		return err
+	}
+	a.ready.add(s.pending)
+	s.pending = nil
+	return nil
+}
+
+// plug brings the device into the kernel. Sockets on a former interface end first.
+func (a *Agent) plug(s *service, d device) error {
+	if s.device.inner != "" && s.device.inner != d.inner {
+		s.stop()
+	}
+	s.device = device{}
+	fresh, writes, err := d.ensure()
+	a.writes.Add(int64(writes))
+	if fresh {
+		err = errors.Join(err, s.stop())
+	}
+	if err != nil {
+		return fmt.Errorf("device of network %s: %w", s.id, err)
+	}
+	s.device = d
+	return nil
+}
+
+// translate makes hosts of the network's new and changed ports, which are to be reported, new ones first.
+func (s *service) translate(t *translator, n *network) {
+	var changed []string
+	for id, p := range n.ports {
+		old, known := s.hosts[id]
+		if known && old.port == p {
+			continue
+		}
+		s.hosts[id] = served{p, t.host(p)}
+		if known {
+			changed = append(changed, id)
+		} else {
+			s.pending = append(s.pending, id)
+		}
+	}
+	s.pending = append(s.pending, changed...)
+	for id := range s.hosts {
+		if n.ports[id] == nil {
+			delete(s.hosts, id)
+		}
+	}
+}
+
+func (s *service) byMAC() map[dhcp.MAC]*dhcp.Host {
+	out := make(map[dhcp.MAC]*dhcp.Host, len(s.hosts))
+	for _, h := range s.hosts {
+		if h.host != nil {
+			out[h.host.MAC] = h.host
+		}
+	}
+	return out
+}
+
+func (a *Agent) answerDHCP(s *service, n *dhcp.Network) (err error) {
+	if s.server != nil {
+		return s.server.Update(n)
+	}
+	s.server, err = dhcp.Listen(s.device.namespace, s.device.inner, n, a.log)
+	return err
+}
+
+func (a *Agent) answerMetadata(ctx context.Context, s *service, n *network, wanted bool) error {
+	source := metadata.Source{NetworkID: n.ID}
+	if router := n.metadataRouter(); a.cfg.MetadataNetwork && router != "" {
+		source = metadata.Source{RouterID: router}
+	}
+	addrs := map[string]bool{}
+	if wanted {
+		for _, p := range s.device.addrs {
+			switch p {
+			case metadata4:
+				addrs[p.Addr().String()+":80"] = true
+			case metadata6:
+				addrs["["+p.Addr().WithZone(s.device.inner).String()+"]:80"] = true
+			}
+		}
+	}
+	var errs []error
+	for addr, l := range s.metadata {
+		if !addrs[addr] || source != s.source {
+			errs = append(errs, l.Close())
+			delete(s.metadata, addr)
+		}
+	}
+	s.source = source
+	for addr := range addrs {
+		if s.metadata[addr] != nil {
+			continue
+		}
+		l, err := a.proxy.Listen(ctx, s.device.namespace, addr, source)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		s.metadata[addr] = l
+	}
+	return errors.Join(errs...)
+}
+
+// stop ends answering and leaves the kernel as it is.
+func (s *service) stop() error {
+	var errs []error
+	for addr, l := range s.metadata {
+		errs = append(errs, l.Close())
+		delete(s.metadata, addr)
+	}
+	if s.server != nil {
+		errs = append(errs, s.server.Close())
+		s.server = nil
+	}
+	return errors.Join(errs...)
+}
+
+// withdraw ends the service and removes all that belongs to it, here and on the server.
+func (a *Agent) withdraw(ctx context.Context, s *service) error {
+	err := s.stop()
+	writes, failed := 0, error(nil)
+	if a.exists(s.id) {
+		writes, failed = removeNamespace(namespacePrefix + s.id)
+	}
+	a.writes.Add(int64(writes))
+	s.device, s.hosts, s.pending, s.asked = device{}, map[string]served{}, nil, nil
+	return errors.Join(err, failed, a.releasePort(ctx, s.id))
+}

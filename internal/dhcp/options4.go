@@ -1,0 +1,144 @@
+package dhcp
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+)
+
+// codeServerIPAddress is dnsmasq's "server-ip-address": not an option on the wire but the next-server field.
+const codeServerIPAddress = 255
+
+// options4 adds what the host gets: the subnet's values, then the port's own in place of them.
+func (n *Network) options4(req, reply *dhcpv4.DHCPv4, host *Host, l lease) {
+	wanted := wantedOptions(req)
+	values := n.subnetOptions4(l)
+	for _, o := range host.Options4 {
+		if !o.appliesTo(tags4(req)) {
+			continue
+		}
+		switch code := uint8(o.Code); {
+		case code == codeServerIPAddress && len(o.Data) == 4:
+			reply.ServerIPAddr = o.Data
+		case o.Code == codeServerIPAddress:
+		case code == dhcpv4.OptionBootfileName.Code() && !wanted.named(code):
+			reply.BootFileName = string(o.Data)
+		case code == dhcpv4.OptionTFTPServerName.Code() && !wanted.named(code):
+			reply.ServerHostName = string(o.Data)
+		default:
+			values[code] = o.Data
+		}
+	}
+	for code, data := range values {
+		if len(data) > 0 && (wanted.has(code) || code == dhcpv4.OptionInterfaceMTU.Code()) {
+			reply.UpdateOption(dhcpv4.OptGeneric(dhcpv4.GenericOptionCode(code), data))
+		}
+	}
+	if v := fqdn4(req.GetOneOption(dhcpv4.OptionFQDN), l.Name, n.domain(l.Assignment)); v != nil {
+		reply.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionFQDN, v))
+	}
+}
+
+func (n *Network) subnetOptions4(l lease) map[uint8][]byte {
+	values := map[uint8][]byte{
+		dhcpv4.OptionSubnetMask.Code():           mask4(l.Prefix),
+		dhcpv4.OptionBroadcastAddress.Code():     broadcast4(l.Prefix),
+		dhcpv4.OptionDomainNameServer.Code():     addresses(n.servers(l.Subnet)),
+		dhcpv4.OptionHostName.Code():             []byte(l.Name),
+		dhcpv4.OptionDomainName.Code():           []byte(n.domain(l.Assignment)),
+		dhcpv4.OptionClasslessStaticRoute.Code(): routes4(l.Routes),
+		codeMicrosoftRoutes:                      routes4(l.Routes),
+	}
+	if l.Gateway.IsValid() {
+		values[dhcpv4.OptionRouter.Code()] = l.Gateway.AsSlice()
+	}
+	if n.MTU > 0 {
+		values[dhcpv4.OptionInterfaceMTU.Code()] = binary.BigEndian.AppendUint16(nil, uint16(n.MTU))
+	}
+	return values
+}
+
+// codeMicrosoftRoutes carries the same value as option 121 for old Windows.
+const codeMicrosoftRoutes = 249
+
+func mask4(p netip.Prefix) []byte {
+	return binary.BigEndian.AppendUint32(nil, ^uint32(0)<<(32-p.Bits()))
+}
+
+func broadcast4(p netip.Prefix) []byte {
+	base := p.Masked().Addr().As4()
+	host := ^(^uint32(0) << (32 - p.Bits()))
+	return binary.BigEndian.AppendUint32(nil, binary.BigEndian.Uint32(base[:])|host)
+}
+
+func addresses(list []netip.Addr) []byte {
+	var out []byte
+	for _, a := range list {
+		out = append(out, a.AsSlice()...)
+	}
+	return out
+}
+
+// routes4 encodes as RFC 3442 says: prefix length, the significant octets of the destination, router.
+func routes4(list []Route) []byte {
+	var out []byte
+	for _, r := range list {
+		if !r.Destination.Addr().Is4() || !r.Router.Is4() {
+			continue
+		}
+		bits := r.Destination.Bits()
+		out = append(out, byte(bits))
+		out = append(out, r.Destination.Masked().Addr().AsSlice()[:(bits+7)/8]...)
+		out = append(out, r.Router.AsSlice()...)
+	}
+	return out
+}
+
+// optionSet is a client's parameter request list; nil means that it sent none and gets everything.
+type optionSet map[uint8]bool
+
+func wantedOptions(req *dhcpv4.DHCPv4) optionSet {
+	list := req.GetOneOption(dhcpv4.OptionParameterRequestList)
+	if len(list) == 0 {
+		return nil
+	}
+	set := optionSet{}
+	for _, code := range list {
+		set[code] = true
+	}
+	return set
+}
+
+func (s optionSet) has(code uint8) bool   { return s == nil || s[code] }
+func (s optionSet) named(code uint8) bool { return s[code] }
+
+// tags4 are the tags that upstream has dnsmasq set: "ipxe" for clients that send option 175.
+func tags4(req *dhcpv4.DHCPv4) map[string]bool {
+	return map[string]bool{"ipxe": req.Options.Has(dhcpv4.GenericOptionCode(175))}
+}
+
+// fqdn4 answers a Client FQDN option (RFC 4702) with the host's name; the server claims the DNS updates.
+func fqdn4(asked []byte, name, domain string) []byte {
+	const serverUpdates, override, encoded, noUpdates = 1, 2, 4, 8
+	if len(asked) < 3 || name == "" {
+		return nil
+	}
+	flags := asked[0] & 0x0f &^ noUpdates
+	if flags&serverUpdates == 0 {
+		flags |= serverUpdates | override
+	}
+	full := name
+	if domain != "" {
+		full += "." + domain
+	}
+	out := []byte{flags, 255, 255}
+	if flags&encoded == 0 {
+		return append(out, full...)
+	}
+	wire, err := encodeNames([]string{full})
+	if err != nil {
+		return nil
+	}
+	return append(out, wire...)
+}

@@ -1,0 +1,170 @@
+package dhcp
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/iana"
+)
+
+// Reply4 returns the answer to a DHCPv4 request, or nil if there is none. It does not keep req.
+//
+// Clients that are not ports of the network get no answer at all, so that a server of somebody else may have them. A
+// known client that asks for an address that is not its own is refused (DHCPNAK) and starts again.
+func (n *Network) Reply4(req *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
+	mac, ok := macOf(req.ClientHWAddr)
+	if !ok || req.OpCode != dhcpv4.OpcodeBootRequest || req.HWType != iana.HWTypeEthernet {
+		return nil
+	}
+	host := n.find(req.GetOneOption(dhcpv4.OptionClientIdentifier), mac)
+	if host == nil || !n.has4(host) {
+		return nil
+	}
+	leases := n.leases(host, true, addr4(req.GatewayIPAddr))
+	switch req.MessageType() {
+	case dhcpv4.MessageTypeDiscover:
+		return n.offer(req, host, leases)
+	case dhcpv4.MessageTypeRequest:
+		return n.acknowledge(req, host, leases)
+	case dhcpv4.MessageTypeInform:
+		return n.inform(req, host, leases)
+	default: // DHCPRELEASE and DHCPDECLINE change nothing: the address stays the port's
+		return nil
+	}
+}
+
+func (n *Network) offer(req *dhcpv4.DHCPv4, host *Host, leases []lease) *dhcpv4.DHCPv4 {
+	if len(leases) == 0 {
+		return nil
+	}
+	chosen := leases[0]
+	if l := withAddr(leases, addr4(req.RequestedIPAddress())); l != nil {
+		chosen = *l
+	}
+	return n.grant(req, dhcpv4.MessageTypeOffer, host, chosen)
+}
+
+func (n *Network) acknowledge(req *dhcpv4.DHCPv4, host *Host, leases []lease) *dhcpv4.DHCPv4 {
+	if id := addr4(req.ServerIdentifier()); id.IsValid() && !n.isServer(id) {
+		return nil // the client took another server's offer
+	}
+	want := addr4(req.RequestedIPAddress())
+	if !want.IsValid() || want.IsUnspecified() {
+		want = addr4(req.ClientIPAddr)
+	}
+	if !want.IsValid() || want.IsUnspecified() {
+		return nil
+	}
+	if l := withAddr(leases, want); l != nil {
+		return n.grant(req, dhcpv4.MessageTypeAck, host, *l)
+	}
+	server := n.address(nil, true)
+	if !server.IsValid() {
+		return nil
+	}
+	nak := answer(req, dhcpv4.MessageTypeNak, server)
+	nak.UpdateOption(dhcpv4.OptMessage("address not assigned to this client"))
+	nak.SetBroadcast() // RFC 2131 section 4.3.2; through a relay the flag makes the relay broadcast
+	nak.ClientIPAddr = net.IPv4zero
+	return nak
+}
+
+func (n *Network) inform(req *dhcpv4.DHCPv4, host *Host, leases []lease) *dhcpv4.DHCPv4 {
+	l := withAddr(leases, addr4(req.ClientIPAddr))
+	if l == nil {
+		return nil
+	}
+	ack := answer(req, dhcpv4.MessageTypeAck, n.address(l.Subnet, true))
+	n.options4(req, ack, host, *l)
+	return ack
+}
+
+// grant is an offer or acknowledgement of a lease.
+func (n *Network) grant(req *dhcpv4.DHCPv4, t dhcpv4.MessageType, host *Host, l lease) *dhcpv4.DHCPv4 {
+	reply := answer(req, t, n.address(l.Subnet, true))
+	reply.YourIPAddr = l.Addr.AsSlice()
+	life, t1, t2 := n.times()
+	reply.UpdateOption(dhcpv4.OptIPAddressLeaseTime(life))
+	if life != infinite {
+		reply.UpdateOption(dhcpv4.OptRenewTimeValue(t1))
+		reply.UpdateOption(dhcpv4.OptRebindingTimeValue(t2))
+	}
+	n.options4(req, reply, host, l)
+	return reply
+}
+
+// answer makes the frame of a reply. Client identifier and relay information are returned as they came (RFC 6842,
+// RFC 3046).
+func answer(req *dhcpv4.DHCPv4, t dhcpv4.MessageType, server netip.Addr) *dhcpv4.DHCPv4 {
+	reply := &dhcpv4.DHCPv4{
+		OpCode:        dhcpv4.OpcodeBootReply,
+		HWType:        req.HWType,
+		TransactionID: req.TransactionID,
+		Flags:         req.Flags,
+		ClientIPAddr:  req.ClientIPAddr,
+		YourIPAddr:    net.IPv4zero,
+		ServerIPAddr:  server.AsSlice(),
+		GatewayIPAddr: req.GatewayIPAddr,
+		ClientHWAddr:  req.ClientHWAddr,
+		Options:       dhcpv4.OptionsFromList(dhcpv4.OptMessageType(t), dhcpv4.OptServerIdentifier(server.AsSlice())),
+	}
+	for _, code := range []dhcpv4.OptionCode{dhcpv4.OptionClientIdentifier, dhcpv4.OptionRelayAgentInformation} {
+		if v := req.GetOneOption(code); v != nil {
+			reply.UpdateOption(dhcpv4.OptGeneric(code, v))
+		}
+	}
+	return reply
+}
+
+// has4 tells whether the host has any address by DHCPv4; one without is as unknown as a stranger.
+func (n *Network) has4(h *Host) bool {
+	return slices.ContainsFunc(h.Addrs, func(a Assignment) bool { return a.Addr.Is4() && n.subnet(a.SubnetID) != nil })
+}
+
+func (n *Network) isServer(a netip.Addr) bool {
+	for _, s := range n.Subnets {
+		if s.Server == a {
+			return true
+		}
+	}
+	return false
+}
+
+func withAddr(leases []lease, a netip.Addr) *lease {
+	for i := range leases {
+		if leases[i].Addr == a {
+			return &leases[i]
+		}
+	}
+	return nil
+}
+
+// addr4 converts; the result is the zero Addr if ip is no IPv4 address.
+func addr4(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip.To4())
+	return a
+}
+
+// destination4 says where a reply goes (RFC 2131 section 4.1). A relay gets it at its server port; on the own link the
+// client is addressed directly even before it has its address, unless it asked for a broadcast.
+func (n *Network) destination4(reply *dhcpv4.DHCPv4) (to netip.AddrPort, relay, broadcast bool) {
+	if relay := addr4(reply.GatewayIPAddr); relay.IsValid() && !relay.IsUnspecified() {
+		return netip.AddrPortFrom(relay, dhcpv4.ServerPort), true, false
+	}
+	client := addr4(reply.ClientIPAddr)
+	switch {
+	case reply.MessageType() == dhcpv4.MessageTypeNak:
+		broadcast = true
+	case client.IsValid() && !client.IsUnspecified():
+	case n.Broadcast || reply.IsBroadcast():
+		broadcast = true
+	default:
+		client = addr4(reply.YourIPAddr)
+	}
+	if broadcast {
+		client = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	}
+	return netip.AddrPortFrom(client, dhcpv4.ClientPort), false, broadcast
+}
