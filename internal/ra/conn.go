@@ -1,13 +1,13 @@
 package ra
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"syscall"
-	"unsafe"
 
 	"neutrino/internal/linux/netns"
 
@@ -30,15 +30,11 @@ type conn struct {
 	mac   net.HardwareAddr
 }
 
-// dial opens the socket inside namespace, bound to the interface and to its link-local address, which must be there.
-func dial(namespace, iface string) (*conn, error) {
+// dial opens the socket inside namespace, bound to the interface and to source, a link-local address of it.
+func dial(namespace, iface string, source netip.Addr) (*conn, error) {
 	var c *conn
 	err := netns.Do(namespace, func() error {
 		ifi, err := net.InterfaceByName(iface)
-		if err != nil {
-			return err
-		}
-		source, err := linkLocal(ifi)
 		if err != nil {
 			return err
 		}
@@ -60,30 +56,15 @@ func dial(namespace, iface string) (*conn, error) {
 	return c, nil
 }
 
-func linkLocal(ifi *net.Interface) (netip.Addr, error) {
-	addrs, err := ifi.Addrs()
-	if err != nil {
-		return netip.Addr{}, err
-	}
-	for _, a := range addrs {
-		p, err := netip.ParsePrefix(a.String())
-		if err == nil && p.Addr().IsLinkLocalUnicast() && p.Addr().Is6() && p.Addr() != metadataRoute.Addr() {
-			return p.Addr(), nil
-		}
-	}
-	return netip.Addr{}, errors.New("no link-local address")
-}
-
 func prepare(fd int, ifi *net.Interface, source netip.Addr) error {
-	var filter [8]uint32 // a set bit blocks a type; RFC 3542 section 3.2
-	for i := range filter {
-		filter[i] = ^uint32(0)
+	var filter unix.ICMPv6Filter // a set bit blocks a type; RFC 3542 section 3.2
+	for i := range filter.Data {
+		filter.Data[i] = ^uint32(0)
 	}
 	t := int(ipv6.ICMPTypeRouterSolicitation)
-	filter[t/32] &^= 1 << (t % 32)
-	const icmp6Filter = 1 // <linux/icmpv6.h>, missing in x/sys
+	filter.Data[t/32] &^= 1 << (t % 32)
 	return errors.Join(
-		unix.SetsockoptString(fd, unix.IPPROTO_ICMPV6, icmp6Filter, string(unsafe.Slice((*byte)(unsafe.Pointer(&filter)), len(filter)*4))),
+		unix.SetsockoptICMPv6Filter(fd, unix.IPPROTO_ICMPV6, unix.ICMPV6_FILTER, &filter),
 		unix.BindToDevice(fd, ifi.Name),
 		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, ndp.HopLimit),
 		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_LOOP, 0),
@@ -143,7 +124,7 @@ func hopLimit(oob []byte) int {
 	}
 	for _, m := range msgs {
 		if m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_HOPLIMIT && len(m.Data) >= 4 {
-			return int(*(*int32)(unsafe.Pointer(&m.Data[0])))
+			return int(binary.NativeEndian.Uint32(m.Data))
 		}
 	}
 	return 0

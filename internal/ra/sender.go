@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -22,9 +23,9 @@ type Sender struct {
 	config Config
 }
 
-// Start advertises c on the interface in namespace. The interface must be up and have a link-local address.
-func Start(namespace, iface string, c Config, log *slog.Logger) (*Sender, error) {
-	conn, err := dial(namespace, iface)
+// Start advertises c on the interface in namespace, which must be up. The link-local address source must be there.
+func Start(namespace, iface string, source netip.Addr, c Config, log *slog.Logger) (*Sender, error) {
+	conn, err := dial(namespace, iface, source)
 	if err != nil {
 		return nil, err
 	}

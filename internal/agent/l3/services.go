@@ -37,7 +37,7 @@ func (r *router) advertise(want State) error {
 		case s != nil:
 			s.Update(i.Advertise)
 		default:
-			s, err := ra.Start(r.namespace, i.Name, i.Advertise, r.log)
+			s, err := ra.Start(r.namespace, i.Name, linkLocal(i.MAC).Addr(), i.Advertise, r.log)
 			if err != nil {
 				failed = append(failed, err)
 				continue
