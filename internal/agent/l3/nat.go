@@ -46,14 +46,14 @@ func (n NAT) replace() string {
 func (n NAT) table(extra string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "table ip %s {\n%s", tableName, extra)
-	writeMap(&b, "dnat", n.dnat())
-	writeMap(&b, "snat", n.snat())
+	writeMap(&b, "floating", n.byFloating())
+	writeMap(&b, "fixed", n.byFixed())
 	b.WriteString("\tchain prerouting {\n\t\ttype nat hook prerouting priority -100; policy accept;\n")
 	if n.MetadataPort != 0 {
 		fmt.Fprintf(&b, "\t\tiifname \"qr-*\" ip daddr 169.254.169.254 tcp dport 80 redirect to :%d\n", n.MetadataPort)
 	}
-	b.WriteString("\t\tdnat to ip daddr map @dnat\n\t}\n")
-	b.WriteString("\tchain output {\n\t\ttype nat hook output priority -100; policy accept;\n\t\tdnat to ip daddr map @dnat\n\t}\n")
+	b.WriteString("\t\tdnat to ip daddr map @floating\n\t}\n")
+	b.WriteString("\tchain output {\n\t\ttype nat hook output priority -100; policy accept;\n\t\tdnat to ip daddr map @floating\n\t}\n")
 	if n.Gateway != "" {
 		n.writeSourceNAT(&b)
 	}
@@ -66,12 +66,12 @@ func (n NAT) table(extra string) string {
 }
 
 func (n NAT) writeSourceNAT(b *strings.Builder) {
-	b.WriteString("\tchain leaving {\n\t\tsnat to ip saddr map @snat\n")
+	b.WriteString("\tchain leaving {\n\t\tsnat to ip saddr map @fixed\n")
 	if n.EnableSNAT && n.Source.IsValid() {
 		fmt.Fprintf(b, "\t\tiifname \"qr-*\" snat to %s fully-random\n", n.Source)
 	}
 	b.WriteString("\t}\n")
-	fmt.Fprintf(b, "\tchain hairpin {\n\t\tiifname %q accept\n\t\tsnat to ip saddr map @snat\n", n.Gateway)
+	fmt.Fprintf(b, "\tchain hairpin {\n\t\tiifname %q accept\n\t\tsnat to ip saddr map @fixed\n", n.Gateway)
 	if n.Source.IsValid() {
 		fmt.Fprintf(b, "\t\tsnat to %s fully-random\n", n.Source)
 	}
@@ -83,7 +83,7 @@ func (n NAT) writeSourceNAT(b *strings.Builder) {
 // element is an element of a map.
 type element struct{ key, value netip.Addr }
 
-func (n NAT) dnat() []element {
+func (n NAT) byFloating() []element {
 	var out []element
 	for _, p := range n.FloatingIPs {
 		out = append(out, element{p.Floating, p.Fixed})
@@ -91,8 +91,8 @@ func (n NAT) dnat() []element {
 	return out
 }
 
-// snat has one source per fixed address: with several floating IPs the lowest.
-func (n NAT) snat() []element {
+// byFixed has one source per fixed address: with several floating IPs the lowest.
+func (n NAT) byFixed() []element {
 	var out []element
 	seen := map[netip.Addr]bool{}
 	for _, p := range n.FloatingIPs {
@@ -130,8 +130,8 @@ func (n NAT) change(old NAT) string {
 		return n.replace()
 	}
 	var b strings.Builder
-	changeMap(&b, "dnat", old.dnat(), n.dnat())
-	changeMap(&b, "snat", old.snat(), n.snat())
+	changeMap(&b, "floating", old.byFloating(), n.byFloating())
+	changeMap(&b, "fixed", old.byFixed(), n.byFixed())
 	fmt.Fprintf(&b, "delete chain ip %s %s\nadd chain ip %[1]s %[3]s\n", tableName, old.mark(), n.mark())
 	return b.String()
 }

@@ -159,7 +159,7 @@ func (r *router) translate(ctx context.Context, want NAT) error {
 		if r.nat.equal(want) {
 			return nil
 		}
-		script, lost = want.change(*r.nat), len(without(r.nat.dnat(), want.dnat())) > 0
+		script, lost = want.change(*r.nat), len(without(r.nat.byFloating(), want.byFloating())) > 0
 	} else {
 		found, err := findNAT(r.namespace)
 		if err != nil {
