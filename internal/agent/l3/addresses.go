@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -14,6 +13,9 @@ import (
 
 // addressSet is a set of addresses.
 type addressSet = map[netip.Addr]bool
+
+// addressesByLink are the addresses of a namespace by interface index.
+type addressesByLink map[int]map[netip.Prefix]netlink.Addr
 
 // dump lists again when the kernel says that the list changed while it was read.
 func dump[T any](list func() (T, error)) (all T, err error) {
@@ -26,11 +28,12 @@ func dump[T any](list func() (T, error)) (all T, err error) {
 }
 
 // setAddresses brings the addresses of the interfaces in line, and announces those that are new. Addresses that the
-// kernel made from router advertisements are left alone.
-func (r *router) setAddresses(h *netlink.Handle, wanted []Interface) error {
-	have, err := listAddresses(h)
-	if err != nil {
-		return err
+// kernel made from router advertisements are left alone. have is what is there; nil: to be listed.
+func (r *router) setAddresses(h *netlink.Handle, have addressesByLink, wanted []Interface) (err error) {
+	if have == nil {
+		if have, err = listAddresses(h); err != nil {
+			return err
+		}
 	}
 	var failed []error
 	for _, i := range wanted {
@@ -68,8 +71,7 @@ func (r *router) interfaceAddresses(h *netlink.Handle, link netlink.Link, have m
 			continue
 		}
 		r.wrote()
-		// A secondary address goes with its primary one.
-		if err := h.AddrDel(link, &old); err != nil && !errors.Is(err, syscall.EADDRNOTAVAIL) {
+		if err := h.AddrDel(link, &old); err != nil {
 			failed = append(failed, fmt.Errorf("remove %s: %w", p, err))
 		}
 	}
@@ -88,13 +90,12 @@ func netlinkAddr(p netip.Prefix) *netlink.Addr {
 
 func permanent(a netlink.Addr) bool { return a.Flags&unix.IFA_F_PERMANENT != 0 }
 
-// listAddresses returns all addresses of the namespace by interface index.
-func listAddresses(h *netlink.Handle) (map[int]map[netip.Prefix]netlink.Addr, error) {
+func listAddresses(h *netlink.Handle) (addressesByLink, error) {
 	all, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
-	out := map[int]map[netip.Prefix]netlink.Addr{}
+	out := addressesByLink{}
 	for _, a := range all {
 		if out[a.LinkIndex] == nil {
 			out[a.LinkIndex] = map[netip.Prefix]netlink.Addr{}
@@ -105,14 +106,10 @@ func listAddresses(h *netlink.Handle) (map[int]map[netip.Prefix]netlink.Addr, er
 }
 
 // externalAddresses returns the IPv4 addresses on external interfaces.
-func externalAddresses(h *netlink.Handle) (addressSet, error) {
+func externalAddresses(h *netlink.Handle, all addressesByLink) (addressSet, error) {
 	links, err := dump(h.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
-	}
-	all, err := listAddresses(h)
-	if err != nil {
-		return nil, err
 	}
 	out := addressSet{}
 	for _, l := range links {

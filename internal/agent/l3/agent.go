@@ -143,9 +143,11 @@ func (a *Agent) listen() (stop func(), err error) {
 	rpc.Handle(mux, rpc.RouterRemovedFromAgent, func(_ context.Context, x rpc.RouterPayload) (rpc.None, error) {
 		return look(x.Payload.RouterID)
 	})
-	rpc.Handle(mux, rpc.L3NetworkUpdate, func(_ context.Context, x rpc.NetworkArgs) (rpc.None, error) {
+	network := func(_ context.Context, x rpc.NetworkArgs) (rpc.None, error) {
 		return look(a.routersOn(x.Network.ID)...)
-	})
+	}
+	rpc.Handle(mux, rpc.L3NetworkUpdate, network)
+	rpc.Handle(mux, rpc.NetworkUpdate, network) // upstream's server tells all agents at once
 	rpc.Handle(mux, rpc.L3AgentUpdated, func(_ context.Context, x rpc.AgentUpdatedArgs) (rpc.None, error) {
 		a.log.Info("full sync", "reason", "the server updated the agent", "admin_state_up", x.Payload.AdminStateUp)
 		a.sync.Kick()

@@ -58,7 +58,7 @@ func inPrivateHost() int {
 	return 0
 }
 
-func needHost(t *testing.T) {
+func needHost(t testing.TB) {
 	t.Helper()
 	if os.Getenv(insideVariable) == "" {
 		t.Skip("needs root: makes network namespaces")
@@ -248,7 +248,7 @@ func alive(c net.Conn) bool {
 	return err == nil && answer == "hello\n"
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -55,7 +55,7 @@ func newSite(t *testing.T, r rpc.Router) *site {
 }
 
 // removeRouters cleans up after a test; the agent leaves routers as they are.
-func removeRouters(t *testing.T) {
+func removeRouters(t testing.TB) {
 	names, err := netns.Names(namespacePrefix)
 	must(t, err)
 	links, err := netlink.LinkList()
@@ -77,19 +77,37 @@ func TestSourceNAT(t *testing.T) {
 	s.a1.reaches("203.0.113.1:7")
 	s.a1.sees("203.0.113.1:7", "203.0.113.2")
 	s.a1.sees("10.0.1.5:7", "10.0.0.5") // nothing is translated inside
-	s.internet.route("10.0.0.0/16", "203.0.113.2")
-
+	lost, _, err := s.a1.dial("203.0.113.1:7")
+	must(t, err)
 	r := aRouter()
+	r.GatewayPort.FixedIPs[0].IPAddress = "203.0.113.4" // in the same subnet
+	s.server.set(t, r)
+	a.settled()
+	s.a1.sees("203.0.113.1:7", "203.0.113.4")
+	if alive(lost) {
+		t.Error("a connection by an address that the router has lost goes on")
+	}
+
 	r.EnableSNAT = false
+	s.internet.route("10.0.0.0/16", "203.0.113.4")
 	s.server.set(t, r)
 	a.settled()
 	s.a1.sees("203.0.113.1:7", "10.0.0.5")
+
+	r.GatewayPort = nil
+	s.server.set(t, r)
+	a.settled()
+	s.a1.sees("203.0.113.1:7", "")
+	s.a1.sees("10.0.1.5:7", "10.0.0.5")
+	if linkExists("tapeeeeeeee-ee") {
+		t.Error("the gateway's interface is left")
+	}
 	if err := a.Healthy(); err != nil {
 		t.Error(err)
 	}
 	eventually(t, "a report with counts", func() bool {
 		c := s.server.lastReport().Configurations
-		return c["routers"] == 1.0 && c["ex_gw_ports"] == 1.0 && c["interfaces"] == 2.0 && c["floating_ips"] == 0.0
+		return c["routers"] == 1.0 && c["ex_gw_ports"] == 0.0 && c["interfaces"] == 2.0 && c["floating_ips"] == 0.0
 	})
 }
 
@@ -272,22 +290,22 @@ func TestDeletedRouterLeavesNothing(t *testing.T) {
 	r.FloatingIPs = []rpc.FloatingIP{fip("fip", "203.0.113.10", "10.0.0.5")}
 	for _, c := range []struct {
 		name string
-		end  func(s *server)
+		end  func(t *testing.T, s *server)
 	}{
-		{"router_deleted", func(s *server) {
+		{"router_deleted", func(t *testing.T, s *server) {
 			s.drop(routerID)
 			notify(t, s, rpc.RouterDeleted, rpc.RouterIDArgs{RouterID: routerID})
 		}},
-		{"router_removed_from_agent", func(s *server) {
+		{"router_removed_from_agent", func(t *testing.T, s *server) {
 			s.drop(routerID)
 			notify(t, s, rpc.RouterRemovedFromAgent, rpc.RouterPayload{Payload: rpc.RouterIDArgs{RouterID: routerID}})
 		}},
-		{"admin_state_up false", func(s *server) {
+		{"admin_state_up false", func(t *testing.T, s *server) {
 			off := r
 			off.AdminStateUp = false
 			s.set(t, off)
 		}},
-		{"found by a full sync", func(s *server) {
+		{"found by a full sync", func(t *testing.T, s *server) {
 			s.drop(routerID)
 			notify(t, s, rpc.L3AgentUpdated, rpc.AgentUpdatedArgs{})
 			eventually(t, "the namespace goes", func() bool { return !netns.Exists(namespaceOf(routerID)) })
@@ -302,7 +320,7 @@ func TestDeletedRouterLeavesNothing(t *testing.T) {
 			if !netns.Exists(namespaceOf(routerID)) || !linkExists("tap11111111-11") {
 				t.Fatal("the router was never there")
 			}
-			c.end(s)
+			c.end(t, s)
 			a.settled()
 			if netns.Exists(namespaceOf(routerID)) {
 				t.Error("the namespace is left")

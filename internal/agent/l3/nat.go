@@ -1,6 +1,7 @@
 package l3
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -11,6 +12,12 @@ import (
 
 // tableName is our nftables table in router namespaces.
 const tableName = "neutrino"
+
+// The maps: fixed address by floating IP, and source by fixed address.
+const (
+	floatingMap = "floating"
+	fixedMap    = "fixed"
+)
 
 // markPrefix starts the name of an empty chain that tells which rules the table has: the rest is their hash. It is
 // replaced together with the rules, so a restarted agent sees without reading them whether they are as wanted.
@@ -46,8 +53,8 @@ func (n NAT) replace() string {
 func (n NAT) table(extra string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "table ip %s {\n%s", tableName, extra)
-	writeMap(&b, "floating", n.byFloating())
-	writeMap(&b, "fixed", n.byFixed())
+	writeMap(&b, floatingMap, n.byFloating())
+	writeMap(&b, fixedMap, n.byFixed())
 	b.WriteString("\tchain prerouting {\n\t\ttype nat hook prerouting priority -100; policy accept;\n")
 	if n.MetadataPort != 0 {
 		fmt.Fprintf(&b, "\t\tiifname \"qr-*\" ip daddr 169.254.169.254 tcp dport 80 redirect to :%d\n", n.MetadataPort)
@@ -83,72 +90,68 @@ func (n NAT) writeSourceNAT(b *strings.Builder) {
 // element is an element of a map.
 type element struct{ key, value netip.Addr }
 
+// byFloating has the fixed address of each floating IP, sorted.
 func (n NAT) byFloating() []element {
-	var out []element
+	out := make([]element, 0, len(n.FloatingIPs))
 	for _, p := range n.FloatingIPs {
 		out = append(out, element{p.Floating, p.Fixed})
 	}
 	return out
 }
 
-// byFixed has one source per fixed address: with several floating IPs the lowest.
+// byFixed has the source of each fixed address, sorted: with several floating IPs the lowest.
 func (n NAT) byFixed() []element {
-	var out []element
-	seen := map[netip.Addr]bool{}
+	out := make([]element, 0, len(n.FloatingIPs))
 	for _, p := range n.FloatingIPs {
-		if !seen[p.Fixed] {
-			out = append(out, element{p.Fixed, p.Floating})
-		}
-		seen[p.Fixed] = true
+		out = append(out, element{p.Fixed, p.Floating})
 	}
-	return out
+	slices.SortFunc(out, func(a, b element) int { return cmp.Or(a.key.Compare(b.key), a.value.Compare(b.value)) })
+	return slices.CompactFunc(out, func(a, b element) bool { return a.key == b.key })
 }
 
 func writeMap(b *strings.Builder, name string, elements []element) {
 	fmt.Fprintf(b, "\tmap %s {\n\t\ttype ipv4_addr : ipv4_addr\n", name)
+	before := "\t\telements = { "
+	for _, e := range elements {
+		b.WriteString(before + e.key.String() + " : " + e.value.String())
+		before = ", "
+	}
 	if len(elements) > 0 {
-		fmt.Fprintf(b, "\t\telements = { %s }\n", joinElements(elements, true))
+		b.WriteString(" }\n")
 	}
 	b.WriteString("\t}\n")
 }
 
-func joinElements(elements []element, values bool) string {
-	var out []string
-	for _, e := range elements {
-		s := e.key.String()
-		if values {
-			s += " : " + e.value.String()
+// mapChange is what a map loses and gets; an element with another value is in both.
+type mapChange struct{ gone, added []element }
+
+func (c mapChange) size() int { return len(c.gone) + len(c.added) }
+
+// difference compares two sorted lists.
+func difference(old, now []element) (c mapChange) {
+	for len(old) > 0 || len(now) > 0 {
+		order := 0
+		switch {
+		case len(now) == 0:
+			order = -1
+		case len(old) == 0:
+			order = 1
+		default:
+			order = old[0].key.Compare(now[0].key)
 		}
-		out = append(out, s)
+		same := order == 0 && old[0] == now[0]
+		if order <= 0 {
+			if !same {
+				c.gone = append(c.gone, old[0])
+			}
+			old = old[1:]
+		}
+		if order >= 0 {
+			if !same {
+				c.added = append(c.added, now[0])
+			}
+			now = now[1:]
+		}
 	}
-	return strings.Join(out, ", ")
-}
-
-// change is the nft script that turns old into n: elements only if the rules are the same.
-func (n NAT) change(old NAT) string {
-	if !n.sameRules(old) {
-		return n.replace()
-	}
-	var b strings.Builder
-	changeMap(&b, "floating", old.byFloating(), n.byFloating())
-	changeMap(&b, "fixed", old.byFixed(), n.byFixed())
-	fmt.Fprintf(&b, "delete chain ip %s %s\nadd chain ip %[1]s %[3]s\n", tableName, old.mark(), n.mark())
-	return b.String()
-}
-
-func changeMap(b *strings.Builder, name string, old, wanted []element) {
-	if gone := without(old, wanted); len(gone) > 0 {
-		fmt.Fprintf(b, "delete element ip %s %s { %s }\n", tableName, name, joinElements(gone, false))
-	}
-	if added := without(wanted, old); len(added) > 0 {
-		fmt.Fprintf(b, "add element ip %s %s { %s }\n", tableName, name, joinElements(added, true))
-	}
-}
-
-func without(all, drop []element) []element {
-	skip := map[element]bool{}
-	for _, e := range drop {
-		skip[e] = true
-	}
-	return slices.DeleteFunc(slices.Clone(all), func(e element) bool { return skip[e] })
+	return c
 }

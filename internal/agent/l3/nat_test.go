@@ -2,6 +2,7 @@ package l3
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -117,27 +118,46 @@ func TestTable(t *testing.T) {
 	}
 }
 
-func TestChangeTouchesElementsOnly(t *testing.T) {
-	old, now := fullNAT(), fullNAT()
-	now.FloatingIPs = []Pair{pair("203.0.113.10", "10.0.0.5"), pair("203.0.113.11", "10.0.0.7"), pair("203.0.113.13", "10.0.0.8")}
-	want := `delete element ip neutrino floating { 203.0.113.11, 203.0.113.12 }
-add element ip neutrino floating { 203.0.113.11 : 10.0.0.7, 203.0.113.13 : 10.0.0.8 }
-delete element ip neutrino fixed { 10.0.0.6 }
-add element ip neutrino fixed { 10.0.0.7 : 203.0.113.11, 10.0.0.8 : 203.0.113.13 }
-delete chain ip neutrino ` + old.mark() + `
-add chain ip neutrino ` + now.mark() + "\n"
-	if diff := cmp.Diff(want, now.change(old)); diff != "" {
-		t.Error(diff)
+func TestMarkStandsForTheRules(t *testing.T) {
+	for name, change := range map[string]func(*NAT){
+		"SNAT":         func(n *NAT) { n.EnableSNAT = false },
+		"source":       func(n *NAT) { n.Source = netip.MustParseAddr("203.0.113.3") },
+		"metadata":     func(n *NAT) { n.MetadataPort = 0 },
+		"gateway":      func(n *NAT) { n.Gateway = "qg-ffffffff-ff" },
+		"floating IPs": func(n *NAT) { n.FloatingIPs = n.FloatingIPs[1:] },
+	} {
+		n := fullNAT()
+		change(&n)
+		if n.mark() == fullNAT().mark() || n.equal(fullNAT()) {
+			t.Error("not seen: another", name)
+		}
+	}
+	if fullNAT().mark() != fullNAT().mark() {
+		t.Error("the same rules have two marks")
 	}
 }
 
-func TestChangeOfRulesReplacesTheTable(t *testing.T) {
-	now := fullNAT()
-	now.EnableSNAT = false
-	if diff := cmp.Diff(now.replace(), now.change(fullNAT())); diff != "" {
-		t.Error(diff)
-	}
-	if now.mark() == fullNAT().mark() {
-		t.Error("different rules have the same mark")
+func TestDifference(t *testing.T) {
+	list := func(pairs ...Pair) []element { return NAT{FloatingIPs: pairs}.byFloating() }
+	a, b, c, moved := pair("203.0.113.10", "10.0.0.5"), pair("203.0.113.11", "10.0.0.6"), pair("203.0.113.12", "10.0.0.7"), pair("203.0.113.11", "10.0.0.9")
+	for _, x := range []struct {
+		name     string
+		old, now []element
+		want     mapChange
+	}{
+		{"none", list(a, b), list(a, b), mapChange{}},
+		{"first", nil, list(a), mapChange{added: list(a)}},
+		{"last", list(a), nil, mapChange{gone: list(a)}},
+		{"between", list(a, c), list(a, b, c), mapChange{added: list(b)}},
+		{"from between", list(a, b, c), list(a, c), mapChange{gone: list(b)}},
+		{"another value", list(a, b, c), list(a, moved, c), mapChange{gone: list(b), added: list(moved)}},
+		{"all", list(a, b), list(c), mapChange{gone: list(a, b), added: list(c)}},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			got := difference(x.old, x.now)
+			if !slices.Equal(got.gone, x.want.gone) || !slices.Equal(got.added, x.want.added) {
+				t.Errorf("%+v, want %+v", got, x.want)
+			}
+		})
 	}
 }

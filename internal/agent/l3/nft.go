@@ -3,6 +3,7 @@ package l3
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os/exec"
 	"slices"
@@ -35,6 +36,43 @@ func runNFT(ctx context.Context, namespace, script string) error {
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
 	return line
+}
+
+// changeElements changes both maps and the mark in one transaction. It goes by netlink, because nft reads all elements
+// before it changes one.
+func changeElements(namespace string, floating, fixed mapChange, oldMark, newMark string) error {
+	return netns.Do(namespace, func() error {
+		c, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName}
+		for name, change := range map[string]mapChange{floatingMap: floating, fixedMap: fixed} {
+			set := &nftables.Set{Table: table, Name: name, IsMap: true, KeyType: nftables.TypeIPAddr, DataType: nftables.TypeIPAddr}
+			if len(change.gone) > 0 {
+				err = errors.Join(err, c.SetDeleteElements(set, setElements(change.gone)))
+			}
+			if len(change.added) > 0 {
+				err = errors.Join(err, c.SetAddElements(set, setElements(change.added)))
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("change nft maps: %w", err)
+		}
+		c.DelChain(&nftables.Chain{Table: table, Name: oldMark})
+		c.AddChain(&nftables.Chain{Table: table, Name: newMark})
+		if err := c.Flush(); err != nil {
+			return fmt.Errorf("change nft maps: %w", err)
+		}
+		return nil
+	})
+}
+
+func setElements(elements []element) (out []nftables.SetElement) {
+	for _, e := range elements {
+		out = append(out, nftables.SetElement{Key: e.key.AsSlice(), Val: e.value.AsSlice()})
+	}
+	return out
 }
 
 // foundNAT is what a namespace has of address translation.

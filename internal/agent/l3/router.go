@@ -27,6 +27,7 @@ type router struct {
 	metadata  MetadataListener // nil: none
 
 	nat       *NAT      // what the table has; nil: not known
+	mark      string    // of nat
 	stale     staleFlow // connections still to be cut
 	senders   map[string]*ra.Sender
 	listeners map[listenAt]io.Closer
@@ -46,6 +47,7 @@ func (r *router) configure(ctx context.Context, want State) error {
 	if created {
 		r.wrote()
 		r.nat = nil
+		r.stopServing((*ra.Sender).Close) // what was in a namespace of this name that is gone
 	}
 	if err := r.setSysctls(namespaceSysctls); err != nil {
 		return err
@@ -55,18 +57,26 @@ func (r *router) configure(ctx context.Context, want State) error {
 		return err
 	}
 	defer h.Close()
-	before, err := externalAddresses(h)
+	have, err := listAddresses(h)
+	if err != nil {
+		return err
+	}
+	before, err := externalAddresses(h, have)
 	if err != nil {
 		return err
 	}
 	failed := []error{r.unplugOthers(h, want.Interfaces)}
 	for _, i := range want.Interfaces {
-		if err := r.plug(h, i); err != nil {
+		changed, err := r.plug(h, i)
+		if err != nil {
 			failed = append(failed, fmt.Errorf("interface %s: %w", i.Name, err))
+		}
+		if changed {
+			have = nil // a link that was made or went down has not what it had
 		}
 	}
 	// The translation is there before the addresses that attract the traffic.
-	failed = append(failed, r.translate(ctx, want.NAT), r.setAddresses(h, want.Interfaces), r.setRoutes(h, want.Routes))
+	failed = append(failed, r.translate(ctx, want.NAT), r.setAddresses(h, have, want.Interfaces), r.setRoutes(h, want.Routes))
 	r.stale.lost(before, want.Interfaces)
 	failed = append(failed, r.cut(h, want.NAT))
 	return errors.Join(failed...)
@@ -74,7 +84,7 @@ func (r *router) configure(ctx context.Context, want State) error {
 
 // remove takes everything away. What is left of an earlier agent goes too.
 func (r *router) remove() error {
-	r.stopServing(func(s *ra.Sender) { s.Withdraw() })
+	r.stopServing((*ra.Sender).Withdraw)
 	if netns.Exists(r.namespace) {
 		h, err := netns.Handle(r.namespace)
 		if err != nil {
@@ -107,11 +117,7 @@ func (r *router) unplugOthers(h *netlink.Handle, wanted []Interface) error {
 		if !ours(name) || keep[name] {
 			continue
 		}
-		if s := r.senders[name]; s != nil {
-			s.Withdraw()
-			delete(r.senders, name)
-		}
-		r.closeListeners(func(at listenAt) bool { return at.iface == name })
+		r.stopServingOn(name, (*ra.Sender).Withdraw)
 		r.wrote()
 		failed = append(failed, veth.Remove(outerOf(name)))
 	}
@@ -123,19 +129,19 @@ func ours(link string) bool {
 }
 
 // plug makes the interface, or corrects it.
-func (r *router) plug(h *netlink.Handle, i Interface) error {
+func (r *router) plug(h *netlink.Handle, i Interface) (changed bool, err error) {
 	if !plugged(h, i) {
+		changed = true
 		r.wrote()
 		created, err := veth.Ensure(veth.Pair{Outer: i.Outer, Inner: i.Name, Namespace: r.namespace, MAC: i.MAC, MTU: i.MTU})
 		if err != nil {
-			return err
+			return changed, err
 		}
-		if s := r.senders[i.Name]; created && s != nil { // its socket belongs to the link that is gone
-			s.Close()
-			delete(r.senders, i.Name)
+		if created { // sockets on a link of this name that is gone are of no use
+			r.stopServingOn(i.Name, (*ra.Sender).Close)
 		}
 	}
-	return r.setSysctls(interfaceSysctls(i))
+	return changed, r.setSysctls(interfaceSysctls(i))
 }
 
 func plugged(h *netlink.Handle, i Interface) bool {
@@ -154,31 +160,47 @@ func settled(l netlink.Link, mtu int) bool {
 
 // translate brings the nft table in line. The first time it only looks which rules are there.
 func (r *router) translate(ctx context.Context, want NAT) error {
-	script, lost := want.replace(), true
-	if r.nat != nil {
-		if r.nat.equal(want) {
-			return nil
-		}
-		script, lost = want.change(*r.nat), len(without(r.nat.byFloating(), want.byFloating())) > 0
-	} else {
+	if r.nat != nil && r.nat.equal(want) {
+		return nil
+	}
+	mark := want.mark()
+	if r.nat == nil {
 		found, err := findNAT(r.namespace)
 		if err != nil {
 			return err
 		}
-		if found.mark == want.mark() {
-			r.nat = &want
-			return nil
+		if found.mark != mark {
+			err = r.replaceTable(ctx, want, found.foreign)
 		}
-		for _, table := range found.foreign { // upstream's rules would win over ours
-			script += "delete table " + table + "\n"
-		}
+		return r.translated(want, mark, err)
 	}
-	r.nat = nil
+	floating, fixed := difference(r.nat.byFloating(), want.byFloating()), difference(r.nat.byFixed(), want.byFixed())
+	if !r.nat.sameRules(want) || floating.size() > maxElements {
+		return r.translated(want, mark, r.replaceTable(ctx, want, nil))
+	}
 	r.wrote()
-	if err := runNFT(ctx, r.namespace, script); err != nil {
-		return err
+	r.stale.moved = r.stale.moved || len(floating.gone) > 0
+	return r.translated(want, mark, changeElements(r.namespace, floating, fixed, r.mark, mark))
+}
+
+// maxElements is how many elements of a map are changed by themselves; from there on the whole table is as fast.
+const maxElements = 200
+
+func (r *router) replaceTable(ctx context.Context, want NAT, foreign []string) error {
+	script := want.replace()
+	for _, table := range foreign { // upstream's rules would win over ours
+		script += "delete table " + table + "\n"
 	}
-	r.stale.moved = r.stale.moved || lost
-	r.nat = &want
-	return nil
+	r.wrote()
+	r.stale.moved = true
+	return runNFT(ctx, r.namespace, script)
+}
+
+// translated remembers what the table has now; after a failure nothing is known.
+func (r *router) translated(n NAT, mark string, err error) error {
+	r.nat, r.mark = &n, mark
+	if err != nil {
+		r.nat = nil
+	}
+	return err
 }

@@ -23,15 +23,21 @@ type server struct {
 	asked    []int            // number of routers in each sync_routers
 	fail     map[string]error // by method
 	maxChunk int              // longer sync_routers time out; 0 = no limit
-	agents   map[int]bus.Handler
+	agents   map[int]endpoint
 	nextID   int
 
 	reconnected chan struct{}
 }
 
+// endpoint is one topic that an agent serves.
+type endpoint struct {
+	topic  string
+	handle bus.Handler
+}
+
 func newServer(routers ...rpc.Router) *server {
 	s := &server{routers: map[string]rpc.Router{}, statuses: map[string]string{}, fail: map[string]error{},
-		agents: map[int]bus.Handler{}, reconnected: make(chan struct{})}
+		agents: map[int]endpoint{}, reconnected: make(chan struct{})}
 	for _, r := range routers {
 		s.routers[r.ID] = r
 	}
@@ -95,12 +101,12 @@ func (s *server) answer(m *bus.Message) (any, error) {
 
 func (s *server) Cast(context.Context, bus.Target, *bus.Message) error { return nil }
 
-func (s *server) Serve(_, _ string, h bus.Handler) (stop func(), err error) {
+func (s *server) Serve(topic, _ string, h bus.Handler) (stop func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.nextID++
 	id := s.nextID
-	s.agents[id] = h
+	s.agents[id] = endpoint{topic, h}
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -120,9 +126,11 @@ func notify[A any](t *testing.T, s *server, m rpc.Method[A, rpc.None], args A) {
 	s.mu.Lock()
 	agents := slices.Collect(maps.Values(s.agents))
 	s.mu.Unlock()
-	for _, h := range agents {
-		_, err := h(context.Background(), &bus.Message{Method: m.Name, Args: raw})
-		must(t, err)
+	for _, a := range agents {
+		if a.topic == m.Topic {
+			_, err := a.handle(context.Background(), &bus.Message{Method: m.Name, Args: raw})
+			must(t, err)
+		}
 	}
 }
 

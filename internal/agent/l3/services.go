@@ -30,10 +30,11 @@ func (r *router) advertise(want State) error {
 	for _, i := range want.Interfaces {
 		s := r.senders[i.Name]
 		switch {
-		case i.Advertise.Empty() && s != nil:
-			s.Withdraw()
-			delete(r.senders, i.Name)
 		case i.Advertise.Empty():
+			if s != nil {
+				s.Withdraw()
+				delete(r.senders, i.Name)
+			}
 		case s != nil:
 			s.Update(i.Advertise)
 		default:
@@ -92,4 +93,13 @@ func (r *router) stopServing(stop func(*ra.Sender)) {
 		delete(r.senders, name)
 	}
 	r.closeListeners(func(listenAt) bool { return true })
+}
+
+// stopServingOn ends what lives on one interface.
+func (r *router) stopServingOn(iface string, stop func(*ra.Sender)) {
+	if s := r.senders[iface]; s != nil {
+		stop(s)
+		delete(r.senders, iface)
+	}
+	r.closeListeners(func(at listenAt) bool { return at.iface == iface })
 }

@@ -13,12 +13,14 @@ import (
 // sysctl is a key under /proc/sys and its value.
 type sysctl struct{ key, value string }
 
-// namespaceSysctls are upstream's (neutron/agent/l3/namespaces.py), with no reverse path filter, because answers may
-// come in by another interface, and link-local addresses set by us instead of after a second of DAD.
+// namespaceSysctls are upstream's (neutron/agent/l3/namespaces.py), and: no reverse path filter, because answers may come
+// in by another interface; the other addresses of a subnet stay when the first one is removed; link-local addresses are
+// set by us and not by the kernel, which would try them for a second.
 var namespaceSysctls = []sysctl{
 	{"net/ipv4/ip_forward", "1"},
 	{"net/ipv4/conf/all/rp_filter", "0"},
 	{"net/ipv4/conf/default/rp_filter", "0"},
+	{"net/ipv4/conf/all/promote_secondaries", "1"},
 	{"net/ipv4/conf/all/arp_ignore", "1"},
 	{"net/ipv4/conf/all/arp_announce", "2"},
 	{"net/ipv6/conf/all/forwarding", "1"},

@@ -2,6 +2,7 @@ package l3
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -87,19 +88,15 @@ func (a *Agent) update(ctx context.Context, data rpc.Router, asOf time.Time) err
 	h.state, h.asOf = want, asOf
 	a.mu.Unlock()
 
-	if err := h.router.configure(ctx, want); err != nil {
-		if ctx.Err() != nil { // the agent ends; this says nothing of the router
-			return err
-		}
-		if told := a.tell(ctx, h.router, data.ID, statuses(data, statusError)); told != nil {
-			a.log.Warn("floating IPs in error are not reported", "router", data.ID, "error", told)
-		}
-		return err
+	failed := h.router.configure(ctx, want)
+	if ctx.Err() != nil { // the agent ends; a failure says nothing of the router
+		return failed
 	}
-	if err := a.tell(ctx, h.router, data.ID, statuses(data, statusActive)); err != nil {
-		return err
+	is := statusActive
+	if failed != nil {
+		is = statusError
 	}
-	return h.router.serve(ctx, want)
+	return errors.Join(failed, h.router.serve(ctx, want), a.tell(ctx, h.router, data.ID, statuses(data, is)))
 }
 
 func (a *Agent) newRouter(id string) *router {
