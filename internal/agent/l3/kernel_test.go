@@ -81,8 +81,12 @@ func TestSourceNAT(t *testing.T) {
 	must(t, err)
 	r := aRouter()
 	r.GatewayPort.FixedIPs[0].IPAddress = "203.0.113.4" // in the same subnet
+	before := s.server.requests()
 	s.server.set(t, r)
 	a.settled()
+	if n := s.server.requests() - before; n != 1 {
+		t.Errorf("it took %d tries", n)
+	}
 	s.a1.sees("203.0.113.1:7", "203.0.113.4")
 	if alive(lost) {
 		t.Error("a connection by an address that the router has lost goes on")

@@ -161,6 +161,13 @@ func (s *server) status(fip string) string {
 	return s.statuses[fip]
 }
 
+// requests counts the calls of sync_routers.
+func (s *server) requests() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.asked)
+}
+
 func (s *server) lastReport() rpc.AgentState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
