@@ -51,7 +51,10 @@ func (r *router) setAddresses(h *netlink.Handle, have addressesByLink, wanted []
 	return errors.Join(failed...)
 }
 
-func (r *router) interfaceAddresses(h *netlink.Handle, link netlink.Link, have map[netip.Prefix]netlink.Addr, i Interface) (fresh []netip.Addr, err error) {
+// interfaceAddresses does it for one interface and returns the addresses that are new.
+func (r *router) interfaceAddresses(h *netlink.Handle, link netlink.Link, have map[netip.Prefix]netlink.Addr,
+	i Interface) (fresh []netip.Addr, err error) {
+
 	var failed []error
 	wanted := map[netip.Prefix]bool{}
 	for _, p := range i.Addresses {

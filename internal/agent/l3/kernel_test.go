@@ -420,7 +420,8 @@ func TestUpstreamsRulesGo(t *testing.T) {
 	t.Cleanup(func() { removeRouters(t) })
 	_, err := netns.Ensure(namespaceOf(routerID))
 	must(t, err)
-	must(t, runNFT(t.Context(), namespaceOf(routerID), "table ip nat { chain neutron-l3-agent-snat {}; }\ntable ip6 filter {}\ntable ip neutrino_metering {}\n"))
+	must(t, runNFT(t.Context(), namespaceOf(routerID),
+		"table ip nat { chain neutron-l3-agent-snat {}; }\ntable ip6 filter {}\ntable ip neutrino_metering {}\n"))
 	run(t, newServer(aRouter()), nil).settled()
 	found, err := findNAT(namespaceOf(routerID))
 	must(t, err)

@@ -62,7 +62,8 @@ func (a *Agent) process(ctx context.Context, w work) error {
 		return a.remove(ctx, w.id)
 	case w.data.HA || w.data.Distributed:
 		// Built as an ordinary router it would answer for the addresses of its other halves.
-		a.log.Error("router is not centralised; this agent leaves it alone", "router", w.id, "ha", w.data.HA, "distributed", w.data.Distributed)
+		a.log.Error("router is not centralised; this agent leaves it alone",
+			"router", w.id, "ha", w.data.HA, "distributed", w.data.Distributed)
 		return a.remove(ctx, w.id)
 	}
 	return a.update(ctx, *w.data, w.asOf)
