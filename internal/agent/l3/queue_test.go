@@ -1,0 +1,109 @@
+package l3
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"neutrino/internal/rpc"
+)
+
+// takeAll returns the ids that are due, in order, and leaves them running.
+func takeAll(q *queue, now time.Time) (ids []string) {
+	for {
+		w, _, _ := q.take(now)
+		if w == nil {
+			return ids
+		}
+		ids = append(ids, w.id)
+	}
+}
+
+func TestQueueOrder(t *testing.T) {
+	q := newQueue()
+	q.add(work{id: "synced"}, bySync)
+	q.add(work{id: "first"}, byNotification)
+	q.add(work{id: "second"}, byNotification)
+	q.add(work{id: "raised"}, bySync)
+	q.add(work{id: "raised"}, byNotification)
+	q.add(work{id: "first"}, bySync)
+	got := takeAll(q, time.Now())
+	want := []string{"first", "second", "raised", "synced"}
+	if len(got) != len(want) {
+		t.Fatalf("%v, want %v", got, want)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Fatalf("%v, want %v", got, want)
+		}
+	}
+}
+
+func TestQueueOneWorkerPerRouter(t *testing.T) {
+	q, now := newQueue(), time.Now()
+	q.add(work{id: "a"}, bySync)
+	takeAll(q, now)
+	q.add(work{id: "a"}, byNotification)
+	if got := takeAll(q, now); got != nil {
+		t.Fatalf("%v is worked on twice at a time", got)
+	}
+	q.done("a", nil, now)
+	if got := takeAll(q, now); len(got) != 1 {
+		t.Fatal("the change that came in between is lost")
+	}
+	q.done("a", nil, now)
+	if len(q.entries) != 0 {
+		t.Fatal("finished work is kept")
+	}
+}
+
+func TestQueueBackOff(t *testing.T) {
+	q, now := newQueue(), time.Now()
+	broken := errors.New("broken")
+	for _, wait := range []time.Duration{firstRetry, 2 * firstRetry, 4 * firstRetry} {
+		q.add(work{id: "good"}, bySync)
+		q.add(work{id: "bad"}, bySync)
+		takeAll(q, now)
+		q.done("good", nil, now)
+		q.done("bad", broken, now)
+		if got := takeAll(q, now.Add(wait-1)); got != nil {
+			t.Fatalf("%v tried again too early", got)
+		}
+		if got := takeAll(q, now.Add(wait)); len(got) != 1 {
+			t.Fatalf("not tried again after %v", wait)
+		}
+		q.done("bad", broken, now)
+		q.entries["bad"].failures-- // the extra try above
+	}
+	if q.failing() != 1 {
+		t.Error("failing routers:", q.failing())
+	}
+	q.add(work{id: "bad"}, byNotification)
+	if got := takeAll(q, now); len(got) != 1 {
+		t.Error("news about a failing router wait for its back-off")
+	}
+}
+
+func TestRetryIsBounded(t *testing.T) {
+	if got := retryAfter(1000); got != lastRetry {
+		t.Error(got)
+	}
+}
+
+func TestNotificationWinsOverOldData(t *testing.T) {
+	q := newQueue()
+	q.add(work{id: "a"}, byNotification)
+	q.add(work{id: "a", data: &rpc.Router{ID: "a"}}, bySync)
+	if w, _, _ := q.take(time.Now()); w.data != nil {
+		t.Error("data that may be older than the notification is used")
+	}
+}
+
+func TestNextEndsWithContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, ok := newQueue().next(ctx); ok {
+		t.Error("work from an empty queue")
+	}
+}

@@ -1,0 +1,96 @@
+package l3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"neutrino/internal/bus"
+	"neutrino/internal/linux/netns"
+	"neutrino/internal/rpc"
+
+	"github.com/google/uuid"
+)
+
+// Routers asked for at once: upstream's SYNC_ROUTERS_MAX_CHUNK_SIZE and SYNC_ROUTERS_MIN_CHUNK_SIZE.
+const (
+	maxChunk = 256
+	minChunk = 32
+)
+
+// fullSync asks for all routers of the host. What the server does not name is looked at again too: a router that is
+// known here, or a namespace that an earlier agent left behind.
+func (a *Agent) fullSync(ctx context.Context) error {
+	ids, err := rpc.GetRouterIDs.Call(ctx, a.bus, "", rpc.RouterIDsArgs{Host: a.config.Host})
+	if err != nil {
+		return err
+	}
+	local, err := a.local()
+	if err != nil {
+		return err
+	}
+	var all []work
+	for start := 0; start < len(ids); {
+		part := ids[start:min(start+a.chunk, len(ids))]
+		asOf := time.Now()
+		routers, err := a.fetch(ctx, part)
+		if timeout(err) && a.chunk > minChunk {
+			a.chunk = max(a.chunk/2, minChunk)
+			a.log.Warn("the server is slow, asking for fewer routers at once", "error", err, "routers", a.chunk)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, r := range routers {
+			all = append(all, work{r.ID, &r, asOf})
+			delete(local, r.ID)
+		}
+		start += len(part)
+	}
+	a.chunk = min(a.chunk+minChunk, maxChunk)
+	for _, w := range all {
+		a.queue.add(w, bySync)
+	}
+	for id := range local { // it may have been added since: ask for it alone
+		a.queue.add(work{id: id}, bySync)
+	}
+	a.log.Info("full sync done", "routers", len(all), "not wanted", len(local))
+	select {
+	case <-a.synced:
+	default:
+		close(a.synced)
+	}
+	return nil
+}
+
+func (a *Agent) fetch(ctx context.Context, ids []string) ([]rpc.Router, error) {
+	return rpc.SyncRouters.Call(ctx, a.bus, "", rpc.SyncRoutersArgs{Host: a.config.Host, RouterIDs: ids})
+}
+
+func timeout(err error) bool {
+	return errors.Is(err, bus.ErrTimeout) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// local returns the routers that this host has, whoever made them.
+func (a *Agent) local() (map[string]bool, error) {
+	namespaces, err := netns.Names(namespacePrefix)
+	if err != nil {
+		return nil, fmt.Errorf("list namespaces: %w", err)
+	}
+	ids := map[string]bool{}
+	for _, name := range namespaces {
+		id := strings.TrimPrefix(name, namespacePrefix)
+		if uuid.Validate(id) == nil { // not one that somebody made by hand
+			ids[id] = true
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id := range a.routers {
+		ids[id] = true
+	}
+	return ids, nil
+}

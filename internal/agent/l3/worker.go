@@ -1,0 +1,165 @@
+package l3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"neutrino/internal/ra"
+	"neutrino/internal/rpc"
+)
+
+// Values of a floating IP's status.
+const (
+	statusActive = "ACTIVE"
+	statusDown   = "DOWN"
+	statusError  = "ERROR"
+)
+
+// work configures routers from the queue, after the first full sync.
+func (a *Agent) work(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-a.synced:
+	}
+	for {
+		w, ok := a.queue.next(ctx)
+		if !ok {
+			return
+		}
+		start := time.Now()
+		err := a.process(ctx, w)
+		if err != nil && ctx.Err() == nil {
+			a.log.Error("router failed, will try again", "router", w.id, "error", err)
+		} else {
+			a.log.Debug("router done", "router", w.id, "took", time.Since(start))
+		}
+		a.queue.done(w.id, err, time.Now())
+	}
+}
+
+// process looks at one router: what should it be, and is it?
+func (a *Agent) process(ctx context.Context, w work) error {
+	h := a.known(w.id)
+	if w.data == nil || h != nil && w.asOf.Before(h.asOf) {
+		w.asOf = time.Now()
+		found, err := a.fetch(ctx, []string{w.id})
+		if err != nil {
+			return err
+		}
+		w.data = nil
+		for _, r := range found {
+			if r.ID == w.id {
+				w.data = &r
+			}
+		}
+	}
+	switch {
+	case w.data == nil || !w.data.AdminStateUp:
+		return a.remove(ctx, w.id)
+	case w.data.HA || w.data.Distributed:
+		// Built as an ordinary router it would answer for the addresses of its other halves.
+		a.log.Error("router is not centralised; this agent leaves it alone",
+			"router", w.id, "ha", w.data.HA, "distributed", w.data.Distributed)
+		return a.remove(ctx, w.id)
+	}
+	return a.update(ctx, *w.data, w.asOf)
+}
+
+func (a *Agent) known(id string) *hosted {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.routers[id]
+}
+
+func (a *Agent) update(ctx context.Context, data rpc.Router, asOf time.Time) error {
+	want, problems := desired(data, a.options)
+	for _, p := range problems {
+		a.log.Warn("part of a router is left out", "router", data.ID, "reason", p)
+	}
+	h := a.known(data.ID)
+	a.mu.Lock()
+	if h == nil {
+		h = &hosted{router: a.newRouter(data.ID)}
+		a.routers[data.ID] = h
+	}
+	h.state, h.asOf = want, asOf
+	a.mu.Unlock()
+
+	failed := h.router.configure(ctx, want)
+	if ctx.Err() != nil { // the agent ends; a failure says nothing of the router
+		return failed
+	}
+	is := statusActive
+	if failed != nil {
+		is = statusError
+	}
+	return errors.Join(failed, h.router.serve(ctx, want), a.tell(ctx, h.router, data.ID, statuses(data, is)))
+}
+
+func (a *Agent) newRouter(id string) *router {
+	return &router{namespace: namespaceOf(id), log: a.log.With("router", id), writes: &a.writes, announcer: a.announcer,
+		metadata: a.metadata, senders: map[string]*ra.Sender{}, listeners: map[listenAt]io.Closer{}, told: map[string]string{}}
+}
+
+func (a *Agent) remove(ctx context.Context, id string) error {
+	h := a.known(id)
+	if h == nil {
+		return a.newRouter(id).remove()
+	}
+	if err := h.router.remove(); err != nil {
+		return fmt.Errorf("remove: %w", err)
+	}
+	a.mu.Lock()
+	delete(a.routers, id)
+	a.mu.Unlock()
+	if err := a.tell(ctx, h.router, id, nil); err != nil { // the router may be unknown to the server by now
+		a.log.Info("floating IPs of a removed router are not reported", "router", id, "error", err)
+	}
+	return nil
+}
+
+// status is the state of a floating IP: what it is, and what the server thought when it sent the router.
+type status struct{ is, was string }
+
+// statuses are those of the floating IPs that this router has to serve: without a gateway none.
+func statuses(r rpc.Router, is string) map[string]status {
+	out := map[string]status{}
+	if r.GatewayPort == nil {
+		return out
+	}
+	for _, f := range r.FloatingIPs {
+		if f.FixedIPAddress != nil {
+			out[f.ID] = status{is, f.Status}
+		}
+	}
+	return out
+}
+
+// tell reports the floating IPs whose status the server does not know, and those that are gone, in one call.
+func (a *Agent) tell(ctx context.Context, r *router, id string, now map[string]status) error {
+	report := map[string]string{}
+	told := map[string]string{}
+	for fip, s := range now {
+		told[fip] = s.is
+		if before, ok := r.told[fip]; s.was != s.is || ok && before != s.is {
+			report[fip] = s.is
+		}
+	}
+	for fip := range r.told {
+		if _, ok := now[fip]; !ok {
+			report[fip] = statusDown
+		}
+	}
+	if len(report) > 0 {
+		_, err := rpc.UpdateFloatingIPStatuses.Call(ctx, a.bus, "", rpc.FloatingIPStatusArgs{RouterID: id, Statuses: report})
+		if err != nil {
+			return err
+		}
+	}
+	r.told = told
+	return nil
+}
