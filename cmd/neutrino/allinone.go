@@ -6,8 +6,10 @@ import (
 	"os"
 	"path/filepath"
 
+	"neutrino/internal/bus"
 	"neutrino/internal/config"
 	"neutrino/internal/daemon"
+	"neutrino/internal/metadata"
 	serverd "neutrino/internal/server"
 )
 
@@ -69,20 +71,21 @@ func allInOne(program string, args []string) error {
 
 // addAgents adds all agents, each with a connection of its own to the bus, as daemons of their own would have.
 func addAgents(d *daemon.Daemon, s *serverd.Server) error {
-	t, err := s.Connect("agents")
-	if err != nil {
-		return err
-	}
-	backend, err := d.AddMetadata(t, true)
-	if err != nil {
-		return err
-	}
-	for _, add := range []func() error{
-		func() error { return d.AddL2(t) },
-		func() error { return d.AddDHCP(t, backend) },
-		func() error { return d.AddL3(t, backend) },
+	var backend metadata.Backend
+	for _, a := range []struct {
+		name string
+		add  func(bus.Transport) error
+	}{
+		{"metadata", func(t bus.Transport) (err error) { backend, err = d.AddMetadata(t, true); return err }},
+		{"l2", d.AddL2},
+		{"dhcp", func(t bus.Transport) error { return d.AddDHCP(t, backend) }},
+		{"l3", func(t bus.Transport) error { return d.AddL3(t, backend) }},
 	} {
-		if err := add(); err != nil {
+		t, err := s.Connect(a.name)
+		if err != nil {
+			return err
+		}
+		if err := a.add(t); err != nil {
 			return err
 		}
 	}

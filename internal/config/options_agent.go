@@ -86,6 +86,11 @@ var (
 	NovaClientKey        = metadata.String("nova_client_priv_key", "", "PEM file of its key.")
 	MetadataSharedSecret = metadata.String("metadata_proxy_shared_secret", "", "What requests are signed with; the same as in Nova's [neutron] section.").Secret()
 
-	_ = metadata.Ignore("the proxies are part of the agents", "metadata_proxy_socket", "metadata_proxy_user",
-		"metadata_proxy_group", "metadata_proxy_socket_mode", "metadata_workers", "metadata_backlog")
+	MetadataProxySocket     = metadata.String("metadata_proxy_socket", "$state_path/metadata_proxy", "Unix socket on which the metadata agent takes requests of proxies in other processes.")
+	MetadataProxySocketMode = metadata.String("metadata_proxy_socket_mode", "deduce", "Who may use the socket; `deduce` follows metadata_proxy_user and metadata_proxy_group.").
+				Limit(OneOf("deduce", "user", "group", "all"))
+	MetadataProxyUser  = metadata.String("metadata_proxy_user", "", "User of the proxies; empty means the agent's.")
+	MetadataProxyGroup = metadata.String("metadata_proxy_group", "", "Group of the proxies; empty means the agent's.")
+
+	_ = metadata.Ignore("one process answers all", "metadata_workers", "metadata_backlog")
 )

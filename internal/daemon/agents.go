@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"net/netip"
 	"time"
 
@@ -93,7 +95,8 @@ func (d *Daemon) AddMetadata(t bus.Transport, socket bool) (md.Backend, error) {
 		Secret: config.MetadataSharedSecret.Get(f), Insecure: config.NovaMetadataInsecure.Get(f), CAFile: config.NovaMetadataCACert.Get(f),
 		CertFile: config.NovaClientCert.Get(f), KeyFile: config.NovaClientKey.Get(f)}}
 	if socket {
-		cfg.Socket = config.MetadataProxySocket.Get(f)
+		cfg.Socket, cfg.SocketMode = config.MetadataProxySocket.Get(f), config.MetadataProxySocketMode.Get(f)
+		cfg.ProxyUser, cfg.ProxyGroup = config.MetadataProxyUser.Get(f), config.MetadataProxyGroup.Get(f)
 	}
 	a, err := metadata.New(cfg, t, d.Logger("agent.metadata"))
 	if err != nil {
@@ -107,4 +110,11 @@ func (d *Daemon) AddMetadata(t bus.Transport, socket bool) (md.Backend, error) {
 // MetadataSocket is the way to a metadata agent in another process of this host.
 func (d *Daemon) MetadataSocket() md.Backend {
 	return md.NewSocket(config.MetadataProxySocket.Get(d.File), d.Logger("metadata"))
+}
+
+// routerMetadata opens the metadata proxy in router namespaces.
+type routerMetadata struct{ proxy *md.Proxy }
+
+func (r routerMetadata) Listen(ctx context.Context, namespace, address, routerID string) (io.Closer, error) {
+	return r.proxy.Listen(ctx, namespace, address, md.Source{RouterID: routerID})
 }
