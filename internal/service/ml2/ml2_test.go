@@ -12,6 +12,8 @@ import (
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
 	"neutrino/internal/store"
+
+	"github.com/google/uuid"
 )
 
 var ctx = context.Background()
@@ -212,4 +214,16 @@ func wants(t testing.TB, err error, want string) {
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
+}
+
+func asFault(err error) *fault.Error { return fault.As(err) }
+
+// agent registers a living agent.
+func (e *env) agent(host, kind, configurations string) string {
+	e.t.Helper()
+	id := uuid.NewString()
+	e.exec("INSERT INTO agents (id, agent_type, "+"\"binary\", topic, host, admin_state_up, created_at, started_at, heartbeat_timestamp, "+
+		"configurations, \"load\", availability_zone) VALUES (?, ?, 'b', 't', ?, ?, ?, ?, ?, ?, 0, 'nova')",
+		id, kind, host, true, store.Now(), store.Now(), store.Now(), configurations)
+	return id
 }

@@ -88,7 +88,12 @@ func (p *Plugin) Ports() resource.Logic[model.Port] {
 	return resource.Logic[model.Port]{
 		Create:     func(c *resource.Change[model.Port]) error { return p.createPorts([]*resource.Change[model.Port]{c}) },
 		CreateMany: p.createPorts,
-		Update:     p.updatePort,
+		Update: func(c *resource.Change[model.Port]) error {
+			if err := p.updatePort(c); err != nil {
+				return err
+			}
+			return keepsRouterIPs(c)
+		},
 		Delete: func(c *resource.Change[model.Port]) error {
 			if err := before(p.Hooks.GuardPortDelete, c); err != nil {
 				return err
@@ -107,9 +112,4 @@ func keysOf[K comparable, V any](m map[K]V) func(yield func(K) bool) {
 			}
 		}
 	}
-}
-
-// badResource is upstream's BadRequest, which names the collection.
-func (p *Plugin) badSubnet(format string, args ...any) error {
-	return badRequest("subnets", format, args...)
 }

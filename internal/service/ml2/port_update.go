@@ -3,6 +3,8 @@ package ml2
 import (
 	"maps"
 	"reflect"
+	"slices"
+	"strings"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/identity"
@@ -88,6 +90,30 @@ func (p *Plugin) checkPortUpdate(c *resource.Change[model.Port]) error {
 		}
 	}
 	return checkProfile(now)
+}
+
+// keepsRouterIPs refuses requests that change the IPv4 addresses of routers' ports: only the router's own API does that.
+func keepsRouterIPs(c *resource.Change[model.Port]) error {
+	if !contains(routerFixedOwners, c.Old.DeviceOwner) || slices.Equal(ipv4(c.Old.FixedIPs), ipv4(c.New.FixedIPs)) {
+		return nil
+	}
+	return badRequest("ports", "IP updates for port %s are not allowed", c.Old.ID)
+}
+
+// routerFixedOwners are the owners of ports whose addresses routers rely on (IP_UPDATE_NOT_ALLOWED_LIST in
+// neutron/db/l3_db.py).
+var routerFixedOwners = append([]string{"network:router_ha_interface", "network:router_centralized_snat"}, routerInterfaceOwners...)
+
+// ipv4 are the IPv4 addresses among those of a port, in order.
+func ipv4(ips []model.FixedIP) []string {
+	var out []string
+	for _, f := range ips {
+		if !strings.Contains(f.IPAddress, ":") {
+			out = append(out, f.IPAddress)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // rebind binds a port anew if what its binding depends on has changed, and tries again what failed before. The first

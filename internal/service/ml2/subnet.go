@@ -94,13 +94,13 @@ func (p *Plugin) choosePrefix(c *resource.Change[model.Subnet]) error {
 	s := c.New
 	switch {
 	case s.CIDR != "" && s.Prefixlen != nil:
-		return p.badSubnet("cidr and prefixlen must not be supplied together")
+		return badRequest("subnets", "cidr and prefixlen must not be supplied together")
 	case s.SubnetpoolID == nil && s.CIDR == "":
-		return p.badSubnet("a subnetpool must be specified in the absence of a cidr")
+		return badRequest("subnets", "a subnetpool must be specified in the absence of a cidr")
 	case s.SubnetpoolID == nil:
 		return nil
 	case s.CIDR == "" && c.Has("allocation_pools"):
-		return p.badSubnet("allocation_pools allowed only for specific subnet requests.")
+		return badRequest("subnets", "allocation_pools allowed only for specific subnet requests.")
 	case p.Hooks.SubnetFromPool == nil:
 		return fault.NotFound("SubnetPoolNotFound", "Subnet pool %s could not be found.", *s.SubnetpoolID)
 	}
