@@ -1,6 +1,7 @@
 package ml2
 
 import (
+	"database/sql"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -39,9 +40,11 @@ func (p *Plugin) createPorts(cs []*resource.Change[model.Port]) error {
 	if err != nil {
 		return err
 	}
-	given := make([]bool, len(cs)) // which MAC addresses the caller chose
-	for i, c := range cs {
-		given[i] = c.New.MACAddress != ""
+	given, err := chosenMACs(cs)
+	if err != nil {
+		return err
+	}
+	for _, c := range cs {
 		if err := p.prepare(c, networks[c.New.NetworkID]); err != nil {
 			return err
 		}
@@ -134,6 +137,37 @@ func (p *Plugin) prepare(c *resource.Change[model.Port], n *model.Network) error
 	return checkProfile(port)
 }
 
+// chosenMACs tells which of the new ports' MAC addresses the caller chose, and refuses those that are in use.
+func chosenMACs(cs []*resource.Change[model.Port]) ([]bool, error) {
+	given := make([]bool, len(cs))
+	var networks, macs []string
+	for i, c := range cs {
+		if given[i] = c.New.MACAddress != ""; given[i] {
+			networks, macs = append(networks, c.New.NetworkID), append(macs, c.New.MACAddress)
+		}
+	}
+	if len(macs) == 0 {
+		return given, nil
+	}
+	on, with := resource.In("network_id", networks), resource.In("mac_address", macs)
+	rows, err := cs[0].Tx.Query("SELECT network_id, mac_address FROM ports WHERE "+on.SQL+" AND "+with.SQL, append(on.Args, with.Args...)...)
+	used, err := store.All(rows, err, func(r *sql.Rows) (p model.Port, err error) {
+		err = r.Scan(&p.NetworkID, &p.MACAddress)
+		return p, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read MAC addresses: %w", err)
+	}
+	for i, c := range cs {
+		if given[i] && slices.ContainsFunc(used, func(p model.Port) bool {
+			return p.NetworkID == c.New.NetworkID && p.MACAddress == c.New.MACAddress
+		}) {
+			return nil, macInUse(c.New)
+		}
+	}
+	return given, nil
+}
+
 // randomMAC makes a MAC address. That it is unique in its network is the database's constraint.
 func (p *Plugin) randomMAC() string {
 	mac := slices.Clone(p.baseMAC)
@@ -187,7 +221,8 @@ func allocate(tx *store.Tx, cs []*resource.Change[model.Port]) error {
 	return nil
 }
 
-// insertPort stores a port. Its MAC address may be taken: if we chose it, the transaction starts again with another.
+// insertPort stores a port. Its MAC address may be taken by now: if we chose it, the transaction starts again with
+// another.
 func (p *Plugin) insertPort(c *resource.Change[model.Port], givenMAC bool) error {
 	err := p.catalog.Ports.Insert(c.Tx, c.New)
 	switch {
