@@ -1,0 +1,402 @@
+package ml2
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"neutrino/internal/identity"
+	"neutrino/internal/model"
+	"neutrino/internal/resource"
+	"neutrino/internal/store"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func fixed(kv ...string) []any {
+	var out []any
+	for i := 0; i+1 < len(kv); i += 2 {
+		f := body{}
+		if kv[i] != "" {
+			f["subnet_id"] = kv[i]
+		}
+		if kv[i+1] != "" {
+			f["ip_address"] = kv[i+1]
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+func TestPortDefaults(t *testing.T) {
+	e := setUp(t)
+	n := e.network()
+	e.subnet(n, "10.0.0.0/24")
+	p := e.port(n)
+	if p.Status != "DOWN" || !p.AdminStateUp || p.VNICType != "normal" || p.VIFType != "unbound" || !p.PortSecurity ||
+		!strings.HasPrefix(p.MACAddress, "fa:16:3e:") || len(p.FixedIPs) != 1 {
+		t.Errorf("%+v", p)
+	}
+	if p := e.port(n, "device_owner", "network:dhcp"); p.PortSecurity || p.FixedIPs[0].IPAddress != "10.0.0.2" {
+		t.Errorf("DHCP port: port security %t, %v", p.PortSecurity, p.FixedIPs)
+	}
+	open := e.network("port_security_enabled", false)
+	if p := e.port(open); p.PortSecurity || len(p.FixedIPs) != 0 {
+		t.Errorf("port security %t, %v", p.PortSecurity, p.FixedIPs)
+	}
+	if p := e.port(open, "port_security_enabled", true); !p.PortSecurity {
+		t.Error("the request's port security does not count")
+	}
+}
+
+// Which addresses a port gets: spec, chapter 10, number 15.
+func TestAddressesOfNewPorts(t *testing.T) {
+	const mac = "fa:16:3e:01:02:03"
+	e := setUp(t)
+	n := e.network()
+	v4 := e.subnet(n, "10.0.0.0/24")
+	stateful := e.subnet(n, "2001:db8:1::/64", "ipv6_ra_mode", "dhcpv6-stateful", "ipv6_address_mode", "dhcpv6-stateful")
+	slaac := e.subnet(n, "2001:db8:2::/64", "ipv6_ra_mode", "slaac", "ipv6_address_mode", "slaac")
+	stateless := e.subnet(n, "2001:db8:3::/64", "ipv6_address_mode", "dhcpv6-stateless")
+	floating := e.subnet(n, "10.1.0.0/24", "service_types", []any{"network:floatingip"})
+	tests := []struct {
+		name  string
+		attrs []any
+		want  []string // subnets, or addresses where they are certain
+	}{
+		{"unspecified", nil, []string{v4.ID, stateful.ID, "2001:db8:2:0:f816:3eff:fe01:203", "2001:db8:3:0:f816:3eff:fe01:203"}},
+		{"router port", []any{"device_owner", "network:router_interface"}, []string{v4.ID, stateful.ID}},
+		{"service type first", []any{"device_owner", "network:floatingip"},
+			[]string{floating.ID, stateful.ID, "2001:db8:2:0:f816:3eff:fe01:203", "2001:db8:3:0:f816:3eff:fe01:203"}},
+		{"subnet", []any{"fixed_ips", fixed(v4.ID, "")}, []string{v4.ID, "2001:db8:2:0:f816:3eff:fe01:203", "2001:db8:3:0:f816:3eff:fe01:203"}},
+		{"address", []any{"fixed_ips", fixed("", "10.0.0.77"), "device_owner", "network:router_interface"}, []string{"10.0.0.77"}},
+		{"two of a subnet", []any{"fixed_ips", fixed(v4.ID, "", v4.ID, ""), "device_owner", "network:router_interface"}, []string{v4.ID, v4.ID}},
+		{"gateway", []any{"fixed_ips", fixed("", "10.0.0.1"), "device_owner", "network:router_interface"}, []string{"10.0.0.1"}},
+		{"automatic by name", []any{"fixed_ips", fixed(slaac.ID, "2001:db8:2:0:f816:3eff:fe01:203", stateless.ID, "")},
+			[]string{"2001:db8:2:0:f816:3eff:fe01:203", "2001:db8:3:0:f816:3eff:fe01:203"}},
+		{"router's own in SLAAC", []any{"fixed_ips", fixed(slaac.ID, "2001:db8:2::9"), "device_owner", "network:router_interface"},
+			[]string{"2001:db8:2::9"}},
+		{"routers' anycast", []any{"fixed_ips", fixed("", "2001:db8:1::"), "device_owner", "network:router_interface"}, []string{"2001:db8:1::"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			p := e.port(n, append([]any{"mac_address", mac}, test.attrs...)...)
+			left := p.FixedIPs
+			for _, w := range test.want {
+				at := -1
+				for i, f := range left {
+					if f.SubnetID == w || f.IPAddress == w {
+						at = i
+					}
+				}
+				if at < 0 {
+					t.Fatalf("nothing of %s in %v", w, p.FixedIPs)
+				}
+				left = append(append([]model.FixedIP{}, left[:at]...), left[at+1:]...)
+			}
+			if len(left) > 0 {
+				t.Errorf("too much: %v", left)
+			}
+			wants(t, remove(e.db, e.catalog.Ports, e.plugin.Ports(), admin, p.ID), "")
+		})
+	}
+}
+
+func TestCreatePortErrors(t *testing.T) {
+	e := setUp(t)
+	n := e.network()
+	s := e.subnet(n, "10.0.0.0/24")
+	slaac := e.subnet(n, "2001:db8::/64", "ipv6_ra_mode", "slaac", "ipv6_address_mode", "slaac")
+	e.port(n, "mac_address", "fa:16:3e:00:00:01", "fixed_ips", fixed("", "10.0.0.9"))
+	elsewhere := e.subnet(e.network(), "10.0.0.0/24")
+	served := e.network()
+	e.subnet(served, "10.0.0.0/24", "service_types", []any{"compute:nova"})
+	empty := e.network()
+	pairs := func(n int) (out []any) {
+		for i := range n {
+			out = append(out, body{"ip_address": "10.0.0." + num(i+1).String()})
+		}
+		return out
+	}
+	input := func(m string) string { return "400 InvalidInput: Invalid input for operation: " + m + "." }
+	tests := []struct {
+		name  string
+		attrs []any
+		want  string
+	}{
+		{"unknown network", []any{"network_id", id0}, "404 NetworkNotFound: Network " + id0 + " could not be found."},
+		{"MAC in use", []any{"mac_address", "FA-16-3E-00-00-01"},
+			"409 MacAddressInUse: Unable to complete operation for network " + n.ID + ". The mac address fa:16:3e:00:00:01 is in use."},
+		{"address in use", []any{"fixed_ips", fixed("", "10.0.0.9")},
+			"409 IpAddressAlreadyAllocated: IP address 10.0.0.9 already allocated in subnet " + s.ID},
+		{"address outside network", []any{"fixed_ips", fixed("", "10.2.0.9")},
+			"400 InvalidIpForNetwork: IP address 10.2.0.9 is not a valid IP for any of the subnets on the specified network."},
+		{"address outside subnet", []any{"fixed_ips", fixed(s.ID, "10.2.0.9")},
+			"400 InvalidIpForSubnet: IP address 10.2.0.9 is not a valid IP for the specified subnet."},
+		{"broadcast address", []any{"fixed_ips", fixed(s.ID, "10.0.0.255")},
+			"400 InvalidIpForSubnet: IP address 10.0.0.255 is not a valid IP for the specified subnet."},
+		{"unknown subnet", []any{"fixed_ips", fixed(id0, "")}, "404 SubnetNotFound: Subnet " + id0 + " could not be found."},
+		{"foreign subnet", []any{"fixed_ips", fixed(elsewhere.ID, "")},
+			input("Failed to create port on network " + n.ID + ", because fixed_ips included invalid subnet " + elsewhere.ID)},
+		{"nothing", []any{"fixed_ips", []any{body{}}}, input("IP allocation requires subnet_id or ip_address")},
+		{"no subnets", []any{"network_id", empty.ID, "fixed_ips", fixed("", "10.0.0.9")}, input("IP allocation requires subnets for network")},
+		{"not automatic", []any{"fixed_ips", fixed(slaac.ID, "2001:db8::9"), "mac_address", "fa:16:3e:01:02:03"},
+			"400 AllocationOnAutoAddressSubnet: IPv6 address 2001:db8::9 cannot be directly assigned to a port on subnet " + slaac.ID +
+				" as the subnet is configured for automatic addresses"},
+		{"no service subnet", []any{"network_id", served.ID},
+			"409 IpAddressGenerationFailureNoMatchingSubnet: No valid service subnet for the given device owner, network " + served.ID +
+				", service type ."},
+		{"pairs without port security", []any{"port_security_enabled", false, "allowed_address_pairs", pairs(1)},
+			"409 AddressPairAndPortSecurityRequired: Port Security must be enabled in order to have allowed address pairs on a port."},
+		{"groups without port security", []any{"port_security_enabled", false, "security_groups", []any{id0}},
+			"400 PortSecurityAndIPRequiredForSecurityGroups: Port security must be enabled and port must have an IP address in order to use " +
+				"security groups."},
+		{"pairs", []any{"allowed_address_pairs", pairs(11)},
+			"400 AllowedAddressPairExhausted: The number of allowed address pair exceeds the maximum 10."},
+		{"same pair", []any{"mac_address", "fa:16:3e:00:00:07",
+			"allowed_address_pairs", []any{body{"ip_address": "10.0.0.8"}, body{"ip_address": "10.0.0.8", "mac_address": "fa:16:3e:00:00:07"}}},
+			"400 DuplicateAddressPairInRequest: Request contains duplicate address pair: mac_address fa:16:3e:00:00:07 ip_address 10.0.0.8."},
+		{"profile", []any{"binding:profile", body{"x": strings.Repeat("x", 4096)}}, input("binding:profile value too large")},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := e.tryPort(with(body{"network_id": n.ID}, test.attrs...))
+			wants(t, err, test.want)
+		})
+	}
+	if _, err := create(e.db, e.catalog.Ports, e.plugin.Ports(), &identity.Caller{ProjectID: "q"}, body{"network_id": n.ID}); err == nil {
+		t.Error("a port on a network that the caller does not see")
+	}
+}
+
+func (e *env) setPort(p *model.Port, kv ...any) error {
+	_, err := update(e.db, e.catalog.Ports, e.plugin.Ports(), admin, p.ID, with(body{}, kv...))
+	return err
+}
+
+func TestUpdateAddresses(t *testing.T) {
+	e := setUp(t)
+	n := e.network()
+	s := e.subnet(n, "10.0.0.0/24")
+	slaac := e.subnet(n, "2001:db8::/64", "ipv6_ra_mode", "slaac", "ipv6_address_mode", "slaac")
+	p := e.port(n, "mac_address", "fa:16:3e:01:02:03", "fixed_ips", fixed("", "10.0.0.9"))
+	auto := model.FixedIP{SubnetID: slaac.ID, IPAddress: "2001:db8::f816:3eff:fe01:203"}
+	check := func(want ...model.FixedIP) {
+		t.Helper()
+		if diff := cmp.Diff(want, reread(e, e.catalog.Ports, p.ID).FixedIPs); diff != "" {
+			t.Error(diff)
+		}
+		if rows := e.count("SELECT COUNT(*) FROM ipamallocations"); rows != len(want) {
+			t.Errorf("%d addresses allocated", rows)
+		}
+	}
+	nine, ten := model.FixedIP{SubnetID: s.ID, IPAddress: "10.0.0.9"}, model.FixedIP{SubnetID: s.ID, IPAddress: "10.0.0.10"}
+	check(nine, auto)
+	wants(t, e.setPort(p, "fixed_ips", fixed(s.ID, "")), "") // any of the subnet: it has one
+	check(nine, auto)
+	wants(t, e.setPort(p, "fixed_ips", fixed("", "10.0.0.10", "", "10.0.0.9")), "")
+	check(ten, nine, auto)
+	wants(t, e.setPort(p, "fixed_ips", fixed("", "10.0.0.10")), "")
+	check(ten, auto)
+	wants(t, e.setPort(p, "mac_address", "fa:16:3e:01:02:04"), "")
+	auto.IPAddress = "2001:db8::f816:3eff:fe01:204"
+	check(ten, auto)
+	wants(t, e.setPort(p, "fixed_ips", []any{}), "")
+	check(auto)
+	wants(t, e.setPort(p, "fixed_ips", fixed("", "10.0.0.300"[:9])), "")
+	router := e.port(n, "device_owner", "network:router_interface")
+	wants(t, e.setPort(router, "fixed_ips", fixed("", "10.0.0.55")), "400 BadRequest: Bad ports request: IP updates for port "+router.ID+
+		" are not allowed.")
+}
+
+func TestUpdatePortErrors(t *testing.T) {
+	e := setUp(t)
+	n := e.network("provider:network_type", "flat", "provider:physical_network", "physnet1")
+	e.subnet(n, "10.0.0.0/24")
+	e.agent("h1", "Linux bridge agent", `{"interface_mappings": {"physnet1": "eth1"}}`)
+	other := e.port(n, "mac_address", "fa:16:3e:00:00:01")
+	p := e.port(n, "mac_address", "fa:16:3e:00:00:02", "allowed_address_pairs", []any{body{"ip_address": "10.0.0.8"}})
+	wants(t, e.setPort(p, "mac_address", other.MACAddress), "409 MacAddressInUse: Unable to complete operation for network "+n.ID+
+		". The mac address fa:16:3e:00:00:01 is in use.")
+	wants(t, e.setPort(p, "port_security_enabled", false), "409 AddressPairAndPortSecurityRequired: Port Security must be enabled in order "+
+		"to have allowed address pairs on a port.")
+	wants(t, e.setPort(p, "port_security_enabled", false, "allowed_address_pairs", []any{}), "")
+	wants(t, e.setPort(p, "binding:host_id", "h1"), "")
+	wants(t, e.setPort(p, "mac_address", "fa:16:3e:00:00:03"), "409 PortBound: Unable to complete operation on port "+p.ID+", port is "+
+		"already bound, port type: bridge, old_mac fa:16:3e:00:00:02, new_mac fa:16:3e:00:00:03.")
+	wants(t, e.setPort(p, "binding:vnic_type", "direct"), "409 PortInUse: Unable to complete operation on port "+p.ID+" for network "+n.ID+
+		". Port already has an attached device .")
+	dhcp := e.port(n, "device_owner", "network:dhcp")
+	wants(t, e.setPort(dhcp, "mac_address", "fa:16:3e:00:00:03"), "409 UnsupportedPortDeviceOwner: Operation mac address update is not "+
+		"supported for device_owner network:dhcp on port "+dhcp.ID+".")
+	e.exec("INSERT INTO routers (id, project_id, standard_attr_id, enable_snat) VALUES ('r', 'q', (SELECT MAX(standard_attr_id) FROM ports), ?)", true)
+	_, err := create(e.db, e.catalog.Ports, e.plugin.Ports(), member, body{"network_id": n.ID, "device_owner": "network:router_interface", "device_id": "r"})
+	wants(t, err, "409 DeviceIDNotOwnedByTenant: The following device_id r is not owned by your project or matches another project router.")
+	e.exec("INSERT INTO securitygroups (id, project_id, name, stateful, standard_attr_id) VALUES (?, 'p', 'g', ?, (SELECT MIN(standard_attr_id) FROM ports))", id0, true)
+	wants(t, e.setPort(other, "security_groups", []any{id0}), "")
+	wants(t, e.setPort(other, "port_security_enabled", false), "409 PortSecurityPortHasSecurityGroup: Port has security group associated. "+
+		"Cannot disable port security or IP address until security group is removed.")
+}
+
+func TestDHCPOptsAreMerged(t *testing.T) {
+	e := setUp(t)
+	p := e.port(e.network(), "extra_dhcp_opts", []any{body{"opt_name": "mtu", "opt_value": "1400"}, body{"opt_name": "x", "opt_value": nil}})
+	text := func() (s string) {
+		for _, o := range reread(e, e.catalog.Ports, p.ID).ExtraDHCPOpts {
+			s += o.Name + "=" + *o.Value + " "
+		}
+		return s
+	}
+	for _, step := range []struct {
+		opts []any
+		want string
+	}{
+		{[]any{}, "mtu=1400 "},
+		{[]any{body{"opt_name": "tftp", "opt_value": "a"}}, "mtu=1400 tftp=a "},
+		{[]any{body{"opt_name": "mtu", "opt_value": "1300"}}, "mtu=1300 tftp=a "},
+		{[]any{body{"opt_name": "mtu", "opt_value": nil}}, "tftp=a "},
+	} {
+		wants(t, e.setPort(p, "extra_dhcp_opts", step.opts), "")
+		if got := text(); got != step.want {
+			t.Errorf("after %v: %q instead of %q", step.opts, got, step.want)
+		}
+	}
+}
+
+func TestBinding(t *testing.T) {
+	e := setUp(t)
+	flat := e.network("provider:network_type", "flat", "provider:physical_network", "physnet1")
+	overlay := e.network()
+	e.agent("h1", "Linux bridge agent", `{"interface_mappings": {"physnet1": "eth1"}}`)
+	e.agent("h2", "Linux bridge agent", `{"tunnel_types": ["vxlan"], "bridge_mappings": {"physnet1": "br1"}}`)
+	dead := e.agent("h3", "Linux bridge agent", `{"tunnel_types": ["vxlan"]}`)
+	e.exec("UPDATE agents SET heartbeat_timestamp = ? WHERE id = ?", store.Time{Time: time.Now().UTC().Add(-time.Hour)}, dead)
+	e.agent("h4", "DHCP agent", `{}`)
+	for _, test := range []struct {
+		name string
+		on   *model.Network
+		kv   []any
+		want string
+	}{
+		{"flat", flat, []any{"binding:host_id", "h1"}, "bridge"},
+		{"flat by bridge", flat, []any{"binding:host_id", "h2"}, "bridge"},
+		{"overlay", overlay, []any{"binding:host_id", "h2"}, "bridge"},
+		{"no tunnels", overlay, []any{"binding:host_id", "h1"}, "binding_failed"},
+		{"dead agent", overlay, []any{"binding:host_id", "h3"}, "binding_failed"},
+		{"no such agent", overlay, []any{"binding:host_id", "h4"}, "binding_failed"},
+		{"other VNIC", overlay, []any{"binding:host_id", "h2", "binding:vnic_type", "direct"}, "binding_failed"},
+		{"no host", overlay, nil, "unbound"},
+	} {
+		p := e.port(test.on, test.kv...)
+		got := reread(e, e.catalog.Ports, p.ID)
+		levels := e.count("SELECT COUNT(*) FROM ml2_port_binding_levels WHERE port_id = ? AND driver = 'linuxbridge'", p.ID)
+		if got.VIFType != test.want || (levels == 1) != (test.want == "bridge") {
+			t.Errorf("%s: %s with %d levels", test.name, got.VIFType, levels)
+		}
+	}
+	p := e.port(overlay, "binding:host_id", "h2")
+	want := model.Dict{"connectivity": "l2", "port_filter": true, "bound_drivers": map[string]any{"0": "linuxbridge"}}
+	if diff := cmp.Diff(want, reread(e, e.catalog.Ports, p.ID).VIFDetails); diff != "" {
+		t.Error(diff)
+	}
+	e.exec("UPDATE ports SET status = 'ACTIVE' WHERE id = ?", p.ID)
+	for _, step := range []struct{ host, want string }{{"h1", "binding_failed DOWN 0"}, {"h2", "bridge DOWN 1"}, {"", "unbound DOWN 0"}} {
+		wants(t, e.setPort(p, "binding:host_id", step.host), "")
+		got := reread(e, e.catalog.Ports, p.ID)
+		levels := e.count("SELECT COUNT(*) FROM ml2_port_binding_levels WHERE port_id = ?", p.ID)
+		if s := got.VIFType + " " + got.Status + " " + num(levels).String(); s != step.want || got.HostID != step.host {
+			t.Errorf("host %q: %s on %q", step.host, s, got.HostID)
+		}
+	}
+	// What failed is tried again with the next update.
+	failed := e.port(overlay, "binding:host_id", "h1")
+	e.exec("UPDATE agents SET configurations = ? WHERE host = 'h1'", `{"tunnel_types": ["vxlan"]}`)
+	wants(t, e.setPort(failed, "name", "again"), "")
+	if got := reread(e, e.catalog.Ports, failed.ID); got.VIFType != "bridge" {
+		t.Errorf("still %s", got.VIFType)
+	}
+}
+
+// Upstream keeps the names of the drivers apart from the details.
+func TestBoundDriversOfUpstreamsBindings(t *testing.T) {
+	e := setUp(t)
+	n := e.network()
+	e.agent("h2", "Linux bridge agent", `{"tunnel_types": ["vxlan"]}`)
+	p := e.port(n, "binding:host_id", "h2")
+	e.exec("UPDATE ml2_port_bindings SET vif_details = ?", `{"port_filter": true}`)
+	err := e.db.Read(ctx, func(tx *store.Tx) error {
+		r := e.catalog.Ports
+		objs, err := r.Select(tx, &resource.Query{Set: r.All, Where: []resource.Cond{r.ByID(p.ID)}})
+		if err != nil {
+			return err
+		}
+		if err := e.plugin.Ports().Load(tx, admin, r.All, objs); err != nil {
+			return err
+		}
+		want := model.Dict{"port_filter": true, "bound_drivers": map[string]any{"0": "linuxbridge"}}
+		if diff := cmp.Diff(want, objs[0].VIFDetails); diff != "" {
+			t.Error(diff)
+		}
+		return nil
+	})
+	wants(t, err, "")
+}
+
+func TestProvisioning(t *testing.T) {
+	e := setUp(t)
+	n := e.network()
+	e.subnet(n, "10.0.0.0/24")
+	e.agent("h1", "Linux bridge agent", `{"tunnel_types": ["vxlan"]}`)
+	dhcp := e.agent("h1", "DHCP agent", `{}`)
+	e.exec("INSERT INTO networkdhcpagentbindings (network_id, dhcp_agent_id, binding_index) VALUES (?, ?, 1)", n.ID, dhcp)
+	complete := func(p *model.Port, entity, want string) {
+		t.Helper()
+		err := e.db.Write(ctx, func(tx *store.Tx) error { return e.plugin.ProvisioningComplete(tx, p.ID, entity) })
+		wants(t, err, "")
+		if got := reread(e, e.catalog.Ports, p.ID).Status; got != want {
+			t.Errorf("after %s the port is %s, not %s", entity, got, want)
+		}
+	}
+	p := e.port(n, "device_owner", "compute:nova", "binding:host_id", "h1")
+	complete(p, EntityL2, "DOWN")
+	complete(p, EntityDHCP, "ACTIVE")
+	p = e.port(n, "device_owner", "compute:nova", "binding:host_id", "h1")
+	complete(p, EntityDHCP, "DOWN")
+	wants(t, e.setPort(p, "admin_state_up", false), "")
+	complete(p, EntityL2, "DOWN")
+	wants(t, e.setPort(p, "admin_state_up", true), "")
+	complete(p, EntityL2, "ACTIVE")
+	wants(t, e.setPort(p, "fixed_ips", fixed("", "10.0.0.99")), "")
+	if e.count("SELECT COUNT(*) FROM provisioningblocks") != 1 {
+		t.Error("nobody waits for the DHCP agent to learn the new address")
+	}
+	complete(e.port(n, "device_owner", "compute:nova"), EntityDHCP, "DOWN") // not bound
+	complete(e.port(n, "binding:host_id", "h1"), EntityL2, "ACTIVE")        // nobody waits for ports without owner
+	err := e.db.Write(ctx, func(tx *store.Tx) error {
+		if err := e.plugin.UpdatePortStatus(tx, p.ID, "BUILD", "elsewhere"); err != nil {
+			return err
+		}
+		return e.plugin.ProvisioningComplete(tx, id0, EntityL2)
+	})
+	wants(t, err, "")
+	if got := reread(e, e.catalog.Ports, p.ID).Status; got != "ACTIVE" {
+		t.Errorf("%s by an agent that does not have the port", got)
+	}
+	err = e.db.Write(ctx, func(tx *store.Tx) error { return e.plugin.UpdatePortStatus(tx, p.ID, "BUILD", "h1") })
+	wants(t, err, "")
+	if got := reread(e, e.catalog.Ports, p.ID).Status; got != "BUILD" {
+		t.Errorf("%s instead of BUILD", got)
+	}
+}
+
+func TestGuardsAreForTheAPI(t *testing.T) {
+	e := setUp(t)
+	p := e.port(e.network(), "device_owner", "network:router_interface")
+	e.plugin.Hooks.GuardPortDelete = append(e.plugin.Hooks.GuardPortDelete, func(c *resource.Change[model.Port]) error {
+		return badRequest("ports", "%s is a router's", c.Old.ID)
+	})
+	wants(t, remove(e.db, e.catalog.Ports, e.plugin.Ports(), admin, p.ID), "400 BadRequest: Bad ports request: "+p.ID+" is a router's.")
+	wants(t, e.db.Write(ctx, func(tx *store.Tx) error { return e.plugin.DeletePort(tx, identity.System(), p.ID) }), "")
+	wants(t, e.db.Write(ctx, func(tx *store.Tx) error { return e.plugin.DeletePort(tx, identity.System(), p.ID) }),
+		"404 PortNotFound: Port "+p.ID+" could not be found.")
+}
