@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	binary     = "neutron-linuxbridge-agent"
+	binaryName = "neutron-linuxbridge-agent"
 	tunnelType = "vxlan"
 )
 
@@ -91,7 +91,7 @@ func (a *Agent) state() rpc.AgentState {
 	if a.cfg.LocalIP.IsValid() {
 		types, ip = []string{tunnelType}, a.cfg.LocalIP.String()
 	}
-	return rpc.AgentState{Binary: binary, Host: a.cfg.Host, AgentType: rpc.AgentTypeLinuxBridge, Topic: "N/A",
+	return rpc.AgentState{Binary: binaryName, Host: a.cfg.Host, AgentType: rpc.AgentTypeLinuxBridge, Topic: "N/A",
 		Configurations: map[string]any{
 			"bridge_mappings":    nonNil(a.cfg.BridgeMappings),
 			"interface_mappings": nonNil(a.cfg.PhysicalInterfaceMappings),

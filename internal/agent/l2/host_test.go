@@ -1,8 +1,10 @@
 package l2
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -194,4 +196,80 @@ func eventually(t testing.TB, what string, f func() bool) {
 func exists(name string) bool {
 	_, err := netlink.LinkByName(name)
 	return err == nil
+}
+
+// connection is a TCP connection from one instance to another, which echoes.
+type connection struct {
+	t    testing.TB
+	conn net.Conn
+}
+
+func (i *instance) connect(to *instance, port int) *connection {
+	i.t.Helper()
+	address := net.JoinHostPort(to.v4.String(), fmt.Sprint(port))
+	var listener net.Listener
+	if err := netns.Do(to.ns, func() (err error) {
+		listener, err = net.Listen("tcp", address)
+		return err
+	}); err != nil {
+		i.t.Fatal(err)
+	}
+	i.t.Cleanup(func() { listener.Close() })
+	go func() {
+		if c, err := listener.Accept(); err == nil {
+			io.Copy(c, c)
+			c.Close()
+		}
+	}()
+	c := &connection{t: i.t}
+	if err := netns.Do(i.ns, func() (err error) {
+		c.conn, err = net.DialTimeout("tcp", address, 10*time.Second)
+		return err
+	}); err != nil {
+		i.t.Fatal(err)
+	}
+	i.t.Cleanup(func() { c.conn.Close() })
+	return c
+}
+
+// works tells whether an echo comes back soon.
+func (c *connection) works() bool {
+	c.t.Helper()
+	want := []byte(time.Now().Format(time.RFC3339Nano))
+	if _, err := c.conn.Write(append(want, '\n')); err != nil {
+		c.t.Fatal(err)
+	}
+	c.conn.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+	var got []byte
+	for buf := make([]byte, 4096); !bytes.Contains(got, want); {
+		n, err := c.conn.Read(buf)
+		if err != nil {
+			return false
+		}
+		got = append(got, buf[:n]...)
+	}
+	return true
+}
+
+func (c *connection) echoes(want bool) {
+	c.t.Helper()
+	if !want {
+		if c.works() {
+			c.t.Fatal("connection was not cut")
+		}
+		return
+	}
+	eventually(c.t, "echo", c.works)
+}
+
+func putInBridge(device, bridge string) error {
+	l, err := netlink.LinkByName(device)
+	if err != nil {
+		return err
+	}
+	br, err := netlink.LinkByName(bridge)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkSetMaster(l, br)
 }

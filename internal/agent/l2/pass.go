@@ -214,6 +214,9 @@ func (a *Agent) wire(ctx context.Context) {
 		if d.details == nil || !d.wire || !d.ready(now) { // without filter yet it is closed, and may be plugged
 			continue
 		}
+		if a.links.Get(d.name) == nil { // its end is the next news
+			continue
+		}
 		if err := a.plug(ctx, d); err != nil {
 			a.log.Error("cannot wire device", "device", d.name, "error", err)
 			d.failed(now)

@@ -34,7 +34,7 @@ func portElements(p *Port) map[element]string {
 			}
 		}
 		if len(wideChain(p).Rules) > 0 {
-			add(mapWide, p.Device, "goto "+wideName(p.Device).Name)
+			add(mapWide, p.Device, "jump "+wideName(p.Device).Name)
 		}
 		addPairs(p, add)
 	}
