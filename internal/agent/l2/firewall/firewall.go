@@ -96,6 +96,9 @@ func (f *Firewall) SetPort(p Port) {
 	defer f.mu.Unlock()
 	old := f.ports[p.Device]
 	f.ports[p.Device] = &p
+	if old != nil && old.Mode == Open && p.Mode != Open {
+		f.recheck = true
+	}
 	f.wantPort(old, &p)
 }
 
@@ -135,17 +138,6 @@ func (f *Firewall) wantPort(old, p *Port) {
 	for e, value := range after {
 		f.elements.Want(e, value)
 	}
-	var device string
-	if p != nil {
-		device = p.Device
-		if c := wideChain(p); p.Mode == Filtered && len(c.Rules) > 0 {
-			f.chains.Want(wideName(device), sealed(c))
-			return
-		}
-	} else if old != nil {
-		device = old.Device
-	}
-	f.chains.Unwant(wideName(device))
 }
 
 // SetGroup gives the rules of a security group. Rules that cannot be understood are logged and match nothing.
