@@ -46,6 +46,7 @@ type rig struct {
 	t      *testing.T
 	bus    *memoryBus
 	server *fakeServer
+	cfg    Config
 	agent  *Agent
 	cancel context.CancelFunc
 	done   chan error
@@ -54,7 +55,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	needRoot(t)
 	b := newMemoryBus()
-	r := &rig{t: t, bus: b, server: newFakeServer(t, b)}
+	r := &rig{t: t, bus: b, server: newFakeServer(t, b), cfg: testConfig()}
 	r.server.Groups[groupDefault] = append(allOut(), allIn(groupDefault)...)
 	r.server.Groups[groupClosed] = allOut()
 	t.Cleanup(func() {
@@ -75,7 +76,7 @@ func (r *rig) start() {
 		level = slog.LevelInfo
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
-	r.agent = New(testConfig(), r.bus, log)
+	r.agent = New(r.cfg, r.bus, log)
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel, r.done = cancel, make(chan error, 1)
 	go func() { r.done <- r.agent.Run(ctx) }()

@@ -104,13 +104,13 @@ type instance struct {
 
 const testMTU = 1400
 
-// newInstance makes number n (1…250) of a network and tells the server of its port. It is not yet plugged.
+// newInstance makes number n of a network and tells the server of its port. It is not yet plugged.
 func newInstance(t testing.TB, s *fakeServer, network string, n int, groups ...string) *instance {
 	t.Helper()
 	i := &instance{t: t, ns: fmt.Sprintf("vm-%s-%d", network[:4], n), network: network,
-		portID: fmt.Sprintf("%s%04x-%02x00-4000-8000-000000000000", network[:4], n, n),
-		mac:    net.HardwareAddr{0xfa, 0x16, 0x3e, 0, 0, byte(n)},
-		v4:     netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}), v6: netip.MustParseAddr(fmt.Sprintf("fd00::%x", n))}
+		portID: fmt.Sprintf("%s%04x-%02x00-4000-8000-000000000000", network[:4], n, n&0xff),
+		mac:    net.HardwareAddr{0xfa, 0x16, 0x3e, 0, byte(n >> 8), byte(n)},
+		v4:     netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}), v6: netip.MustParseAddr(fmt.Sprintf("fd00::%x", n))}
 	i.device = deviceOf(i.portID)
 	s.change(func() {
 		s.Ports[i.device] = fakePort{

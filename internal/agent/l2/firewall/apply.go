@@ -35,15 +35,11 @@ func (f *Firewall) Apply(ctx context.Context) (recheck bool, err error) {
 	f.mu.Lock()
 	f.settle()
 	c := f.diff()
-	script := ""
-	if !c.empty() {
-		script = f.script(c)
-		f.recheck = f.recheck || f.restricts(c)
-	}
+	f.recheck = f.recheck || f.restricts(c)
 	f.mu.Unlock()
-	if script != "" {
+	if !c.empty() {
 		f.writes.Add(1)
-		if err := nft.Run(ctx, script); err != nil {
+		if err := f.write(ctx, c); err != nil {
 			f.loaded = false // somebody may have changed our tables
 			return false, fmt.Errorf("apply firewall: %w", err)
 		}
@@ -54,6 +50,18 @@ func (f *Firewall) Apply(ctx context.Context) (recheck bool, err error) {
 	recheck = f.recheck
 	f.recheck = false
 	return recheck, nil
+}
+
+// write gives the changes to the kernel, the quick way if it can.
+func (f *Firewall) write(ctx context.Context, c *changes) error {
+	if elements, ok := f.elementChanges(c); ok {
+		err := nft.ChangeElements(elements)
+		if err == nil {
+			return nil
+		}
+		f.log.Warn("elements refused, trying a script", "error", err)
+	}
+	return nft.Run(ctx, f.script(c))
 }
 
 func (f *Firewall) diff() *changes {

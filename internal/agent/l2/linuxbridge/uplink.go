@@ -1,8 +1,10 @@
 package linuxbridge
 
 import (
+	"bytes"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -164,10 +166,22 @@ func (d *Driver) flat(n Network, br netlink.Link) error {
 			return err
 		}
 	}
+	if err := d.pinMAC(br, l.Attrs().HardwareAddr); err != nil {
+		return err
+	}
 	if err := d.moveAddresses(l, br); err != nil {
 		return err
 	}
 	return d.setUp(l)
+}
+
+// pinMAC gives the bridge the interface's address for good. By itself a bridge takes the lowest of its ports, and the
+// host's own address would change whenever an instance comes.
+func (d *Driver) pinMAC(br netlink.Link, mac net.HardwareAddr) error {
+	if br = d.links.Get(br.Attrs().Name); br == nil || bytes.Equal(br.Attrs().HardwareAddr, mac) {
+		return nil
+	}
+	return d.change(br, "set address", d.handle.LinkSetHardwareAddr(br, mac))
 }
 
 // release lets go a physical interface and gives it back what the bridge took over.
@@ -188,29 +202,30 @@ func (d *Driver) moveAddresses(from, to netlink.Link) error {
 	if err != nil {
 		return fmt.Errorf("routes of %s: %w", from.Attrs().Name, err)
 	}
+	addrs = slices.DeleteFunc(addrs, func(a netlink.Addr) bool { return a.IP.IsLinkLocalUnicast() })
 	for _, a := range addrs {
-		if a.IP.IsLinkLocalUnicast() {
-			continue
-		}
-		moved := netlink.Addr{IPNet: a.IPNet, Scope: a.Scope}
-		if err := d.handle.AddrReplace(to, &moved); err != nil {
+		if err := d.handle.AddrReplace(to, &netlink.Addr{IPNet: a.IPNet, Scope: a.Scope}); err != nil {
 			return fmt.Errorf("move %s to %s: %w", a.IPNet, to.Attrs().Name, err)
 		}
-		if err := d.handle.AddrDel(from, &netlink.Addr{IPNet: a.IPNet}); err != nil {
-			return fmt.Errorf("move %s from %s: %w", a.IPNet, from.Attrs().Name, err)
-		}
-		d.writes.Add(2)
-		d.log.Info("address moved", "address", a.IPNet.String(), "from", from.Attrs().Name, "to", to.Attrs().Name)
+		d.writes.Add(1)
 	}
-	for _, r := range routes {
+	for _, r := range routes { // before the old addresses go, because the kernel would delete these routes with them
 		if r.Gw == nil { // the kernel made those with the addresses
 			continue
 		}
 		r.LinkIndex = to.Attrs().Index
+		r.Flags &= int(netlink.FLAG_ONLINK) // the others are states, which the kernel refuses to be told
 		if err := d.handle.RouteReplace(&r); err != nil {
 			return fmt.Errorf("move route %s to %s: %w", r, to.Attrs().Name, err)
 		}
 		d.writes.Add(1)
+	}
+	for _, a := range addrs {
+		if err := d.handle.AddrDel(from, &netlink.Addr{IPNet: a.IPNet}); err != nil {
+			return fmt.Errorf("move %s from %s: %w", a.IPNet, from.Attrs().Name, err)
+		}
+		d.writes.Add(1)
+		d.log.Info("address moved", "address", a.IPNet.String(), "from", from.Attrs().Name, "to", to.Attrs().Name)
 	}
 	return nil
 }
