@@ -1,0 +1,383 @@
+package l2
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"neutrino/internal/agent/l2/linuxbridge"
+	"neutrino/internal/linux/bridge"
+	"neutrino/internal/linux/link"
+	"neutrino/internal/linux/nft"
+	"neutrino/internal/rpc"
+
+	"github.com/vishvananda/netlink"
+	"go.uber.org/goleak"
+)
+
+const (
+	netA = "aaaa0000-0000-4000-8000-000000000000"
+	netB = "bbbb0000-0000-4000-8000-000000000000"
+
+	groupDefault = "d0000000-0000-4000-8000-000000000001" // everything between members, everything out
+	groupClosed  = "c0000000-0000-4000-8000-000000000002" // everything out
+)
+
+func allOut() []rpc.SecurityGroupRule {
+	return []rpc.SecurityGroupRule{
+		{Direction: "egress", Ethertype: "IPv4", Stateful: true},
+		{Direction: "egress", Ethertype: "IPv6", Stateful: true},
+	}
+}
+
+func allIn(remote string) []rpc.SecurityGroupRule {
+	return []rpc.SecurityGroupRule{
+		{Direction: "ingress", Ethertype: "IPv4", RemoteGroupID: remote, Stateful: true},
+	}
+}
+
+// rig is a bus, a server and an agent that can be restarted.
+type rig struct {
+	t      *testing.T
+	bus    *memoryBus
+	server *fakeServer
+	cfg    Config
+	agent  *Agent
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func newRig(t *testing.T) *rig {
+	needRoot(t)
+	b := newMemoryBus()
+	r := &rig{t: t, bus: b, server: newFakeServer(t, b), cfg: testConfig()}
+	r.server.Groups[groupDefault] = append(allOut(), allIn(groupDefault)...)
+	r.server.Groups[groupClosed] = allOut()
+	t.Cleanup(func() {
+		r.stop()
+		goleak.VerifyNone(t)
+	})
+	return r
+}
+
+func testConfig() Config {
+	return Config{Host: "h1", LocalIP: netip.MustParseAddr("192.168.50.1"), Coalesce: 5 * time.Millisecond,
+		StaleAfter: 300 * time.Millisecond}
+}
+
+func (r *rig) start() {
+	level := slog.LevelWarn
+	if testing.Verbose() {
+		level = slog.LevelInfo
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	r.agent = New(r.cfg, r.bus, log)
+	ctx, cancel := context.WithCancel(context.Background())
+	r.cancel, r.done = cancel, make(chan error, 1)
+	go func() { r.done <- r.agent.Run(ctx) }()
+}
+
+func (r *rig) stop() {
+	if r.cancel == nil {
+		return
+	}
+	r.cancel()
+	if err := <-r.done; err != nil {
+		r.t.Error(err)
+	}
+	r.cancel = nil
+}
+
+// members makes instances the members of a group.
+func (r *rig) members(group string, all ...*instance) {
+	r.server.change(func() {
+		var v4, v6 [][2]*string
+		for _, i := range all {
+			v4 = append(v4, [2]*string{ptr(i.v4.String()), ptr(i.mac.String())})
+			v6 = append(v6, [2]*string{ptr(i.v6.String()), ptr(i.mac.String())})
+		}
+		r.server.Members[group] = map[string][][2]*string{"IPv4": v4, "IPv6": v6}
+	})
+}
+
+func (r *rig) tell(m rpc.Method[rpc.SecurityGroupsArgs, rpc.None], group string) {
+	if err := m.Fanout(r.t.Context(), r.bus, rpc.SecurityGroupsArgs{SecurityGroups: []string{group}}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func TestWiringAndGroups(t *testing.T) {
+	r := newRig(t)
+	a := newInstance(t, r.server, netA, 1, groupDefault).plug()
+	b := newInstance(t, r.server, netA, 2, groupDefault).plug()
+	c := newInstance(t, r.server, netA, 3, groupClosed).plug()
+	r.members(groupDefault, a, b)
+	r.start()
+	r.server.waitFor(t, a.device, b.device, c.device)
+	a.reaches(b.v4, true)
+	a.reaches(c.v4, false)
+	c.reaches(a.v4, false) // not a member
+	b.reaches(a.v6, false) // the group allows only IPv4 in
+
+	r.members(groupDefault, a, b, c)
+	r.tell(rpc.SecurityGroupsMemberUpdated, groupDefault)
+	c.reaches(a.v4, true)
+
+	r.server.change(func() {
+		r.server.Groups[groupClosed] = append(allOut(),
+			rpc.SecurityGroupRule{Direction: "ingress", Ethertype: "IPv6", Protocol: "icmp", PortRangeMin: ptr(128), Stateful: true})
+	})
+	r.tell(rpc.SecurityGroupsRuleUpdated, groupClosed)
+	a.reaches(c.v6, true)
+	a.reaches(c.v4, false)
+	if err := r.agent.Healthy(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRestartWritesNothing(t *testing.T) {
+	r := newRig(t)
+	a := newInstance(t, r.server, netA, 1, groupDefault).plug()
+	b := newInstance(t, r.server, netA, 2, groupDefault).plug()
+	r.members(groupDefault, a, b)
+	r.server.change(func() {
+		p := r.server.Ports[b.device]
+		p.Filter.AddressPairs = []rpc.AddressPair{{IPAddress: "10.9.0.0/16"}, {IPAddress: "fd99::/48"}}
+		r.server.Ports[b.device] = p
+		r.server.FDB[netA] = remoteFDB()
+	})
+	r.start()
+	r.server.waitFor(t, a.device, b.device)
+	a.reaches(b.v4, true)
+	eventually(t, "remote entries", func() bool { return len(kernelFDB(t)) >= 4 })
+	if r.agent.Writes() == 0 {
+		t.Fatal("writes are not counted")
+	}
+	r.stop()
+	r.server.change(func() { clear(r.server.up) })
+	r.start()
+	r.server.waitFor(t, a.device, b.device)
+	a.reaches(b.v4, true)
+	eventually(t, "stale entries expired", func() bool { return r.agent.remotes.fresh() })
+	if n := r.agent.Writes(); n != 0 {
+		t.Errorf("%d writes for an unchanged state", n)
+	}
+}
+
+// remoteFDB is one remote port and the endpoint it is behind.
+func remoteFDB() rpc.NetworkFDB {
+	return rpc.NetworkFDB{NetworkType: "vxlan", SegmentID: 5, Ports: map[string][]rpc.FDBEntry{
+		"192.168.50.2": {rpc.FloodEntry, {MAC: "fa:16:3e:00:00:63", IP: "10.0.0.99"}, {MAC: "fa:16:3e:00:00:63", IP: "fd00::63"}},
+		"192.168.50.1": {rpc.FloodEntry, {MAC: "fa:16:3e:00:00:01", IP: "10.0.0.1"}}, // this host
+	}}
+}
+
+func kernelFDB(t *testing.T) map[bridge.Entry]string {
+	t.Helper()
+	h, err := netlink.NewHandle()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	links := link.NewCache(h, func(string) {}, slog.Default())
+	if err := links.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	all, err := linuxbridge.New(linuxbridge.Config{}, linuxbridge.Capabilities{}, h, links, new(atomic.Int64), slog.Default()).
+		Entries().List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// fresh tells whether everything known was told in the current round.
+func (r *remotes) fresh() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, n := range r.networks {
+		for _, h := range n.hosts {
+			if h.round < r.round {
+				return false
+			}
+		}
+	}
+	return r.round > 1
+}
+
+func TestForwardingEntries(t *testing.T) {
+	r := newRig(t)
+	a := newInstance(t, r.server, netA, 1, groupDefault).plug()
+	r.server.FDB[netA] = remoteFDB()
+	r.start()
+	r.server.waitFor(t, a.device)
+	endpoint, moved := netip.MustParseAddr("192.168.50.2"), netip.MustParseAddr("192.168.50.3")
+	const mac = "fa:16:3e:00:00:63"
+	want := func(endpoints ...netip.Addr) map[bridge.Entry]string {
+		all := map[bridge.Entry]string{}
+		for _, e := range endpoints {
+			all[bridge.Entry{Kind: bridge.Flood, VNI: 5, IP: e}] = ""
+			all[bridge.Entry{Kind: bridge.Remote, VNI: 5, MAC: mac}] = e.String()
+			all[bridge.Entry{Kind: bridge.Static, VNI: 5, MAC: mac}] = ""
+			all[bridge.Entry{Kind: bridge.Neighbour, VNI: 5, IP: netip.MustParseAddr("10.0.0.99")}] = mac
+			all[bridge.Entry{Kind: bridge.Neighbour, VNI: 5, IP: netip.MustParseAddr("fd00::63")}] = mac
+		}
+		return all
+	}
+	has := func(step string, entries map[bridge.Entry]string) {
+		t.Helper()
+		eventually(t, step, func() bool { return maps.Equal(entries, kernelFDB(t)) })
+	}
+	has("first", want(endpoint))
+
+	cast := func(m rpc.Method[rpc.FDBArgs, rpc.None], n rpc.NetworkFDB) {
+		if err := m.Fanout(t.Context(), r.bus, rpc.FDBArgs{Entries: map[string]rpc.NetworkFDB{netA: n, netB: n}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	there := remoteFDB()
+	there.Ports[moved.String()] = there.Ports[endpoint.String()]
+	delete(there.Ports, endpoint.String())
+	cast(rpc.AddFDBEntries, there)
+	cast(rpc.RemoveFDBEntries, remoteFDB()) // told after the move: the new place stays
+	has("moved", want(moved))
+	cast(rpc.RemoveFDBEntries, there)
+	has("removed", want())
+}
+
+func TestLastPortTakesNetworkAlong(t *testing.T) {
+	r := newRig(t)
+	a := newInstance(t, r.server, netA, 1, groupDefault).plug()
+	b := newInstance(t, r.server, netA, 2, groupDefault).plug()
+	r.start()
+	r.server.waitFor(t, a.device, b.device)
+	if !exists("brqaaaa0000-00") || !exists("vxlan-5") {
+		t.Fatal("network is not wired")
+	}
+	a.unplug()
+	r.server.waitFor(t, b.device)
+	if !exists("brqaaaa0000-00") {
+		t.Error("network is gone with one port left")
+	}
+	b.unplug()
+	r.server.waitFor(t)
+	eventually(t, "network gone", func() bool { return !exists("brqaaaa0000-00") && !exists("vxlan-5") })
+	c, err := nft.List(t.Context(), "bridge", "neutrino")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, elements := range c.Sets {
+		if len(elements) > 0 {
+			t.Errorf("%s still has %v", name, elements)
+		}
+	}
+}
+
+func TestForeignDevicesStay(t *testing.T) {
+	r := newRig(t)
+	a := newInstance(t, r.server, netA, 1, groupDefault).plug()
+	for _, name := range []string{"br-foreign", "brqffffffff-ff"} { // the second is one that Nova just made
+		if err := bridge.Add(name, 0); err != nil {
+			t.Fatal(err)
+		}
+		defer deleteLink(t, name)
+	}
+	foreign := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "tap0"}, PeerName: "tap0p"}
+	if err := netlink.LinkAdd(foreign); err != nil {
+		t.Fatal(err)
+	}
+	defer deleteLink(t, "tap0")
+	r.start()
+	r.server.waitFor(t, a.device)
+	br, err := netlink.LinkByName("brqaaaa0000-00")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.LinkSetMaster(foreign, br); err != nil {
+		t.Fatal(err)
+	}
+	a.unplug()
+	r.server.waitFor(t)
+	for _, name := range []string{"br-foreign", "brqffffffff-ff", "tap0", "brqaaaa0000-00"} {
+		if !exists(name) {
+			t.Errorf("%s was deleted", name)
+		}
+	}
+	deleteLink(t, "brqaaaa0000-00")
+	deleteLink(t, "vxlan-5")
+}
+
+func deleteLink(t *testing.T, name string) {
+	l, err := netlink.LinkByName(name)
+	if err == nil {
+		err = netlink.LinkDel(l)
+	}
+	if err != nil {
+		t.Errorf("delete %s: %v", name, err)
+	}
+}
+
+func TestRemovedRuleCutsConnection(t *testing.T) {
+	r := newRig(t)
+	a := newInstance(t, r.server, netA, 1, groupDefault).plug()
+	b := newInstance(t, r.server, netA, 2, groupClosed).plug()
+	open := func(ports ...int) {
+		r.server.change(func() {
+			rules := allOut()
+			for _, p := range ports {
+				rules = append(rules, rpc.SecurityGroupRule{Direction: "ingress", Ethertype: "IPv4", Protocol: "tcp",
+					PortRangeMin: ptr(p), PortRangeMax: ptr(p), Stateful: true})
+			}
+			r.server.Groups[groupClosed] = rules
+		})
+	}
+	open(7, 8)
+	r.start()
+	r.server.waitFor(t, a.device, b.device)
+	kept, cut := a.connect(b, 7), a.connect(b, 8)
+	kept.echoes(true)
+	cut.echoes(true)
+
+	r.stop() // connections survive the agent
+	kept.echoes(true)
+	r.start()
+	eventually(t, "agent is back", func() bool { return r.agent.Healthy() == nil })
+	kept.echoes(true)
+
+	open(7)
+	r.tell(rpc.SecurityGroupsRuleUpdated, groupClosed)
+	eventually(t, "cut", func() bool { return !cut.works() })
+	cut.echoes(false)
+	kept.echoes(true)
+
+	open(7, 8) // what was cut goes on when it is allowed again
+	r.tell(rpc.SecurityGroupsRuleUpdated, groupClosed)
+	cut.echoes(true)
+}
+
+func TestOneDeviceIsAskedPerGroup(t *testing.T) {
+	r := newRig(t)
+	var devices []string
+	for n := 1; n <= 4; n++ {
+		devices = append(devices, newInstance(t, r.server, netA, n, groupDefault).plug().device)
+	}
+	r.start()
+	r.server.waitFor(t, devices...)
+	r.server.change(func() { r.server.asked = nil })
+	r.tell(rpc.SecurityGroupsMemberUpdated, groupDefault)
+	eventually(t, "asked", func() bool {
+		r.server.mu.Lock()
+		defer r.server.mu.Unlock()
+		return len(r.server.asked) > 0
+	})
+	r.server.mu.Lock()
+	defer r.server.mu.Unlock()
+	if len(r.server.asked) != 1 || len(r.server.asked[0]) != 1 {
+		t.Errorf("asked for %v", r.server.asked)
+	}
+}

@@ -1,0 +1,205 @@
+package l2
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"neutrino/internal/bus"
+	"neutrino/internal/rpc"
+)
+
+// memoryBus is a bus within the process.
+type memoryBus struct {
+	mu    sync.Mutex
+	topic map[string][]*served
+	again chan struct{}
+}
+
+type served struct {
+	host string
+	h    bus.Handler
+}
+
+func newMemoryBus() *memoryBus {
+	return &memoryBus{topic: map[string][]*served{}, again: make(chan struct{})}
+}
+
+func (b *memoryBus) to(t bus.Target) []*served {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := slices.Clone(b.topic[t.Topic])
+	if t.Fanout {
+		return all
+	}
+	all = slices.DeleteFunc(all, func(s *served) bool { return t.Host != "" && s.host != t.Host })
+	return all[:min(len(all), 1)]
+}
+
+func (b *memoryBus) Call(ctx context.Context, to bus.Target, m *bus.Message, reply any) error {
+	all := b.to(to)
+	if len(all) == 0 {
+		return bus.ErrNoResponder
+	}
+	r, err := all[0].h(ctx, m)
+	if err != nil || reply == nil {
+		return err
+	}
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(raw, reply)
+}
+
+func (b *memoryBus) Cast(ctx context.Context, to bus.Target, m *bus.Message) error {
+	for _, s := range b.to(to) {
+		if _, err := s.h(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *memoryBus) Serve(topic, host string, h bus.Handler) (func(), error) {
+	s := &served{host, h}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.topic[topic] = append(b.topic[topic], s)
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.topic[topic] = slices.DeleteFunc(b.topic[topic], func(x *served) bool { return x == s })
+	}, nil
+}
+
+func (b *memoryBus) Reconnected() <-chan struct{} { return b.again }
+func (b *memoryBus) Healthy() bool                { return true }
+func (b *memoryBus) Close() error                 { return nil }
+
+// fakePort is what the fake server knows of a port.
+type fakePort struct {
+	Details rpc.DeviceDetails
+	Filter  rpc.FilteredDevice
+}
+
+// fakeServer answers like a server with a few ports. Ports are by device name.
+type fakeServer struct {
+	mu      sync.Mutex
+	bus     *memoryBus
+	Ports   map[string]fakePort
+	Groups  map[string][]rpc.SecurityGroupRule
+	Members map[string]map[string][][2]*string
+	FDB     map[string]rpc.NetworkFDB
+	up      map[string]bool
+	changed chan struct{} // closed and replaced at each report
+	asked   [][]string    // devices of each security group request
+}
+
+func newFakeServer(t testing.TB, b *memoryBus) *fakeServer {
+	s := &fakeServer{bus: b, Ports: map[string]fakePort{}, Groups: map[string][]rpc.SecurityGroupRule{},
+		Members: map[string]map[string][][2]*string{}, FDB: map[string]rpc.NetworkFDB{}, up: map[string]bool{},
+		changed: make(chan struct{})}
+	x := rpc.NewMux(slog.Default())
+	rpc.Handle(x, rpc.ReportState, func(context.Context, rpc.ReportStateArgs) (string, error) { return rpc.AgentAlive, nil })
+	rpc.Handle(x, rpc.GetDevicesDetails, s.details)
+	rpc.Handle(x, rpc.SecurityGroupInfoForDevices, s.filters)
+	rpc.Handle(x, rpc.UpdateDeviceList, s.report)
+	rpc.Handle(x, rpc.TunnelSync, func(context.Context, rpc.TunnelSyncArgs) (rpc.Tunnels, error) { return rpc.Tunnels{}, nil })
+	stop, err := x.Serve(b, "server")
+	if err != nil {
+		panic(err)
+	}
+	if t != nil {
+		t.Cleanup(stop)
+	}
+	return s
+}
+
+func (s *fakeServer) details(_ context.Context, args rpc.DevicesArgs) (r rpc.DevicesDetails, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range args.Devices {
+		d := s.Ports[name].Details
+		d.Device = name
+		r.Devices = append(r.Devices, d)
+	}
+	return r, nil
+}
+
+func (s *fakeServer) filters(_ context.Context, args rpc.SecurityGroupArgs) (rpc.SecurityGroupInfo, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = append(s.asked, args.Devices)
+	r := rpc.SecurityGroupInfo{SecurityGroups: map[string][]rpc.SecurityGroupRule{},
+		MemberIPs: map[string]map[string][][2]*string{}, Devices: map[string]rpc.FilteredDevice{}}
+	for _, id := range args.Devices {
+		p, ok := s.Ports[deviceOf(id)]
+		if !ok || !filtered(&p.Details) {
+			continue
+		}
+		r.Devices[id] = p.Filter
+		for _, g := range p.Filter.SecurityGroups {
+			r.SecurityGroups[g] = s.Groups[g]
+			for _, rule := range s.Groups[g] {
+				if rule.RemoteGroupID != "" {
+					r.MemberIPs[rule.RemoteGroupID] = map[string][][2]*string{
+						rule.Ethertype: s.Members[rule.RemoteGroupID][rule.Ethertype]}
+				}
+			}
+		}
+	}
+	return r, nil
+}
+
+func (s *fakeServer) report(ctx context.Context, args rpc.DeviceListArgs) (rpc.DeviceListResult, error) {
+	s.mu.Lock()
+	for _, name := range args.DevicesUp {
+		s.up[name] = true
+	}
+	for _, name := range args.DevicesDown {
+		delete(s.up, name)
+	}
+	close(s.changed)
+	s.changed = make(chan struct{})
+	fdb := maps.Clone(s.FDB)
+	s.mu.Unlock()
+	if len(args.DevicesUp) == 0 {
+		return rpc.DeviceListResult{}, nil
+	}
+	return rpc.DeviceListResult{}, rpc.AddFDBEntries.Cast(ctx, s.bus, args.Host, rpc.FDBArgs{Entries: fdb})
+}
+
+func (s *fakeServer) change(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
+// waitFor blocks until exactly the devices are up.
+func (s *fakeServer) waitFor(t testing.TB, devices ...string) {
+	t.Helper()
+	for {
+		s.mu.Lock()
+		ok, changed := len(s.up) == len(devices), s.changed
+		for _, d := range devices {
+			ok = ok && s.up[d]
+		}
+		s.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-changed:
+		case <-t.Context().Done():
+			t.Fatalf("devices never came up: %s", strings.Join(devices, " "))
+		}
+	}
+}
+
+func ptr[T any](v T) *T { return &v }

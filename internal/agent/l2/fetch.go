@@ -1,0 +1,187 @@
+package l2
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"neutrino/internal/agent/l2/firewall"
+	"neutrino/internal/rpc"
+)
+
+// chunk is how many devices one call names, so that answers stay small and other agents get their turn.
+const chunk = 200
+
+// fetch asks the server for what is not known. What it learns stays; what fails is asked for again.
+func (a *Agent) fetch(ctx context.Context) error {
+	if err := a.fetchTunnels(ctx); err != nil {
+		return err
+	}
+	now := time.Now()
+	names := a.namesOf(func(d *device) bool { return d.fetch && d.ready(now) })
+	for part := range slices.Chunk(names, chunk) {
+		r, err := rpc.GetDevicesDetails.Call(ctx, a.transport, "",
+			rpc.DevicesArgs{Devices: part, AgentID: a.agentID(), Host: a.cfg.Host})
+		if err != nil {
+			return err
+		}
+		for _, name := range r.FailedDevices {
+			if d := a.devices[name]; d != nil {
+				d.failed(now)
+			}
+		}
+		for _, details := range r.Devices {
+			if d := a.devices[details.Device]; d != nil {
+				a.learn(d, details)
+			}
+		}
+	}
+	if a.firewall == nil {
+		return nil
+	}
+	return a.fetchFilters(ctx)
+}
+
+func (a *Agent) agentID() string { return "lb-agent-" + a.cfg.Host }
+
+func (a *Agent) fetchTunnels(ctx context.Context) error {
+	if !a.cfg.LocalIP.IsValid() || a.announced {
+		return nil
+	}
+	r, err := rpc.TunnelSync.Call(ctx, a.transport, "",
+		rpc.TunnelSyncArgs{TunnelIP: a.cfg.LocalIP.String(), TunnelType: tunnelType, Host: a.cfg.Host})
+	if err != nil {
+		return err
+	}
+	for _, e := range r.Tunnels {
+		a.remotes.endpoint(e.IPAddress, true)
+	}
+	a.announced = true
+	return nil
+}
+
+// namesOf returns the names of the devices for which f is true, in order.
+func (a *Agent) namesOf(f func(*device) bool) []string {
+	var names []string
+	for name, d := range a.devices {
+		if f(d) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// learn takes over what the server says of a device.
+func (a *Agent) learn(d *device, details rpc.DeviceDetails) {
+	d.fetch = false
+	d.succeeded()
+	a.leave(d)
+	if details.NetworkID == "" || details.NoActiveBinding {
+		a.log.Info("device has no port here", "device", d.name)
+		d.wire, d.filter, d.report = false, false, false
+		a.close(d)
+		return
+	}
+	d.details = &details
+	d.wire, d.report, d.filter = true, true, filtered(&details)
+	wanted := networkOf(&details)
+	n := a.networks[wanted.ID]
+	if n == nil {
+		n = &network{devices: map[string]bool{}}
+		a.networks[wanted.ID] = n
+	}
+	if n.Network != wanted {
+		n.Network, n.check = wanted, true
+	}
+	n.devices[d.name] = true
+	if a.firewall == nil {
+		d.filter = false
+		return
+	}
+	bridge := a.driver.BridgeName(wanted)
+	if uplink := a.driver.Uplink(wanted); uplink != "" {
+		a.firewall.SetPort(firewall.Port{Device: uplink, Bridge: bridge, Mode: firewall.Open})
+	}
+	if !d.filter {
+		a.firewall.SetPort(firewall.Port{Device: d.name, Bridge: bridge, Mode: firewall.Open})
+	} else if mode, known := a.firewall.Mode(d.name); !known || mode == firewall.Open {
+		a.firewall.SetPort(firewall.Port{Device: d.name, Mode: firewall.Closed})
+	}
+}
+
+// fetchFilters asks for the filters of new devices, and for changed groups: for these it names one device of each group,
+// because the answer for one device has all there is to say of its groups.
+func (a *Agent) fetchFilters(ctx context.Context) error {
+	now := time.Now()
+	names := a.namesOf(func(d *device) bool { return d.filter && d.ready(now) })
+	changed := maps.Clone(a.changedGroups)
+	for remote := range a.changedMembers {
+		note(changed, a.firewall.GroupsWith(remote))
+	}
+	names = append(names, a.representatives(changed, names)...)
+	for part := range slices.Chunk(names, chunk) {
+		if err := a.fetchFilterPart(ctx, part, now); err != nil {
+			return err
+		}
+	}
+	clear(a.changedGroups)
+	clear(a.changedMembers)
+	return nil
+}
+
+// representatives are devices that have the groups which none of the given devices has.
+func (a *Agent) representatives(groups map[string]bool, given []string) []string {
+	if len(groups) == 0 {
+		return nil
+	}
+	for _, name := range given {
+		for _, g := range a.devices[name].groups {
+			delete(groups, g)
+		}
+	}
+	var names []string
+	for name, d := range a.devices {
+		before := len(groups)
+		for _, g := range d.groups {
+			delete(groups, g)
+		}
+		if len(groups) < before {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func (a *Agent) fetchFilterPart(ctx context.Context, names []string, now time.Time) error {
+	ids := make([]string, len(names))
+	for i, name := range names {
+		ids[i] = a.devices[name].details.PortID
+	}
+	r, err := rpc.SecurityGroupInfoForDevices.Call(ctx, a.transport, "", rpc.SecurityGroupArgs{Devices: ids})
+	if err != nil {
+		return err
+	}
+	for id, rules := range r.SecurityGroups {
+		a.firewall.SetGroup(id, rules)
+	}
+	for group, byType := range r.MemberIPs {
+		for ethertype, members := range byType {
+			a.firewall.SetMembers(group, ethertype == "IPv6", prefixes(members))
+		}
+	}
+	for i, name := range names {
+		d := a.devices[name]
+		f, ok := r.Devices[ids[i]]
+		if !ok { // deleted or changed meanwhile; it stays closed until that is clear
+			a.log.Warn("no filter for device", "device", name)
+			d.fetch = true
+			d.failed(now)
+			continue
+		}
+		d.filter, d.groups = false, f.SecurityGroups
+		a.firewall.SetPort(filteredPort(name, a.driver.BridgeName(networkOf(d.details)), f, r.SecurityGroups))
+	}
+	return nil
+}

@@ -1,0 +1,387 @@
+package firewall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/big"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"neutrino/internal/linux/link"
+	"neutrino/internal/linux/nft"
+	"neutrino/internal/reconcile"
+	"neutrino/internal/rpc"
+)
+
+// Config says what the firewall must know of the host.
+type Config struct {
+	// Bridges are the name patterns ("brq*") of the bridges whose traffic is tracked. Default: brq*.
+	Bridges []string
+	// VXLANPort is the UDP port of outer packets, which are not tracked. Default: 4789.
+	VXLANPort int
+}
+
+// Firewall holds what is wanted and what the kernel has. Setters only note; Apply writes.
+type Firewall struct {
+	log    *slog.Logger
+	writes *atomic.Int64
+	shared map[object]chain
+
+	sets     *reconcile.Table[object, string]
+	chains   *reconcile.Table[object, chain]
+	elements *reconcile.Table[element, string]
+	loaded   bool // the tables know what the kernel has
+	exists   map[string]bool
+
+	mu      sync.Mutex // guards what follows: Recheck runs beside Apply
+	ports   map[string]*Port
+	groups  map[string][]rule
+	members map[object][]netip.Prefix
+	zones   map[string]uint16 // of bridges
+	derive  bool              // the use of groups may have changed
+	recheck bool              // connections may have to be cut
+	cut     int               // connections that are cut now
+}
+
+// New makes a firewall that wants only the shared chains. Writes counts the batches given to the kernel.
+func New(cfg Config, writes *atomic.Int64, log *slog.Logger) *Firewall {
+	if len(cfg.Bridges) == 0 {
+		cfg.Bridges = []string{"brq*"}
+	}
+	if cfg.VXLANPort == 0 {
+		cfg.VXLANPort = 4789
+	}
+	f := &Firewall{
+		log: log, writes: writes, shared: sharedChains(cfg.Bridges, cfg.VXLANPort),
+		// A declaration never changes under one name, and listings do not give it back.
+		sets:     reconcile.NewTable[object](func(_, _ string) bool { return true }),
+		chains:   reconcile.NewTable[object](func(a, b chain) bool { return a.Sum == b.Sum }),
+		elements: reconcile.NewTable[element](func(a, b string) bool { return a == b }),
+		ports:    map[string]*Port{}, groups: map[string][]rule{}, members: map[object][]netip.Prefix{},
+		zones: map[string]uint16{}, derive: true, recheck: true,
+	}
+	for o, declaration := range sharedSets() {
+		f.sets.Want(o, declaration)
+	}
+	for o, c := range f.shared {
+		f.chains.Want(o, c)
+	}
+	return f
+}
+
+// Prepare has the kernel show bridged packets to connection tracking.
+func (f *Firewall) Prepare() error {
+	for _, key := range []string{"net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"} {
+		changed, err := link.Sysctl(key, "1")
+		if err != nil {
+			return err
+		}
+		if changed {
+			f.writes.Add(1)
+		}
+	}
+	return nil
+}
+
+// SetPort says how a port is to be filtered.
+func (f *Firewall) SetPort(p Port) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old := f.ports[p.Device]
+	f.ports[p.Device] = &p
+	if old != nil && old.Mode == Open && p.Mode != Open {
+		f.recheck = true
+	}
+	f.wantPort(old, &p)
+}
+
+// RemovePort forgets a port that is gone.
+func (f *Firewall) RemovePort(device string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old := f.ports[device]
+	delete(f.ports, device)
+	f.wantPort(old, nil)
+}
+
+// Mode returns how the port is filtered; not ok if it is unknown.
+func (f *Firewall) Mode(device string) (Mode, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if p := f.ports[device]; p != nil {
+		return p.Mode, true
+	}
+	return Closed, false
+}
+
+func (f *Firewall) wantPort(old, p *Port) {
+	f.derive = true
+	before, after := map[element]string{}, map[element]string{}
+	if old != nil {
+		before = portElements(old)
+	}
+	if p != nil {
+		after = portElements(p)
+	}
+	for e := range before {
+		if _, kept := after[e]; !kept {
+			f.elements.Unwant(e)
+		}
+	}
+	for e, value := range after {
+		f.elements.Want(e, value)
+	}
+}
+
+// SetGroup gives the rules of a security group. Rules that cannot be understood are logged and match nothing.
+func (f *Firewall) SetGroup(id string, rules []rpc.SecurityGroupRule) {
+	parsed := make([]rule, 0, len(rules))
+	for _, r := range rules {
+		x, err := parseRule(r)
+		if err != nil {
+			f.log.Error("rule ignored", "group", id, "error", err)
+			continue
+		}
+		parsed = append(parsed, x)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.groups[id] = parsed
+	f.derive = true
+}
+
+// SetMembers gives the addresses of a remote group or address group, of one IP version.
+func (f *Firewall) SetMembers(group string, v6 bool, addresses []netip.Prefix) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	set := memberSet(group, v6)
+	before, after := f.members[set], distinct(addresses)
+	f.members[set] = after
+	if _, used := f.sets.Wanted(set); !used {
+		return
+	}
+	for _, p := range before {
+		if !slices.Contains(after, p) {
+			f.elements.Unwant(element{set, prefixText(p)})
+		}
+	}
+	for _, p := range after {
+		f.elements.Want(element{set, prefixText(p)}, "")
+	}
+}
+
+// distinct sorts prefixes and leaves out those that lie in others: interval sets refuse overlaps.
+func distinct(all []netip.Prefix) []netip.Prefix {
+	all = slices.Clone(all)
+	slices.SortFunc(all, netip.Prefix.Compare)
+	kept := all[:0]
+	for _, p := range all {
+		if len(kept) == 0 || !kept[len(kept)-1].Overlaps(p) {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// GroupsWith returns the known groups that have a rule about the remote group.
+func (f *Firewall) GroupsWith(remote string) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var found []string
+	for id, rules := range f.groups {
+		if slices.ContainsFunc(rules, func(r rule) bool { return r.remote == remote }) {
+			found = append(found, id)
+		}
+	}
+	return found
+}
+
+// settle brings the chains, sets and zones that ports share in line with the ports there are. It costs a few map
+// operations per port, and nothing in the kernel for what stays.
+func (f *Firewall) settle() {
+	if !f.derive {
+		return
+	}
+	f.derive = false
+	sets, chains, bridges := sharedSets(), maps.Clone(f.shared), map[string]bool{}
+	used := map[string]bool{}
+	for _, p := range f.ports {
+		if p.Bridge != "" {
+			bridges[p.Bridge] = true
+		}
+		if p.Mode != Filtered {
+			continue
+		}
+		if c := wideChain(p); len(c.Rules) > 0 {
+			chains[wideName(p.Device)] = sealed(c)
+		}
+		profile := p.profile()
+		if used[profile] {
+			continue
+		}
+		used[profile] = true
+		for _, ingress := range []bool{true, false} {
+			chains[inBridge(profile+"-"+direction(ingress))] = profileChain(p.Groups, ingress)
+		}
+		for _, g := range p.Groups {
+			f.settleGroup(g, sets, chains)
+		}
+	}
+	f.chains.WantOnly(chains)
+	f.settleSets(sets)
+	f.settleZones(bridges)
+	maps.DeleteFunc(f.groups, func(g string, _ []rule) bool {
+		_, kept := chains[groupChain(g, true)]
+		return !kept
+	})
+	maps.DeleteFunc(f.members, func(o object, _ []netip.Prefix) bool {
+		_, kept := sets[o]
+		return !kept
+	})
+}
+
+func (f *Firewall) settleGroup(group string, sets map[object]string, chains map[object]chain) {
+	rules := f.groups[group]
+	for _, ingress := range []bool{true, false} {
+		chains[groupChain(group, ingress)] = rulesChain(rules, ingress)
+	}
+	for _, r := range rules {
+		if r.remote == "" {
+			continue
+		}
+		kind := "ipv4_addr"
+		if r.v6 {
+			kind = "ipv6_addr"
+		}
+		sets[memberSet(r.remote, r.v6)] = "set type " + kind + "; flags interval"
+	}
+}
+
+func (f *Firewall) settleSets(sets map[object]string) {
+	for o := range f.sets.AllWanted() {
+		if _, kept := sets[o]; kept {
+			continue
+		}
+		f.sets.Unwant(o)
+		for _, p := range f.members[o] {
+			f.elements.Unwant(element{o, prefixText(p)})
+		}
+	}
+	for o, declaration := range sets {
+		if _, already := f.sets.Wanted(o); already {
+			continue
+		}
+		f.sets.Want(o, declaration)
+		for _, p := range f.members[o] {
+			f.elements.Want(element{o, prefixText(p)}, "")
+		}
+	}
+}
+
+// firstZone is upstream's first zone; those below are for other users of connection tracking.
+const firstZone = 4097
+
+func (f *Firewall) settleZones(bridges map[string]bool) {
+	taken := map[uint16]bool{}
+	for b, zone := range f.zones {
+		if !bridges[b] {
+			delete(f.zones, b)
+			f.elements.Unwant(element{mapZones, b})
+			continue
+		}
+		taken[zone] = true
+	}
+	next := uint16(firstZone)
+	for _, b := range slices.Sorted(maps.Keys(bridges)) {
+		if f.zones[b] == 0 {
+			for taken[next] {
+				next++
+			}
+			f.zones[b], taken[next] = next, true
+		}
+		if have, ok := f.elements.Wanted(element{mapZones, b}); !ok || have != strconv.Itoa(int(f.zones[b])) {
+			f.elements.Want(element{mapZones, b}, strconv.Itoa(int(f.zones[b])))
+		}
+	}
+}
+
+// Verify makes the next Apply read the tables of the kernel first, in case somebody else changed them.
+func (f *Firewall) Verify() { f.loaded = false }
+
+// Load reads what the kernel has. Zones in use are kept, so that connections survive.
+func (f *Firewall) Load(ctx context.Context) error {
+	sets, chains, elements := map[object]string{}, map[object]chain{}, map[element]string{}
+	f.exists = map[string]bool{}
+	for _, family := range []string{familyBridge, familyInet} {
+		c, err := nft.List(ctx, family, tableName)
+		if errors.Is(err, nft.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		f.exists[family] = true
+		for name, all := range c.Sets {
+			o := object{family, name}
+			sets[o] = ""
+			for key, value := range all {
+				elements[element{o, canonical(o, key)}] = value
+			}
+		}
+		for name, comments := range c.Chains {
+			sum := ""
+			if len(comments) > 0 {
+				sum = comments[len(comments)-1]
+			}
+			chains[object{family, name}] = chain{Sum: sum}
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for e, zone := range elements {
+		if n, err := strconv.ParseUint(zone, 10, 16); e.object == mapZones && err == nil && f.zones[e.Key] == 0 {
+			f.zones[e.Key] = uint16(n)
+			f.derive = true
+		}
+	}
+	f.sets.Saw(sets)
+	f.chains.Saw(chains)
+	f.elements.Saw(elements)
+	f.loaded = true
+	return nil
+}
+
+// canonical undoes the freedom that nft has in writing 128-bit numbers.
+func canonical(o object, key string) string {
+	if o != setTargets {
+		return key
+	}
+	at := strings.LastIndexByte(key, ' ') + 1
+	if n, ok := new(big.Int).SetString(key[at:], 0); ok {
+		return key[:at] + fmt.Sprintf("%#x", n)
+	}
+	return key
+}
+
+// Remove deletes our tables, for a host whose firewall was switched off.
+func (f *Firewall) Remove(ctx context.Context) error {
+	for _, family := range []string{familyBridge, familyInet} {
+		if _, err := nft.List(ctx, family, tableName); errors.Is(err, nft.ErrNotFound) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		f.writes.Add(1)
+		if err := nft.Run(ctx, fmt.Sprintf("delete table %s %s\n", family, tableName)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,337 @@
+// Package linuxbridge wires networks with Linux bridges: brq<network> with the taps of its ports and one uplink, which
+// is a vxlan device, a VLAN device or a physical interface. Names are upstream's, so that what the Python agent left is
+// taken over as it is. Devices of other names are never changed or deleted, except physical interfaces that the
+// configuration names.
+//
+// A Driver is used by one goroutine at a time. It compares with a picture of the devices before it writes.
+package linuxbridge
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"neutrino/internal/linux/bridge"
+	"neutrino/internal/linux/link"
+
+	"github.com/vishvananda/netlink"
+)
+
+// Prefixes of our devices.
+const (
+	bridgePrefix = "brq"
+	vxlanPrefix  = "vxlan-"
+)
+
+// Config is what the driver must know of the host.
+type Config struct {
+	Interfaces map[string]string // physical network → interface
+	Bridges    map[string]string // physical network → existing bridge, used instead of brq… for flat networks
+	LocalIP    netip.Addr        // tunnel endpoint; invalid: no tunnels
+	UDPPort    int               // of VXLAN
+	Learning   bool              // tunnels learn where addresses are: without l2 population
+}
+
+// Network is a network as the host needs it.
+type Network struct {
+	ID       string
+	Type     string // vxlan, vlan, flat, local
+	Segment  int    // VNI or VLAN id
+	Physical string // physical network of vlan and flat
+	MTU      int    // 0: leave as it is
+}
+
+// Driver wires networks and ports.
+type Driver struct {
+	cfg    Config
+	caps   Capabilities
+	handle *netlink.Handle
+	links  *link.Cache
+	writes *atomic.Int64
+	log    *slog.Logger
+
+	suppressing map[int]bool // ports known to answer ARP and ND
+}
+
+// New makes a driver. writes counts changes in the kernel.
+func New(cfg Config, caps Capabilities, h *netlink.Handle, links *link.Cache, writes *atomic.Int64, log *slog.Logger) *Driver {
+	return &Driver{cfg: cfg, caps: caps, handle: h, links: links, writes: writes, log: log}
+}
+
+// BridgeName is the bridge of a network.
+func (d *Driver) BridgeName(n Network) string {
+	if n.Type == "flat" && d.cfg.Bridges[n.Physical] != "" {
+		return d.cfg.Bridges[n.Physical]
+	}
+	return bridgePrefix + n.ID[:min(len(n.ID), 11)]
+}
+
+// mapped tells whether the bridge belongs to the operator.
+func (d *Driver) mapped(n Network) bool { return !strings.HasPrefix(d.BridgeName(n), bridgePrefix) }
+
+// Uplink is the name of the device that joins the bridge with the outside; "" for local networks and for bridges of the
+// operator, which have theirs already.
+func (d *Driver) Uplink(n Network) string {
+	switch n.Type {
+	case "vxlan":
+		return vxlanPrefix + strconv.Itoa(n.Segment)
+	case "vlan":
+		return vlanName(d.parent(n), n.Segment)
+	case "flat":
+		if !d.mapped(n) {
+			return d.cfg.Interfaces[n.Physical]
+		}
+	}
+	return ""
+}
+
+// Ensure makes the bridge and the uplink of a network, or corrects them. fresh tells that the bridge or the tunnel is a
+// new device, without forwarding entries.
+func (d *Driver) Ensure(n Network) (fresh bool, err error) {
+	before := d.tunnel(n)
+	if err := d.ensure(n); err != nil {
+		return false, err
+	}
+	return d.tunnel(n) != before, nil
+}
+
+// tunnel returns the indexes of the bridge and of the uplink; 0 for what is not there.
+func (d *Driver) tunnel(n Network) (indexes [2]int) {
+	for i, name := range []string{d.BridgeName(n), d.Uplink(n)} {
+		if l := d.links.Get(name); l != nil {
+			indexes[i] = l.Attrs().Index
+		}
+	}
+	return indexes
+}
+
+func (d *Driver) ensure(n Network) error {
+	name := d.BridgeName(n)
+	br := d.links.Get(name)
+	if br == nil {
+		if d.mapped(n) {
+			return fmt.Errorf("bridge %s of physical network %s does not exist", name, n.Physical)
+		}
+		if err := bridge.Add(name, n.MTU); err != nil {
+			return err
+		}
+		d.writes.Add(1)
+		d.log.Info("bridge made", "bridge", name, "network", n.ID)
+		var err error
+		if br, err = d.links.Refresh(name); err != nil {
+			return err
+		}
+	}
+	if d.mapped(n) {
+		return nil
+	}
+	if err := d.quiet(name); err != nil {
+		return err
+	}
+	if err := d.uplink(n, br); err != nil {
+		return err
+	}
+	if err := d.setMTU(br, n.MTU); err != nil {
+		return err
+	}
+	return d.setUp(br)
+}
+
+// Plug puts a port's device into the network's bridge, up or down.
+func (d *Driver) Plug(device string, n Network, up bool) error {
+	l := d.links.Get(device)
+	if l == nil {
+		return fmt.Errorf("device %s is gone", device)
+	}
+	br := d.links.Get(d.BridgeName(n))
+	if br == nil {
+		return fmt.Errorf("no bridge for %s", device)
+	}
+	if err := d.mute(device); err != nil {
+		return err
+	}
+	if err := d.setMTU(l, n.MTU); err != nil {
+		return err
+	}
+	if err := d.enslave(l, br); err != nil {
+		return err
+	}
+	if up {
+		return d.setUp(l)
+	}
+	return d.setDown(l)
+}
+
+// Entries is the driver of the forwarding entries of our tunnels.
+func (d *Driver) Entries() *bridge.Entries {
+	return &bridge.Entries{Handle: d.handle, Writes: d.writes,
+		Tunnel: func(vni int) (int, int, bool) {
+			l := d.links.Get(vxlanPrefix + strconv.Itoa(vni))
+			if l == nil || l.Attrs().MasterIndex == 0 {
+				return 0, 0, false
+			}
+			return l.Attrs().Index, l.Attrs().MasterIndex, true
+		},
+		Devices: func() map[int]int {
+			vnis := map[int]int{}
+			for _, l := range d.links.Select(func(l netlink.Link) bool { return strings.HasPrefix(l.Attrs().Name, vxlanPrefix) }) {
+				if v, ok := l.(*netlink.Vxlan); ok && l.Attrs().MasterIndex != 0 {
+					vnis[l.Attrs().Index], vnis[l.Attrs().MasterIndex] = v.VxlanId, v.VxlanId
+				}
+			}
+			return vnis
+		}}
+}
+
+// Bridge returns the bridge that the device is in, or "".
+func (d *Driver) Bridge(device string) string {
+	l := d.links.Get(device)
+	if l == nil || l.Attrs().MasterIndex == 0 {
+		return ""
+	}
+	return d.links.Name(l.Attrs().MasterIndex)
+}
+
+// Ours tells whether the bridge is one that we would make.
+func Ours(bridge string) bool { return strings.HasPrefix(bridge, bridgePrefix) }
+
+// Remove takes down a network that has no ports here any more. A bridge with other devices in it stays.
+func (d *Driver) Remove(n Network) error {
+	if d.mapped(n) {
+		return nil
+	}
+	br := d.links.Get(d.BridgeName(n))
+	if br == nil {
+		return nil
+	}
+	uplink := d.links.Get(d.Uplink(n))
+	for _, p := range d.ports(br) {
+		if uplink == nil || p.Attrs().Index != uplink.Attrs().Index {
+			d.log.Info("bridge stays, it has other devices", "bridge", br.Attrs().Name, "device", p.Attrs().Name)
+			return nil
+		}
+	}
+	return d.dismantle(br, uplink)
+}
+
+// Sweep removes the bridges that earlier runs made for networks which have no ports here now. Bridges without our
+// uplink stay: Nova may have made them a moment ago.
+func (d *Driver) Sweep(keep map[string]bool) error {
+	bridges := d.links.Select(func(l netlink.Link) bool {
+		return l.Type() == "bridge" && Ours(l.Attrs().Name) && !keep[l.Attrs().Name]
+	})
+	for _, br := range bridges {
+		ports := d.ports(br)
+		if len(ports) != 1 || !d.ownUplink(ports[0]) {
+			continue
+		}
+		if err := d.dismantle(br, ports[0]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Driver) ports(br netlink.Link) []netlink.Link {
+	return d.links.Select(func(l netlink.Link) bool { return l.Attrs().MasterIndex == br.Attrs().Index })
+}
+
+// dismantle deletes a bridge and its uplink; a physical interface is let go.
+func (d *Driver) dismantle(br, uplink netlink.Link) error {
+	if uplink != nil {
+		var err error
+		if d.physical(uplink) {
+			err = d.release(br, uplink)
+		} else {
+			err = d.delete(uplink)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return d.delete(br)
+}
+
+func (d *Driver) delete(l netlink.Link) error {
+	if err := d.handle.LinkDel(l); err != nil {
+		return fmt.Errorf("delete %s: %w", l.Attrs().Name, err)
+	}
+	d.writes.Add(1)
+	delete(d.suppressing, l.Attrs().Index)
+	d.links.Forget(l)
+	d.log.Info("device deleted", "device", l.Attrs().Name)
+	return nil
+}
+
+func (d *Driver) enslave(l, br netlink.Link) error {
+	if l.Attrs().MasterIndex == br.Attrs().Index {
+		return nil
+	}
+	return d.change(l, "put into "+br.Attrs().Name, d.handle.LinkSetMasterByIndex(l, br.Attrs().Index))
+}
+
+func (d *Driver) setMTU(l netlink.Link, mtu int) error {
+	if mtu == 0 || l.Attrs().MTU == mtu {
+		return nil
+	}
+	return d.change(l, "set mtu "+strconv.Itoa(mtu), d.handle.LinkSetMTU(l, mtu))
+}
+
+func (d *Driver) setUp(l netlink.Link) error {
+	if l.Attrs().Flags&net.FlagUp != 0 {
+		return nil
+	}
+	return d.change(l, "set up", d.handle.LinkSetUp(l))
+}
+
+func (d *Driver) setDown(l netlink.Link) error {
+	if l.Attrs().Flags&net.FlagUp == 0 {
+		return nil
+	}
+	return d.change(l, "set down", d.handle.LinkSetDown(l))
+}
+
+// change counts a write and reads the device again.
+func (d *Driver) change(l netlink.Link, what string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %s: %w", l.Attrs().Name, what, err)
+	}
+	d.writes.Add(1)
+	_, err = d.links.Refresh(l.Attrs().Name)
+	return err
+}
+
+// mute keeps the host from speaking IPv6 through a port: its group joins and address detection would go out to the
+// instances, and with many ports they are most of the traffic.
+func (d *Driver) mute(device string) error {
+	return d.sysctl("net/ipv6/conf/"+device+"/disable_ipv6", "1")
+}
+
+// quiet does the same for a bridge. There IPv6 must stay enabled, because the kernel keeps the neighbours for ND
+// suppression only then; but the host gets no address from anybody, and answers ARP for none of its own.
+func (d *Driver) quiet(name string) error {
+	for _, s := range [][2]string{
+		{"net/ipv6/conf/" + name + "/disable_ipv6", "0"},
+		{"net/ipv6/conf/" + name + "/addr_gen_mode", "1"},
+		{"net/ipv6/conf/" + name + "/accept_ra", "0"},
+		{"net/ipv6/conf/" + name + "/autoconf", "0"},
+		{"net/ipv4/conf/" + name + "/arp_ignore", "1"},
+	} {
+		if err := d.sysctl(s[0], s[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Driver) sysctl(key, value string) error {
+	changed, err := link.Sysctl(key, value)
+	if changed {
+		d.writes.Add(1)
+	}
+	return err
+}

@@ -1,0 +1,169 @@
+package l2
+
+import (
+	"net"
+	"testing"
+
+	"neutrino/internal/linux/bridge"
+	"neutrino/internal/rpc"
+
+	"github.com/vishvananda/netlink"
+)
+
+// details changes what the server says of a port.
+func (r *rig) details(i *instance, f func(*rpc.DeviceDetails)) {
+	r.server.change(func() {
+		p := r.server.Ports[i.device]
+		f(&p.Details)
+		r.server.Ports[i.device] = p
+	})
+}
+
+func addressesOf(t *testing.T, device string) (all []string) {
+	t.Helper()
+	l, err := netlink.LinkByName(device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addrs, err := netlink.AddrList(l, netlink.FAMILY_V4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		all = append(all, a.IPNet.String())
+	}
+	return all
+}
+
+func addAddress(t *testing.T, l netlink.Link, cidr string) {
+	t.Helper()
+	a, err := netlink.ParseAddr(cidr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netlink.AddrAdd(l, a); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFlatNetworkTakesInterface(t *testing.T) {
+	r := newRig(t)
+	r.cfg.PhysicalInterfaceMappings = map[string]string{"physnet": "phys0"}
+	phys := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "phys0"}, PeerName: "phys1"}
+	if err := netlink.LinkAdd(phys); err != nil {
+		t.Fatal(err)
+	}
+	defer deleteLink(t, "phys0")
+	addAddress(t, phys, "192.168.99.2/24")
+	if err := netlink.LinkSetUp(phys); err != nil {
+		t.Fatal(err)
+	}
+	gateway := net.IPv4(192, 168, 99, 1)
+	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: phys.Index, Gw: gateway}); err != nil {
+		t.Fatal(err)
+	}
+	a := newInstance(t, r.server, netA, 1, groupClosed).plug()
+	r.details(a, func(d *rpc.DeviceDetails) {
+		d.NetworkType, d.SegmentationID, d.PhysicalNetwork = "flat", nil, ptr("physnet")
+	})
+	r.start()
+	r.server.waitFor(t, a.device)
+	const br = "brqaaaa0000-00"
+	holds := func(with, without string) {
+		t.Helper()
+		if got := addressesOf(t, with); len(got) != 1 || got[0] != "192.168.99.2/24" {
+			t.Errorf("%s has %v", with, got)
+		}
+		if without != "" && len(addressesOf(t, without)) != 0 {
+			t.Errorf("%s kept its address", without)
+		}
+		routes, err := netlink.RouteGet(net.IPv4(198, 51, 100, 1))
+		if err != nil || !routes[0].Gw.Equal(gateway) {
+			t.Errorf("route: %v, %v", routes, err)
+		}
+	}
+	holds(br, "phys0")
+	r.stop()
+	r.server.change(func() { clear(r.server.up) })
+	r.start()
+	r.server.waitFor(t, a.device)
+	if n := r.agent.Writes(); n != 0 {
+		t.Errorf("%d writes for an unchanged state", n)
+	}
+	a.unplug()
+	r.server.waitFor(t)
+	eventually(t, "bridge gone", func() bool { return !exists(br) })
+	holds("phys0", "")
+}
+
+func TestFailedDeviceHoldsUpNobody(t *testing.T) {
+	r := newRig(t)
+	bad := newInstance(t, r.server, netB, 1, groupClosed).plug()
+	r.details(bad, func(d *rpc.DeviceDetails) {
+		d.NetworkType, d.SegmentationID, d.PhysicalNetwork = "vlan", ptr(7), ptr("nowhere")
+	})
+	good := newInstance(t, r.server, netA, 1, groupClosed).plug()
+	r.start()
+	r.server.waitFor(t, good.device)
+	r.details(bad, func(d *rpc.DeviceDetails) { d.NetworkType, d.SegmentationID = "local", nil })
+	if err := rpc.PortUpdate.Fanout(t.Context(), r.bus, rpc.PortUpdateArgs{Port: rpc.Port{ID: bad.portID}}); err != nil {
+		t.Fatal(err)
+	}
+	r.server.waitFor(t, good.device, bad.device)
+}
+
+func TestAdminStateDown(t *testing.T) {
+	r := newRig(t)
+	a := newInstance(t, r.server, netA, 1, groupClosed).plug()
+	r.start()
+	r.server.waitFor(t, a.device)
+	for _, up := range []bool{false, true} {
+		r.details(a, func(d *rpc.DeviceDetails) { d.AdminStateUp = up })
+		if err := rpc.PortUpdate.Fanout(t.Context(), r.bus, rpc.PortUpdateArgs{Port: rpc.Port{ID: a.portID}}); err != nil {
+			t.Fatal(err)
+		}
+		if up {
+			r.server.waitFor(t, a.device)
+		} else {
+			r.server.waitFor(t)
+		}
+		l, err := netlink.LinkByName(a.device)
+		if err != nil || (l.Attrs().Flags&net.FlagUp != 0) != up {
+			t.Errorf("device is not %v: %v", up, err)
+		}
+	}
+}
+
+// What an earlier run wired for networks that left meanwhile is taken down; what Nova just made is not.
+func TestLeftoversAreSwept(t *testing.T) {
+	r := newRig(t)
+	for _, name := range []string{"brqcccccccc-cc", "brqffffffff-ff"} {
+		if err := bridge.Add(name, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer deleteLink(t, "brqffffffff-ff")
+	if err := netlink.LinkAdd(&netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "vxlan-77"}, VxlanId: 77, Port: 4789}); err != nil {
+		t.Fatal(err)
+	}
+	if err := putInBridge("vxlan-77", "brqcccccccc-cc"); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	eventually(t, "swept", func() bool { return !exists("brqcccccccc-cc") && !exists("vxlan-77") })
+	if !exists("brqffffffff-ff") {
+		t.Error("a bridge without uplink was deleted")
+	}
+}
+
+// A tunnel that somebody deletes comes back with its forwarding entries.
+func TestLostTunnelIsRepaired(t *testing.T) {
+	r := newRig(t)
+	a := newInstance(t, r.server, netA, 1, groupClosed).plug()
+	r.server.FDB[netA] = remoteFDB()
+	r.start()
+	r.server.waitFor(t, a.device)
+	eventually(t, "entries", func() bool { return len(kernelFDB(t)) == 5 })
+	deleteLink(t, "vxlan-5")
+	eventually(t, "entries again", func() bool { return len(kernelFDB(t)) == 5 })
+}

@@ -1,0 +1,286 @@
+package l2
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net"
+	"time"
+
+	"neutrino/internal/agent/l2/firewall"
+	"neutrino/internal/agent/l2/linuxbridge"
+)
+
+// pass brings the host in line: fetch what is new, close and open ports in the firewall, then wire them, then forwarding
+// entries, then tell the server. A device that fails is tried again later and does not hold up the others.
+func (a *Agent) pass(ctx context.Context) error {
+	err := a.run(ctx)
+	a.failure.Store(&err)
+	return err
+}
+
+func (a *Agent) run(ctx context.Context) error {
+	a.read(a.inbox.take())
+	fetchErr := a.fetch(ctx)
+	if fetchErr != nil && !a.synced {
+		return fetchErr
+	}
+	if !a.synced || time.Since(a.verified) > a.cfg.VerifyInterval {
+		if err := a.verify(ctx); err != nil {
+			return err
+		}
+	}
+	a.synced = true
+	retired := a.retire()
+	if err := a.filter(ctx); err != nil { // nothing is plugged that is not closed
+		return err
+	}
+	a.wire(ctx)
+	errs := []error{fetchErr, a.remove(retired), a.remotes.apply(ctx, a.entries), a.tell(ctx)}
+	a.kernel = nil
+	a.schedule()
+	return errors.Join(errs...)
+}
+
+// read notes which devices and networks have work to do.
+func (a *Agent) read(n *news) {
+	if n.resync {
+		a.refresh, a.announced, a.verified = true, false, time.Time{}
+		for _, d := range a.devices {
+			d.fetch = true
+		}
+	}
+	for name := range n.links {
+		a.readLink(name)
+	}
+	for name := range n.ports {
+		if d := a.devices[name]; d != nil {
+			d.fetch = true
+			d.succeeded()
+		}
+	}
+	for id := range n.networks {
+		if net := a.networks[id]; net != nil {
+			for name := range net.devices {
+				a.devices[name].fetch = true
+			}
+		}
+	}
+	maps.Copy(a.changedGroups, n.groups)
+	maps.Copy(a.changedMembers, n.members)
+	a.deviceCount.Store(int64(len(a.devices)))
+}
+
+func (a *Agent) readLink(name string) {
+	if !tapPattern.MatchString(name) {
+		for _, n := range a.networks {
+			if name == a.driver.BridgeName(n.Network) || name == a.driver.Uplink(n.Network) {
+				n.check = true
+				for device := range n.devices {
+					a.devices[device].wire = true
+				}
+			}
+		}
+		return
+	}
+	l, d := a.links.Get(name), a.devices[name]
+	switch {
+	case l == nil && d == nil:
+	case l == nil:
+		a.vanish(d)
+	case d == nil || d.index != l.Attrs().Index:
+		if d != nil {
+			a.vanish(d)
+		}
+		delete(a.gone, name)
+		a.devices[name] = newDevice(name, l.Attrs().Index)
+	case d.details != nil && !a.asWanted(d):
+		d.wire = true
+	case d.details == nil:
+		a.close(d)
+	}
+}
+
+// asWanted tells whether the device is wired, as far as its own attributes say.
+func (a *Agent) asWanted(d *device) bool {
+	l, n := a.links.Get(d.name), networkOf(d.details)
+	up := l.Attrs().Flags&net.FlagUp != 0
+	return a.driver.Bridge(d.name) == a.driver.BridgeName(n) && up == d.details.AdminStateUp &&
+		(n.MTU == 0 || l.Attrs().MTU == n.MTU)
+}
+
+func (a *Agent) vanish(d *device) {
+	a.log.Info("device gone", "device", d.name)
+	if d.details != nil {
+		a.gone[d.name] = true
+	}
+	a.leave(d)
+	delete(a.devices, d.name)
+	if a.firewall != nil {
+		a.firewall.RemovePort(d.name)
+	}
+}
+
+// leave takes the device out of its network.
+func (a *Agent) leave(d *device) {
+	if d.details != nil {
+		delete(a.networks[d.details.NetworkID].devices, d.name)
+		d.details = nil
+	}
+}
+
+// close keeps a device of which the server does not know from using a bridge of ours. Elsewhere it is none of our
+// business.
+func (a *Agent) close(d *device) {
+	if a.firewall == nil {
+		return
+	}
+	if _, known := a.firewall.Mode(d.name); linuxbridge.Ours(a.driver.Bridge(d.name)) || known {
+		a.firewall.SetPort(firewall.Port{Device: d.name, Mode: firewall.Closed})
+	}
+}
+
+// verify has the firewall and the forwarding entries compared with the kernel.
+func (a *Agent) verify(ctx context.Context) error {
+	if a.firewall != nil {
+		a.firewall.Verify()
+	}
+	var err error
+	if a.kernel, err = a.entries.List(ctx); err != nil {
+		return err
+	}
+	a.remotes.saw(a.kernel)
+	for _, d := range a.devices {
+		d.fetch = d.fetch || d.details == nil
+	}
+	if !a.allFetched() { // what cannot be fetched may be in use
+		return nil
+	}
+	a.verified = time.Now()
+	keep := map[string]bool{}
+	for _, n := range a.networks {
+		keep[a.driver.BridgeName(n.Network)] = true
+	}
+	return a.driver.Sweep(keep)
+}
+
+func (a *Agent) allFetched() bool {
+	for _, d := range a.devices {
+		if d.fetch && d.details == nil && !d.notBefore.IsZero() {
+			return false
+		}
+	}
+	return true
+}
+
+// retire forgets networks that lost their last device.
+func (a *Agent) retire() []linuxbridge.Network {
+	var retired []linuxbridge.Network
+	for id, n := range a.networks {
+		if len(n.devices) > 0 {
+			continue
+		}
+		retired = append(retired, n.Network)
+		delete(a.networks, id)
+		a.remotes.unwire(id)
+		if uplink := a.driver.Uplink(n.Network); uplink != "" && a.firewall != nil {
+			a.firewall.RemovePort(uplink)
+		}
+	}
+	return retired
+}
+
+func (a *Agent) filter(ctx context.Context) error {
+	if a.firewall == nil {
+		return nil
+	}
+	if err := a.firewall.Prepare(); err != nil {
+		return err
+	}
+	recheck, err := a.firewall.Apply(ctx)
+	if recheck {
+		a.cutter.Kick()
+	}
+	return err
+}
+
+// wire plugs the devices whose network and filter are known.
+func (a *Agent) wire(ctx context.Context) {
+	now := time.Now()
+	for _, n := range a.networks {
+		n.failure = nil
+	}
+	for _, d := range a.devices {
+		if d.details == nil || !d.wire || !d.ready(now) { // without filter yet it is closed, and may be plugged
+			continue
+		}
+		if a.links.Get(d.name) == nil { // its end is the next news
+			continue
+		}
+		if err := a.plug(ctx, d); err != nil {
+			a.log.Error("cannot wire device", "device", d.name, "error", err)
+			d.failed(now)
+			continue
+		}
+		d.wire = false
+		d.succeeded()
+	}
+}
+
+func (a *Agent) plug(ctx context.Context, d *device) error {
+	n := a.networks[d.details.NetworkID]
+	if n.failure == nil && n.check {
+		n.failure = a.ensure(ctx, n)
+	}
+	if n.failure != nil {
+		return n.failure
+	}
+	return a.driver.Plug(d.name, n.Network, d.details.AdminStateUp)
+}
+
+// ensure makes the bridge and the uplink, and starts the forwarding entries of tunnels.
+func (a *Agent) ensure(ctx context.Context, n *network) error {
+	fresh, err := a.driver.Ensure(n.Network)
+	if err != nil {
+		return err
+	}
+	n.check = false
+	switch {
+	case n.Type != tunnelType:
+	case !a.remotes.wired(n.ID, n.Segment):
+		if a.kernel == nil && !fresh {
+			if a.kernel, err = a.entries.List(ctx); err != nil {
+				return err
+			}
+		}
+		a.remotes.wire(n.ID, n.Segment, a.kernel)
+	case fresh:
+		a.remotes.lost(n.ID)
+	}
+	return nil
+}
+
+// remove takes down retired networks.
+func (a *Agent) remove(retired []linuxbridge.Network) error {
+	var errs []error
+	for _, n := range retired {
+		errs = append(errs, a.driver.Remove(n))
+	}
+	return errors.Join(errs...)
+}
+
+// schedule wakes the loop when the first device that failed may be tried again.
+func (a *Agent) schedule() {
+	var first time.Time
+	for _, d := range a.devices {
+		if !d.idle() && !d.notBefore.IsZero() && (first.IsZero() || d.notBefore.Before(first)) {
+			first = d.notBefore
+		}
+	}
+	if a.nextRetry != nil {
+		a.nextRetry.Stop()
+	}
+	if !first.IsZero() {
+		a.nextRetry = time.AfterFunc(time.Until(first), a.loop.Kick)
+	}
+}

@@ -1,0 +1,87 @@
+package l2
+
+import (
+	"context"
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"neutrino/internal/rpc"
+)
+
+// tell reports devices that are wired and devices that are gone. What the server fails to note is reported again.
+func (a *Agent) tell(ctx context.Context) error {
+	now := time.Now()
+	done := func(d *device) bool {
+		return d.report && d.details != nil && !d.fetch && !d.filter && !d.wire && d.ready(now)
+	}
+	up := a.namesOf(func(d *device) bool { return done(d) && d.details.AdminStateUp })
+	down := a.namesOf(func(d *device) bool { return done(d) && !d.details.AdminStateUp })
+	down = append(down, slices.Sorted(maps.Keys(a.gone))...)
+	if len(up)+len(down) == 0 {
+		return nil
+	}
+	args := rpc.DeviceListArgs{DevicesUp: nonNull(up), DevicesDown: nonNull(down), RefreshTunnels: a.refresh,
+		AgentID: a.agentID(), Host: a.cfg.Host}
+	round := 0
+	if a.refresh {
+		round = a.remotes.nextRound()
+	}
+	r, err := rpc.UpdateDeviceList.Call(ctx, a.transport, "", args)
+	if err != nil {
+		return err
+	}
+	if a.refresh {
+		a.refresh = false
+		a.expireLater(ctx, round)
+	}
+	clear(a.gone)
+	for _, name := range append(up, down...) {
+		if d := a.devices[name]; d != nil {
+			d.report = false
+		}
+	}
+	for _, name := range r.FailedDevicesUp {
+		if d := a.devices[name]; d != nil {
+			d.report = true
+			d.failed(now)
+		}
+	}
+	for _, name := range r.FailedDevicesDown {
+		a.gone[name] = a.devices[name] == nil
+	}
+	return nil
+}
+
+// expireLater drops the forwarding entries that the server has not repeated some time from now.
+func (a *Agent) expireLater(ctx context.Context, round int) {
+	time.AfterFunc(a.cfg.StaleAfter, func() {
+		if ctx.Err() == nil {
+			a.remotes.expire(round)
+			a.loop.Kick()
+		}
+	})
+}
+
+// nonNull makes an empty list JSON's [] instead of null: upstream iterates over it.
+func nonNull(names []string) []string {
+	if names == nil {
+		return []string{}
+	}
+	return names
+}
+
+// prefixes reads the addresses of [address or prefix, mac] pairs.
+func prefixes(members [][2]*string) []netip.Prefix {
+	var all []netip.Prefix
+	for _, m := range members {
+		if m[0] == nil {
+			continue
+		}
+		if p, ok := addressOrPrefix(*m[0]); ok {
+			all = append(all, p)
+		}
+	}
+	return all
+}
