@@ -121,4 +121,3 @@ func checkNotNeeded(tx *store.Tx, router, subnet string, cidr netip.Prefix) erro
 	}
 	return nil
 }
-

@@ -136,7 +136,7 @@ func (s *Service) readFloating(tx *store.Tx, d *syncData) (err error) {
 	floating := s.catalog.FloatingIPs
 	d.floating, err = floating.Select(tx, &resource.Query{
 		Where: []resource.Cond{resource.In("t.router_id", d.ids()), {SQL: "t.fixed_port_id IS NOT NULL"}},
-		Set: floating.Bits("id", "floating_network_id", "floating_ip_address", "fixed_ip_address", "port_id", "router_id", "status")})
+		Set:   floating.Bits("id", "floating_network_id", "floating_ip_address", "fixed_ip_address", "port_id", "router_id", "status")})
 	return err
 }
 
