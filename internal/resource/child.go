@@ -35,6 +35,7 @@ func newChild[R, E any](c Children[E], ref func(*R) *[]E) *child[R] {
 	if c.Position != "" {
 		order = c.Position
 	}
+	order = quoted([]string{order})[0]
 	read := fmt.Sprintf("SELECT %s, %s FROM %s WHERE %%s ORDER BY %s", c.Parent, strings.Join(quoted(names), ", "), c.Table, order)
 	x.load = func(tx *store.Tx, where Cond, byID map[string]*R) error {
 		rows, err := tx.Query(fmt.Sprintf(read, where.SQL), where.Args...)
@@ -110,7 +111,7 @@ func saveList[E any](tx *store.Tx, c Children[E], names []string, id string, old
 			args = append(args, col.Ref(&e))
 		}
 		if c.Position != "" {
-			cols, args = append(cols, c.Position), append(args, i)
+			cols, args = append(cols, quoted([]string{c.Position})...), append(args, i)
 		}
 		if c.NewID != "" {
 			cols, args = append(cols, c.NewID), append(args, uuid.NewString())

@@ -18,6 +18,12 @@ type Hooks struct {
 	BeforeNetwork []func(c *resource.Change[model.Network]) error
 	BeforeSubnet  []func(c *resource.Change[model.Subnet]) error
 	BeforePort    []func(c *resource.Change[model.Port]) error
+	// Guard functions run before a port is deleted through the API; a service that deletes its own ports calls
+	// Plugin.DeletePort, which does not ask them.
+	GuardPortDelete []func(c *resource.Change[model.Port]) error
+	// SubnetFromPool sets CIDR, SubnetpoolID and what else follows for a request that names a subnet pool. nil means that
+	// there are no pools.
+	SubnetFromPool func(c *resource.Change[model.Subnet]) error
 	// After functions run once the transaction is committed, with the objects as they were (nil on create) and are (nil
 	// on delete). They must not fail and should not wait.
 	AfterNetwork []func(ctx context.Context, old, now *model.Network)

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"neutrino/internal/bus"
+	"neutrino/internal/daemon"
+)
+
+// daemonSetup is an agent being set up as a daemon of its own.
+type daemonSetup struct {
+	*daemon.Daemon
+	bus bus.Transport
+}
+
+func (d *daemonSetup) l2() error   { return d.AddL2(d.bus) }
+func (d *daemonSetup) dhcp() error { return d.AddDHCP(d.bus, d.MetadataSocket()) }
+func (d *daemonSetup) l3() error   { return d.AddL3(d.bus, d.MetadataSocket()) }
+func (d *daemonSetup) metadata() error {
+	_, err := d.AddMetadata(d.bus, true)
+	return err
+}
+
+// agent makes the command that runs one agent.
+func agent(add func(*daemonSetup) error) func(program string, args []string) error {
+	return func(program string, args []string) error {
+		o, err := parse(program, args, nil)
+		if err != nil {
+			return err
+		}
+		d, err := daemon.New(o)
+		if err != nil {
+			return err
+		}
+		t, err := d.DialBus()
+		if err != nil {
+			return err
+		}
+		defer t.Close()
+		if err := add(&daemonSetup{d, t}); err != nil {
+			return err
+		}
+		return d.Run()
+	}
+}

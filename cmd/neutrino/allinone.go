@@ -1,0 +1,90 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"neutrino/internal/config"
+	"neutrino/internal/daemon"
+	serverd "neutrino/internal/server"
+)
+
+// allInOneDefaults make one machine work without a configuration file; any file given overrides them.
+const allInOneDefaults = `
+[DEFAULT]
+auth_strategy = noauth
+core_plugin = ml2
+service_plugins = router
+[ml2]
+type_drivers = local,flat,vlan,vxlan
+project_network_types = vxlan,local
+mechanism_drivers = linuxbridge,l2population
+extension_drivers = port_security
+[ml2_type_vxlan]
+vni_ranges = 1:10000
+[vxlan]
+local_ip = 127.0.0.1
+`
+
+// allInOne runs the server and all agents in one process.
+func allInOne(program string, args []string) error {
+	var state, api string
+	overrides := append([]override{}, listen[2:]...)
+	o, err := parse(program, args, func(fs *flag.FlagSet) {
+		fs.StringVar(&state, "state", "/var/lib/neutrino", "`directory` of the database and of what must survive a restart")
+		fs.StringVar(&api, "listen", "", "`host:port` of the API (default 127.0.0.1:9696)")
+	}, overrides...)
+	if err != nil {
+		return err
+	}
+	if state, err = filepath.Abs(state); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(state, 0o750); err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	o.Underlay = allInOneDefaults + "[database]\nconnection = sqlite:///" + filepath.Join(state, "neutron.sqlite") + "\n"
+	flags := o.Override
+	o.Override = func(f *config.File) {
+		flags(f)
+		f.Override(config.Default, "state_path", state, "--state")
+		overrideListen(f, api)
+	}
+	d, err := daemon.New(o)
+	if err != nil {
+		return err
+	}
+	s, err := serverd.Start(d)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := addAgents(d, s); err != nil {
+		return err
+	}
+	return d.Run()
+}
+
+// addAgents adds all agents, each with a connection of its own to the bus, as daemons of their own would have.
+func addAgents(d *daemon.Daemon, s *serverd.Server) error {
+	t, err := s.Connect("agents")
+	if err != nil {
+		return err
+	}
+	backend, err := d.AddMetadata(t, true)
+	if err != nil {
+		return err
+	}
+	for _, add := range []func() error{
+		func() error { return d.AddL2(t) },
+		func() error { return d.AddDHCP(t, backend) },
+		func() error { return d.AddL3(t, backend) },
+	} {
+		if err := add(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"neutrino/internal/config"
+	"neutrino/internal/daemon"
+	serverd "neutrino/internal/server"
+)
+
+// listen are the flags that say where the API and the bus are.
+var listen = []override{
+	{"bind-host", config.Default, "bind_host", "`address` of the API"},
+	{"bind-port", config.Default, "bind_port", "`port` of the API"},
+	{"bus-listen", "neutrino", "bus_listen", "`host:port` where agents on other hosts find the bus"},
+}
+
+// server runs neutron-server.
+func server(program string, args []string) error {
+	o, err := parse(program, args, nil, listen...)
+	if err != nil {
+		return err
+	}
+	d, err := daemon.New(o)
+	if err != nil {
+		return err
+	}
+	s, err := serverd.Start(d)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return d.Run()
+}

@@ -1,0 +1,91 @@
+package config
+
+import "time"
+
+var (
+	agent = neutron.Section("All agents", "agent")
+
+	ReportInterval   = agent.Seconds("report_interval", 30*time.Second, "Time between the reports of an agent; at most half of agent_down_time.").Limit(AtLeast(100 * time.Millisecond))
+	AvailabilityZone = agent.String("availability_zone", "nova", "Availability zone of this agent.")
+
+	_ = agent.Ignore("an agent uses its own privileges", "root_helper", "root_helper_daemon", "use_helper_for_ns_read")
+	_ = agent.Ignore("there are no child processes", "check_child_processes_action", "check_child_processes_interval", "kill_scripts_path")
+	_ = agent.Ignore("the kernel tells what changed", "polling_interval")
+	_ = agent.Ignore("filters are not made of iptables rules", "comment_iptables_rules", "debug_iptables_rules", "use_random_fully")
+	_ = agent.Ignore("reports are logged at level DEBUG", "log_agent_heartbeats")
+
+	agentDefault = neutron.Section("All agents", Default)
+	_            = agentDefault.Ignore("the L2 agent plugs all devices", "interface_driver", "ovs_use_veth")
+	_            = agentDefault.Ignore("there are no child processes", "external_pids")
+	concurrency  = neutron.Section("All agents", "oslo_concurrency")
+	_            = concurrency.Ignore("there are no lock files", "lock_path", "disable_process_locking")
+)
+
+var (
+	linuxBridge = neutron.Section("Linux bridge agent", "linux_bridge")
+
+	PhysicalInterfaceMappings = linuxBridge.Map("physical_interface_mappings", "Interfaces of physical networks as `physnet:interface`. The agent makes the bridge.")
+	BridgeMappings            = linuxBridge.Map("bridge_mappings", "Existing bridges of physical networks as `physnet:bridge`.")
+
+	vxlan = neutron.Section("Linux bridge agent", "vxlan")
+
+	EnableVXLAN      = vxlan.Bool("enable_vxlan", true, "Offer VXLAN networks on this host.")
+	LocalIP          = vxlan.String("local_ip", "", "Address of this host's tunnel endpoint.").Limit(Address())
+	UDPDestPort      = vxlan.Int("udp_dstport", 8472, "UDP port of VXLAN, the same on all hosts. The default is the Linux kernel's; the registered port is 4789.").Limit(Port())
+	UDPSourcePortMin = vxlan.Int("udp_srcport_min", 0, "First UDP source port; 0 leaves it to the kernel.").Limit(Port())
+	UDPSourcePortMax = vxlan.Int("udp_srcport_max", 0, "Last UDP source port; 0 leaves it to the kernel.").Limit(Port())
+	VXLANTTL         = vxlan.Int("ttl", 0, "Time to live of tunnel packets; 0 leaves it to the kernel.").Limit(Between(0, 255))
+	VXLANGroup       = vxlan.String("vxlan_group", "224.0.0.1", "Multicast group to flood to where l2_population is false.")
+	L2Population     = vxlan.Bool("l2_population", true, "Take forwarding tables from the server instead of flooding to a multicast group. Upstream's default is false.")
+	ARPResponder     = vxlan.Bool("arp_responder", false, "Answer ARP on the host from what the server told. Does not go together with allowed address pairs.")
+)
+
+var (
+	dhcp = neutron.Section("DHCP agent", Default)
+
+	ResyncInterval         = dhcp.Seconds("resync_interval", 5*time.Second, "Longest time until what failed is tried again.").Limit(AtLeast(time.Second))
+	ResyncThrottle         = dhcp.Seconds("resync_throttle", time.Second, "Shortest time between two full syncs.").Limit(AtLeast(time.Duration(0)))
+	EnableIsolatedMetadata = dhcp.Bool("enable_isolated_metadata", false, "Serve metadata in networks without a router, by a host route to the DHCP port.")
+	ForceMetadata          = dhcp.Bool("force_metadata", false, "Serve metadata in all networks so.")
+	EnableMetadataNetwork  = dhcp.Bool("enable_metadata_network", false, "Serve metadata also in networks with a subnet within 169.254.0.0/16.")
+	DNSServers             = dhcp.List("dnsmasq_dns_servers", nil, "DNS servers that questions are forwarded to.")
+	DHCPBroadcastReply     = dhcp.Bool("dhcp_broadcast_reply", false, "Send all DHCP answers as broadcasts.")
+	DHCPRenewalTime        = dhcp.Int("dhcp_renewal_time", 0, "Renewal time T1 in seconds; 0 means half of the lease.").Limit(AtLeast(0))
+	DHCPRebindingTime      = dhcp.Int("dhcp_rebinding_time", 0, "Rebinding time T2 in seconds; 0 means 7/8 of the lease.").Limit(AtLeast(0))
+
+	_ = dhcp.Ignore("DHCP is served by the agent itself", "dhcp_driver", "dhcp_confs", "dnsmasq_lease_max",
+		"dnsmasq_base_log_dir", "dnsmasq_enable_addr6_list", "num_sync_threads", "bulk_reload_interval")
+)
+
+var (
+	l3 = neutron.Section("L3 agent", Default)
+
+	AgentMode                 = l3.String("agent_mode", "legacy", "Which part of distributed routers this host has; `legacy` means whole routers.").Limit(OneOf("legacy", "dvr", "dvr_snat", "dvr_no_external"))
+	HandleInternalOnlyRouters = l3.Bool("handle_internal_only_routers", true, "Serve routers without an external gateway too.")
+	EnableMetadataProxy       = l3.Bool("enable_metadata_proxy", true, "Serve metadata in routers.")
+	MetadataPort              = l3.Int("metadata_port", 9697, "Port of the metadata proxy within a router.").Limit(Port())
+	MetadataAccessMark        = l3.String("metadata_access_mark", "0x1", "Packet mark of metadata requests; the lower 16 bits count.")
+	ExternalIngressMark       = l3.String("external_ingress_mark", "0x2", "Packet mark of what comes from an external network; the lower 16 bits count.")
+	IPv6Gateway               = l3.String("ipv6_gateway", "", "Link-local address of the next router outside; empty means to learn it from its advertisements.").Limit(Address())
+	CleanupOnShutdown         = l3.Bool("cleanup_on_shutdown", false, "Delete all routers when the agent stops.")
+	MinRtrAdvInterval         = l3.Seconds("min_rtr_adv_interval", 30*time.Second, "Shortest time between router advertisements.").Limit(AtLeast(3 * time.Second))
+	MaxRtrAdvInterval         = l3.Seconds("max_rtr_adv_interval", 100*time.Second, "Longest time between router advertisements.").Limit(AtLeast(4 * time.Second))
+
+	_ = l3.Ignore("routers are served by the agent itself", "ra_confs", "radvd_user", "per_router_log_files", "router_log_files_in_ha_confs", "ha_confs_path")
+)
+
+var (
+	metadata = neutron.Section("Metadata agent", Default)
+
+	NovaMetadataHost     = metadata.String("nova_metadata_host", "127.0.0.1", "Address or name of Nova's metadata service.").Was("nova_metadata_ip")
+	NovaMetadataPort     = metadata.Int("nova_metadata_port", 8775, "Port of Nova's metadata service.").Limit(Port())
+	NovaMetadataProtocol = metadata.String("nova_metadata_protocol", "http", "Protocol of Nova's metadata service.").Limit(OneOf("http", "https"))
+	NovaMetadataInsecure = metadata.Bool("nova_metadata_insecure", false, "Do not verify the certificate of Nova's metadata service.")
+	NovaMetadataCACert   = metadata.String("auth_ca_cert", "", "PEM file of the authority that signed that certificate.")
+	NovaClientCert       = metadata.String("nova_client_cert", "", "PEM file of the agent's certificate towards Nova.")
+	NovaClientKey        = metadata.String("nova_client_priv_key", "", "PEM file of its key.")
+	MetadataSharedSecret = metadata.String("metadata_proxy_shared_secret", "", "What requests are signed with; the same as in Nova's [neutron] section.").Secret()
+
+	_ = metadata.Ignore("the proxies are part of the agents", "metadata_proxy_socket", "metadata_proxy_user",
+		"metadata_proxy_group", "metadata_proxy_socket_mode", "metadata_workers", "metadata_backlog")
+)

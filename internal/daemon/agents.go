@@ -1,0 +1,110 @@
+package daemon
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"neutrino/internal/agent/dhcp"
+	"neutrino/internal/agent/l2"
+	"neutrino/internal/agent/l3"
+	"neutrino/internal/agent/metadata"
+	"neutrino/internal/bus"
+	"neutrino/internal/config"
+	md "neutrino/internal/metadata"
+)
+
+// Which options of the configuration files make up the configuration of each agent.
+
+// AddL2 adds the L2 agent.
+func (d *Daemon) AddL2(t bus.Transport) error {
+	f := d.File
+	cfg := l2.Config{Host: d.Host, PhysicalInterfaceMappings: config.PhysicalInterfaceMappings.Get(f), BridgeMappings: config.BridgeMappings.Get(f),
+		UDPPort: config.UDPDestPort.Get(f), DisableL2Population: !config.L2Population.Get(f), ReportInterval: config.ReportInterval.Get(f),
+		DisableFirewall: !config.EnableSecurityGroup.Get(f) || config.FirewallDriver.Get(f) == "noop"}
+	if ip := config.LocalIP.Get(f); ip != "" && config.EnableVXLAN.Get(f) {
+		addr, err := netip.ParseAddr(ip)
+		if err != nil {
+			return fmt.Errorf("[vxlan] local_ip: %w", err)
+		}
+		cfg.LocalIP = addr
+	}
+	a := l2.New(cfg, t, d.Logger("agent.l2"))
+	d.Check(a.Healthy)
+	d.CountWrites("l2", a.Writes)
+	d.Go("L2 agent", a.Run)
+	return nil
+}
+
+// AddDHCP adds the DHCP agent; backend answers metadata requests on isolated networks.
+func (d *Daemon) AddDHCP(t bus.Transport, backend md.Backend) error {
+	f := d.File
+	cfg := dhcp.Defaults()
+	cfg.Host, cfg.AvailabilityZone, cfg.Domain = d.Host, config.AvailabilityZone.Get(f), config.DNSDomain.Get(f)
+	cfg.LeaseDuration = time.Duration(config.DHCPLeaseDuration.Get(f)) * time.Second
+	cfg.RenewalTime = time.Duration(config.DHCPRenewalTime.Get(f)) * time.Second
+	cfg.RebindingTime = time.Duration(config.DHCPRebindingTime.Get(f)) * time.Second
+	cfg.BroadcastReply, cfg.IsolatedMetadata = config.DHCPBroadcastReply.Get(f), config.EnableIsolatedMetadata.Get(f)
+	cfg.ForceMetadata, cfg.MetadataNetwork = config.ForceMetadata.Get(f), config.EnableMetadataNetwork.Get(f)
+	cfg.ReportInterval, cfg.Metadata = config.ReportInterval.Get(f), backend
+	for _, s := range config.DNSServers.Get(f) {
+		addr, err := netip.ParseAddr(s)
+		if err != nil {
+			return fmt.Errorf("dnsmasq_dns_servers: %w", err)
+		}
+		cfg.DNSServers = append(cfg.DNSServers, addr)
+	}
+	a := dhcp.New(cfg, t, d.Logger("agent.dhcp"))
+	d.Check(a.Healthy)
+	d.CountWrites("dhcp", a.Writes)
+	d.Go("DHCP agent", a.Run)
+	return nil
+}
+
+// AddL3 adds the L3 agent; backend answers metadata requests in routers.
+func (d *Daemon) AddL3(t bus.Transport, backend md.Backend) error {
+	f := d.File
+	cfg := l3.Config{Host: d.Host, AvailabilityZone: config.AvailabilityZone.Get(f), ReportInterval: config.ReportInterval.Get(f),
+		MetadataPort: config.MetadataPort.Get(f)}
+	if s := config.IPv6Gateway.Get(f); s != "" {
+		addr, err := netip.ParseAddr(s)
+		if err != nil {
+			return fmt.Errorf("ipv6_gateway: %w", err)
+		}
+		cfg.IPv6Gateway = addr
+	}
+	var listener l3.MetadataListener
+	if config.EnableMetadataProxy.Get(f) {
+		listener = routerMetadata{md.NewProxy(backend, d.Logger("metadata"))}
+	}
+	a := l3.New(cfg, t, d.Logger("agent.l3"), listener)
+	d.Check(a.Healthy)
+	d.CountWrites("l3", a.Writes)
+	d.Go("L3 agent", a.Run)
+	return nil
+}
+
+// AddMetadata adds the metadata agent. Its backend serves agents in the same process; socket also opens the one for
+// agents in others.
+func (d *Daemon) AddMetadata(t bus.Transport, socket bool) (md.Backend, error) {
+	f := d.File
+	cfg := metadata.Config{Host: d.Host, ReportInterval: config.ReportInterval.Get(f), Nova: md.NovaConfig{
+		Host: config.NovaMetadataHost.Get(f), Port: config.NovaMetadataPort.Get(f), Protocol: config.NovaMetadataProtocol.Get(f),
+		Secret: config.MetadataSharedSecret.Get(f), Insecure: config.NovaMetadataInsecure.Get(f), CAFile: config.NovaMetadataCACert.Get(f),
+		CertFile: config.NovaClientCert.Get(f), KeyFile: config.NovaClientKey.Get(f)}}
+	if socket {
+		cfg.Socket = config.MetadataProxySocket.Get(f)
+	}
+	a, err := metadata.New(cfg, t, d.Logger("agent.metadata"))
+	if err != nil {
+		return nil, err
+	}
+	d.Check(a.Healthy)
+	d.Go("metadata agent", a.Run)
+	return a.Backend(), nil
+}
+
+// MetadataSocket is the way to a metadata agent in another process of this host.
+func (d *Daemon) MetadataSocket() md.Backend {
+	return md.NewSocket(config.MetadataProxySocket.Get(d.File), d.Logger("metadata"))
+}

@@ -1,0 +1,141 @@
+// Package server puts the server together: database, bus, services, RPC and API. What calls what is in wire.go.
+package server
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"neutrino/internal/api"
+	"neutrino/internal/bus"
+	"neutrino/internal/bus/nats"
+	"neutrino/internal/config"
+	"neutrino/internal/daemon"
+	"neutrino/internal/policy"
+	"neutrino/internal/rpc"
+	"neutrino/internal/store"
+)
+
+// startTimeout bounds opening database and bus.
+const startTimeout = time.Minute
+
+// Server is a running server.
+type Server struct {
+	d    *daemon.Daemon
+	db   *store.DB
+	nats *nats.Server
+	bus  bus.Transport
+	stop func()
+}
+
+// Start opens everything and adds the server's tasks to the daemon.
+func Start(d *daemon.Daemon) (*Server, error) {
+	f := d.File
+	addr := net.JoinHostPort(config.BindHost.Get(f), strconv.Itoa(config.BindPort.Get(f)))
+	if err := api.CheckListen(addr, config.AuthStrategy.Get(f), config.ForceNoAuth.Get(f)); err != nil {
+		return nil, err
+	}
+	if config.AuthStrategy.Get(f) != "noauth" {
+		return nil, fmt.Errorf("auth_strategy %s is not available yet: this version serves noauth on loopback addresses", config.AuthStrategy.Get(f))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	s := &Server{d: d, stop: func() {}}
+	if err := s.open(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	services, err := wire(s)
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	if err := services.core.Start(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	mux := rpc.NewMux(d.Logger("rpc"))
+	services.agentRPC.Register(mux)
+	services.agentRPC.RegisterL3(mux, services.routers)
+	if s.stop, err = mux.Serve(s.bus, d.Host); err != nil {
+		s.Close()
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		s.Close()
+		return nil, fmt.Errorf("the API cannot listen: %w", err)
+	}
+	d.Log.Info("the API listens", "url", "http://"+listener.Addr().String()+"/")
+	d.Go("API", func(ctx context.Context) error { return services.api.Serve(ctx, listener) })
+	return s, nil
+}
+
+// open opens database and bus.
+func (s *Server) open(ctx context.Context) (err error) {
+	f := s.d.File
+	if s.db, err = store.Open(ctx, config.DatabaseConnection.Get(f), s.d.Logger("db")); err != nil {
+		return err
+	}
+	if err := s.db.Migrate(ctx); err != nil {
+		return err
+	}
+	if s.nats, err = nats.StartServer(ctx, nats.ServerConfig{Listen: config.BusListen.Get(f), Token: config.BusToken.Get(f), TLS: s.d.BusTLS(),
+		ClusterListen: config.BusClusterListen.Get(f), Routes: config.BusRoutes.Get(f)}, s.d.Logger("bus")); err != nil {
+		return err
+	}
+	s.bus, err = s.nats.Connect("server@" + s.d.Host)
+	return err
+}
+
+// Connect makes another connection to the bus within this process, for agents.
+func (s *Server) Connect(name string) (bus.Transport, error) { return s.nats.Connect(name + "@" + s.d.Host) }
+
+// Close ends what the daemon's tasks do not.
+func (s *Server) Close() {
+	s.stop()
+	if s.bus != nil {
+		s.bus.Close()
+	}
+	if s.nats != nil {
+		s.nats.Close()
+	}
+	if s.db != nil {
+		s.db.Close()
+	}
+}
+
+// extensions are those that the configuration loads.
+func (s *Server) extensions() api.Extensions {
+	all := api.AllExtensions()
+	f := s.d.File
+	if drivers := config.ExtensionDrivers.Get(f); !contains(drivers, "port_security") {
+		all = all.Without("port-security")
+	}
+	if plugins := config.ServicePlugins.Get(f); !contains(plugins, "router") && !contains(plugins, "neutron.services.l3_router.l3_router_plugin.L3RouterPlugin") {
+		all = all.Without("router", "ext-gw-mode", "extraroute", "extraroute-atomic", "fip-port-details", "router_availability_zone",
+			"l3_agent_scheduler", "l3-port-ip-change-not-allowed")
+	}
+	return all
+}
+
+func contains(list []string, s string) bool {
+	for _, x := range list {
+		if strings.TrimSpace(x) == s {
+			return true
+		}
+	}
+	return false
+}
+
+// rules opens the policy.
+func (s *Server) rules() (func() *policy.Rules, error) {
+	p, err := policy.Open(policy.Options{}, s.d.Logger("policy"))
+	if err != nil {
+		return nil, err
+	}
+	return p.Rules, nil
+}

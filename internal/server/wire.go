@@ -1,0 +1,144 @@
+package server
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"neutrino/internal/api"
+	"neutrino/internal/config"
+	"neutrino/internal/model"
+	"neutrino/internal/service/agentrpc"
+	"neutrino/internal/service/agents"
+	"neutrino/internal/service/l3"
+	"neutrino/internal/service/ml2"
+	"neutrino/internal/service/quota"
+	"neutrino/internal/service/secgroup"
+)
+
+// services are the parts of a server.
+type services struct {
+	core     *ml2.Plugin
+	routers  *l3.Service
+	agentRPC *agentrpc.Server
+	api      *api.Server
+}
+
+// wire makes the services and connects them. The order of the hooks is the order in which they run.
+func wire(s *Server) (*services, error) {
+	f, log := s.d.File, s.d.Logger
+	extensions := s.extensions()
+	catalog := model.NewCatalog(extensions.Enabled)
+	quotas := quota.New(quotaLimits(s))
+
+	core, err := newCore(s, catalog)
+	if err != nil {
+		return nil, err
+	}
+	agentService := agents.New(agents.Config{AgentDownTime: config.AgentDownTime.Get(f), DHCPAgentsPerNetwork: config.DHCPAgentsPerNetwork.Get(f),
+		NetworkAutoSchedule: config.NetworkAutoSchedule.Get(f), DefaultZones: config.DefaultAvailabilityZones.Get(f)}, s.db, catalog, log("agents"))
+	groups := secgroup.New(s.db, catalog, quotas, log("secgroup"))
+	routers := l3.New(l3.Config{AgentDownTime: config.AgentDownTime.Get(f), EnableSNATByDefault: config.EnableSNATByDefault.Get(f),
+		RouterAutoSchedule: config.RouterAutoSchedule.Get(f), AutomaticFailover: config.AllowAutomaticL3Failover.Get(f)}, s.db, catalog, core, log("l3"))
+	routers.Quota = quotas
+	agentRPC := agentrpc.New(s.db, catalog, core, agentService, s.bus, log("agentrpc"))
+
+	h := &core.Hooks
+	h.BeforeNetwork = append(h.BeforeNetwork, groups.BeforeNetwork, routers.BeforeNetwork)
+	h.BeforeSubnet = append(h.BeforeSubnet, routers.BeforeSubnet, agentRPC.BeforeSubnet)
+	h.BeforePort = append(h.BeforePort, groups.BeforePort, routers.BeforePort, agentRPC.BeforePort)
+	h.GuardPortDelete = append(h.GuardPortDelete, routers.GuardPortDelete)
+	h.AfterNetwork = append(h.AfterNetwork, agentRPC.AfterNetwork, routers.AfterNetwork)
+	h.AfterSubnet = append(h.AfterSubnet, agentRPC.AfterSubnet, routers.AfterSubnet)
+	h.AfterPort = append(h.AfterPort, agentRPC.AfterPort, groups.AfterPort, routers.AfterPort)
+	groups.Hooks.RulesChanged = append(groups.Hooks.RulesChanged, agentRPC.RulesChanged)
+	groups.Hooks.MembersChanged = append(groups.Hooks.MembersChanged, agentRPC.MembersChanged)
+	agentService.Notifier = agentRPC
+	routers.Notifier = agentRPC
+
+	rules, err := s.rules()
+	if err != nil {
+		return nil, err
+	}
+	a := api.New(api.Config{MaxPage: max(config.PaginationMaxLimit.Get(f), 0), LinkPrefix: config.NetworkLinkPrefix.Get(f), Metrics: true},
+		api.Deps{DB: s.db, Log: log("api"), Auth: api.NoAuth{}, Rules: rules, Quota: quotas, Extensions: extensions})
+	api.Mount(a, catalog.Networks, core.Networks())
+	api.Mount(a, catalog.Subnets, core.Subnets())
+	api.Mount(a, catalog.Ports, core.Ports())
+	api.Mount(a, catalog.SecurityGroups, groups.Groups())
+	api.Mount(a, catalog.SecurityGroupRules, groups.Rules(), "GET", "POST", "DELETE")
+	if extensions.Enabled("router") {
+		mountRouters(a, catalog, routers, agentService)
+	}
+	mountAgents(a, catalog, agentService)
+	mountQuotas(a, quotas)
+	return &services{core, routers, agentRPC, a}, nil
+}
+
+// newCore makes the ML2 plug-in from the configuration.
+func newCore(s *Server, catalog *model.Catalog) (*ml2.Plugin, error) {
+	f := s.d.File
+	cfg := ml2.Config{TypeDrivers: known(config.TypeDrivers.Get(f), "local", "flat", "vlan", "vxlan"), TenantNetworkTypes: config.ProjectNetworkTypes.Get(f),
+		ExternalNetworkType: config.ExternalNetworkType.Get(f), MechanismDrivers: config.MechanismDrivers.Get(f), FlatNetworks: config.FlatNetworks.Get(f),
+		PathMTU: config.PathMTU.Get(f), GlobalPhysnetMTU: config.GlobalPhysnetMTU.Get(f), PhysicalNetworkMTUs: map[string]int{},
+		OverlayIPVersion: config.OverlayIPVersion.Get(f), BaseMAC: config.BaseMAC.Get(f), AgentDownTime: config.AgentDownTime.Get(f),
+		MaxDNSNameservers: config.MaxDNSNameservers.Get(f), MaxSubnetHostRoutes: config.MaxSubnetHostRoutes.Get(f),
+		MaxAllowedAddressPairs: config.MaxAllowedAddressPair.Get(f)}
+	for net, mtu := range config.PhysicalNetworkMTUs.Get(f) {
+		n, err := strconv.Atoi(mtu)
+		if err != nil {
+			return nil, fmt.Errorf("[ml2] physical_network_mtus: MTU %q of %s is no number", mtu, net)
+		}
+		cfg.PhysicalNetworkMTUs[net] = n
+	}
+	for _, text := range config.VNIRanges.Get(f) {
+		r, err := parseRange(text)
+		if err != nil {
+			return nil, fmt.Errorf("[ml2_type_vxlan] vni_ranges: %w", err)
+		}
+		cfg.VNIRanges = append(cfg.VNIRanges, r)
+	}
+	for _, text := range config.NetworkVLANRanges.Get(f) {
+		physnet, ids, ranged := strings.Cut(text, ":")
+		v := ml2.VLANRange{PhysicalNetwork: physnet}
+		if ranged {
+			r, err := parseRange(ids)
+			if err != nil {
+				return nil, fmt.Errorf("[ml2_type_vlan] network_vlan_ranges: %w", err)
+			}
+			v.Range = r
+		}
+		cfg.VLANRanges = append(cfg.VLANRanges, v)
+	}
+	return ml2.New(cfg, s.db, catalog, s.d.Logger("ml2")), nil
+}
+
+// known keeps the entries of list that are implemented.
+func known(list []string, implemented ...string) []string {
+	out := []string{}
+	for _, x := range list {
+		if contains(implemented, x) {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+func parseRange(text string) (ml2.Range, error) {
+	low, high, found := strings.Cut(text, ":")
+	a, errA := strconv.Atoi(strings.TrimSpace(low))
+	b, errB := strconv.Atoi(strings.TrimSpace(high))
+	if !found || errA != nil || errB != nil || a > b {
+		return ml2.Range{}, fmt.Errorf("%q is not first:last", text)
+	}
+	return ml2.Range{Min: a, Max: b}, nil
+}
+
+// quotaLimits are the limits of the configuration.
+func quotaLimits(s *Server) map[string]int {
+	f := s.d.File
+	return map[string]int{"network": config.QuotaNetwork.Get(f), "subnet": config.QuotaSubnet.Get(f), "port": config.QuotaPort.Get(f),
+		"security_group": config.QuotaSecurityGroup.Get(f), "security_group_rule": config.QuotaSecurityGroupRule.Get(f),
+		"router": config.QuotaRouter.Get(f), "floatingip": config.QuotaFloatingIP.Get(f), "router_route": config.QuotaRouterRoute.Get(f),
+		"rbac_policy": config.QuotaRBACPolicy.Get(f)}
+}

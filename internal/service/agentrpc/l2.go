@@ -1,0 +1,309 @@
+package agentrpc
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"neutrino/internal/fault"
+	"neutrino/internal/model"
+	"neutrino/internal/resource"
+	"neutrino/internal/rpc"
+	"neutrino/internal/store"
+)
+
+// deviceKey is what a device name and a port id have in common: the first eleven characters of the id.
+func deviceKey(device string) string {
+	s := strings.TrimPrefix(device, "tap")
+	return s[:min(len(s), 11)]
+}
+
+// portsOf finds the ports that devices of a host are. Only ports bound to the host are looked at.
+func (s *Server) portsOf(tx *store.Tx, host string, devices []string, set resource.Set) (map[string]*model.Port, error) {
+	found := map[string]*model.Port{}
+	keys := make([]string, len(devices))
+	for i, d := range devices {
+		keys[i] = deviceKey(d)
+	}
+	where := []resource.Cond{resource.In("SUBSTR(t.id, 1, 11)", keys)}
+	if host != "" {
+		where = append(where, resource.Cond{SQL: "t.id IN (SELECT b.port_id FROM ml2_port_bindings b WHERE b.host = ?)", Args: []any{host}})
+	}
+	ports, err := s.catalog.Ports.Select(tx, &resource.Query{Set: set, Where: where})
+	if err != nil {
+		return nil, err
+	}
+	byKey := map[string]*model.Port{}
+	for _, p := range ports {
+		byKey[deviceKey(p.ID)] = p
+	}
+	for _, d := range devices {
+		if p := byKey[deviceKey(d)]; p != nil {
+			found[d] = p
+		}
+	}
+	return found, nil
+}
+
+// segment is where a port is bound.
+type segment struct {
+	networkType     string
+	physicalNetwork *string
+	segmentationID  *int
+}
+
+// boundSegments are the lowest levels of the ports' bindings on host.
+func boundSegments(tx *store.Tx, host string, ports []string) (map[string]segment, error) {
+	in := resource.In("l.port_id", ports)
+	rows, err := tx.Query("SELECT l.port_id, g.network_type, g.physical_network, g.segmentation_id FROM ml2_port_binding_levels l "+
+		"JOIN networksegments g ON g.id = l.segment_id WHERE l.host = ? AND "+in.SQL+" ORDER BY l.level", append([]any{host}, in.Args...)...)
+	out := map[string]segment{}
+	_, err = store.All(rows, err, func(rows *store.Rows) (struct{}, error) {
+		var id string
+		var g segment
+		err := rows.Scan(&id, &g.networkType, &g.physicalNetwork, &g.segmentationID)
+		out[id] = g
+		return struct{}{}, err
+	})
+	return out, err
+}
+
+// mtus returns the MTU of networks.
+func (s *Server) mtus(tx *store.Tx, networks []string) (map[string]int, error) {
+	list, err := s.catalog.Networks.Select(tx, &resource.Query{Set: s.catalog.Networks.Bits("id", "mtu"),
+		Where: []resource.Cond{s.catalog.Networks.ByID(networks...)}})
+	out := map[string]int{}
+	for _, n := range list {
+		out[n.ID] = n.MTU
+	}
+	return out, err
+}
+
+// devicesDetails answers how devices are wired. Ports that were down are being built from now on; unlike upstream, a
+// port that is ACTIVE stays so when its agent asks again.
+func (s *Server) devicesDetails(ctx context.Context, args rpc.DevicesArgs) (rpc.DevicesDetails, error) {
+	out := rpc.DevicesDetails{Devices: []rpc.DeviceDetails{}, FailedDevices: []string{}}
+	if len(args.Devices) == 0 {
+		return out, nil
+	}
+	var down []string
+	err := s.db.Read(ctx, func(tx *store.Tx) error {
+		out.Devices, down = out.Devices[:0], nil
+		ports, err := s.portsOf(tx, args.Host, args.Devices, s.catalog.Ports.All)
+		if err != nil {
+			return err
+		}
+		var ids, networks []string
+		for _, p := range ports {
+			ids, networks = append(ids, p.ID), append(networks, p.NetworkID)
+		}
+		segments, err := boundSegments(tx, args.Host, ids)
+		if err != nil {
+			return err
+		}
+		mtus, err := s.mtus(tx, networks)
+		if err != nil {
+			return err
+		}
+		for _, d := range args.Devices {
+			p := ports[d]
+			if p == nil {
+				out.Devices = append(out.Devices, rpc.DeviceDetails{Device: d})
+				continue
+			}
+			g, bound := segments[p.ID]
+			if !bound {
+				s.log.Warn("device requested by agent is not bound", "device", d, "port", p.ID, "host", args.Host, "vif_type", p.VIFType)
+				out.Devices = append(out.Devices, rpc.DeviceDetails{Device: d})
+				continue
+			}
+			out.Devices = append(out.Devices, details(d, args.Host, p, g, mtus[p.NetworkID]))
+			if p.HostID == args.Host && (p.Status == "DOWN" && p.AdminStateUp || p.Status != "DOWN" && !p.AdminStateUp) {
+				down = append(down, p.ID)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return out, err
+	}
+	return out, s.startBuilding(ctx, args.Host, down)
+}
+
+func details(device, host string, p *model.Port, g segment, mtu int) rpc.DeviceDetails {
+	if strings.HasPrefix(p.DeviceOwner, "compute:") && p.HostID != host {
+		return rpc.DeviceDetails{Device: device, NoActiveBinding: true}
+	}
+	return rpc.DeviceDetails{Device: device, PortID: p.ID, NetworkID: p.NetworkID, MACAddress: p.MACAddress, AdminStateUp: p.AdminStateUp,
+		NetworkType: g.networkType, SegmentationID: g.segmentationID, PhysicalNetwork: g.physicalNetwork, MTU: mtu,
+		FixedIPs: convert(p.FixedIPs, fixedIP), DeviceOwner: p.DeviceOwner, AddressPairs: convert(p.AddressPairs, addressPair),
+		PortSecurity: p.PortSecurity, Profile: p.Profile}
+}
+
+// startBuilding moves ports to BUILD, or to DOWN if they are switched off.
+func (s *Server) startBuilding(ctx context.Context, host string, ports []string) error {
+	if len(ports) == 0 {
+		return nil
+	}
+	return s.db.Write(ctx, func(tx *store.Tx) error {
+		for _, id := range ports {
+			p, err := s.catalog.Ports.Get(tx, nil, id, s.catalog.Ports.Bits("admin_state_up", "status"))
+			if fault.Is(err, "PortNotFound") {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			status := "BUILD"
+			if !p.AdminStateUp {
+				status = "DOWN"
+			}
+			if err := s.core.UpdatePortStatus(tx, id, status, host); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// statusChunk is how many ports change their status in one transaction.
+const statusChunk = 100
+
+// updateDeviceList takes reports of wired and vanished devices.
+func (s *Server) updateDeviceList(ctx context.Context, args rpc.DeviceListArgs) (rpc.DeviceListResult, error) {
+	out := rpc.DeviceListResult{DevicesUp: []string{}, FailedDevicesUp: []string{}, DevicesDown: []rpc.DeviceGone{}, FailedDevicesDown: []string{}}
+	for chunk := range slices.Chunk(args.DevicesUp, statusChunk) {
+		if err := s.devicesUp(ctx, args, chunk); err != nil {
+			s.log.Error("cannot set ports ACTIVE", "host", args.Host, "count", len(chunk), "error", err)
+			out.FailedDevicesUp = append(out.FailedDevicesUp, chunk...)
+			continue
+		}
+		out.DevicesUp = append(out.DevicesUp, chunk...)
+	}
+	for chunk := range slices.Chunk(args.DevicesDown, statusChunk) {
+		gone, err := s.devicesDown(ctx, args.Host, chunk)
+		if err != nil {
+			s.log.Error("cannot set ports DOWN", "host", args.Host, "count", len(chunk), "error", err)
+			out.FailedDevicesDown = append(out.FailedDevicesDown, chunk...)
+			continue
+		}
+		out.DevicesDown = append(out.DevicesDown, gone...)
+	}
+	return out, nil
+}
+
+func (s *Server) devicesUp(ctx context.Context, args rpc.DeviceListArgs, devices []string) error {
+	var wired []*model.Port
+	err := s.db.Write(ctx, func(tx *store.Tx) error {
+		wired = nil
+		ports, err := s.portsOf(tx, args.Host, devices, s.catalog.Ports.All)
+		if err != nil {
+			return err
+		}
+		for _, p := range ports {
+			if p.HostID != args.Host {
+				continue
+			}
+			if p.Status != "ACTIVE" {
+				if err := s.core.ProvisioningComplete(tx, p.ID, EntityL2); err != nil {
+					return fmt.Errorf("port %s: %w", p.ID, err)
+				}
+			}
+			wired = append(wired, p)
+		}
+		return nil
+	})
+	if err == nil {
+		s.populate(ctx, args.Host, wired, args.RefreshTunnels)
+	}
+	return err
+}
+
+func (s *Server) devicesDown(ctx context.Context, host string, devices []string) ([]rpc.DeviceGone, error) {
+	var out []rpc.DeviceGone
+	var lost []*model.Port
+	err := s.db.Write(ctx, func(tx *store.Tx) error {
+		out, lost = nil, nil
+		ports, err := s.portsOf(tx, host, devices, s.catalog.Ports.All)
+		if err != nil {
+			return err
+		}
+		for _, d := range devices {
+			p := ports[d]
+			out = append(out, rpc.DeviceGone{Device: d, Exists: p != nil})
+			if p == nil || p.HostID != host {
+				continue
+			}
+			if err := s.core.UpdatePortStatus(tx, p.ID, "DOWN", host); err != nil {
+				return err
+			}
+			lost = append(lost, p)
+		}
+		return nil
+	})
+	if err == nil {
+		s.depopulate(ctx, host, lost)
+	}
+	return out, err
+}
+
+// tunnelSync stores a host's tunnel endpoint and returns all (upstream drivers/type_tunnel.py).
+func (s *Server) tunnelSync(ctx context.Context, args rpc.TunnelSyncArgs) (rpc.Tunnels, error) {
+	if args.TunnelType != "vxlan" {
+		return rpc.Tunnels{}, fault.InvalidInput("Network type value %s not supported", args.TunnelType)
+	}
+	out := rpc.Tunnels{Tunnels: []rpc.TunnelEndpoint{}}
+	var moved []string
+	err := s.db.Write(ctx, func(tx *store.Tx) error {
+		moved, out.Tunnels = nil, out.Tunnels[:0]
+		rows, err := tx.Query("SELECT ip_address, host, udp_port FROM ml2_vxlan_endpoints")
+		all, err := store.All(rows, err, func(rows *store.Rows) (e rpc.TunnelEndpoint, err error) {
+			return e, rows.Scan(&e.IPAddress, &e.Host, &e.UDPPort)
+		})
+		if err != nil {
+			return err
+		}
+		known := false
+		for _, e := range all {
+			switch {
+			case e.IPAddress == args.TunnelIP && e.Host != args.Host && e.Host != "":
+				return fault.InvalidInput("Tunnel IP %s in use with host %s", args.TunnelIP, e.Host)
+			case e.IPAddress == args.TunnelIP:
+				known = true
+			case e.Host == args.Host:
+				moved = append(moved, e.IPAddress)
+				if _, err := tx.Exec("DELETE FROM ml2_vxlan_endpoints WHERE ip_address = ?", e.IPAddress); err != nil {
+					return err
+				}
+				continue
+			}
+			out.Tunnels = append(out.Tunnels, e)
+		}
+		if known {
+			return nil
+		}
+		mine := rpc.TunnelEndpoint{IPAddress: args.TunnelIP, Host: args.Host, UDPPort: 4789}
+		out.Tunnels = append(out.Tunnels, mine)
+		_, err = tx.Exec("INSERT INTO ml2_vxlan_endpoints (ip_address, udp_port, host) VALUES (?, ?, ?)", mine.IPAddress, mine.UDPPort, mine.Host)
+		if store.IsDuplicate(err) {
+			return store.Retry(err)
+		}
+		return err
+	})
+	if err != nil {
+		return out, err
+	}
+	for _, ip := range moved {
+		s.cast("tunnel_delete", rpc.TunnelDelete.Fanout(ctx, s.bus, rpc.TunnelArgs{TunnelIP: ip, TunnelType: args.TunnelType}))
+	}
+	s.cast("tunnel_update", rpc.TunnelUpdate.Fanout(ctx, s.bus, rpc.TunnelArgs{TunnelIP: args.TunnelIP, TunnelType: args.TunnelType}))
+	return out, nil
+}
+
+// cast logs a message that could not be sent. It is not repeated: agents fetch everything when the bus is back.
+func (s *Server) cast(method string, err error) {
+	if err != nil {
+		s.log.Warn("message to agents was lost", "method", method, "error", err)
+	}
+}

@@ -1,0 +1,176 @@
+package ml2
+
+import (
+	"database/sql"
+	"fmt"
+	"time"
+
+	"neutrino/internal/identity"
+	"neutrino/internal/model"
+	"neutrino/internal/resource"
+	"neutrino/internal/store"
+)
+
+// binder binds the ports of one transaction: it knows their networks' segments and their hosts' agents.
+type binder struct {
+	plugin   *Plugin
+	tx       *store.Tx
+	segments map[string][]model.Segment
+	agents   map[string][]*model.Agent // by host
+	bound    map[string]level          // by port id
+}
+
+// level is a row of ml2_port_binding_levels.
+type level struct{ driver, segmentID string }
+
+// newBinder reads what is needed to bind those of the ports that have a host.
+func (p *Plugin) newBinder(tx *store.Tx, ports []*model.Port) (*binder, error) {
+	b := &binder{plugin: p, tx: tx, bound: map[string]level{}}
+	var networks, hosts []string
+	for _, port := range ports {
+		if port.HostID == "" {
+			continue
+		}
+		if !contains(networks, port.NetworkID) {
+			networks = append(networks, port.NetworkID)
+		}
+		if !contains(hosts, port.HostID) {
+			hosts = append(hosts, port.HostID)
+		}
+	}
+	if len(hosts) == 0 {
+		return b, nil
+	}
+	var err error
+	if b.segments, err = segments(tx, networks...); err != nil {
+		return nil, err
+	}
+	b.agents, err = p.agentsOn(tx, hosts)
+	return b, err
+}
+
+// agentsOn reads the agents of hosts that are not switched off.
+func (p *Plugin) agentsOn(tx *store.Tx, hosts []string) (map[string][]*model.Agent, error) {
+	in := resource.In("host", hosts)
+	rows, err := tx.Query("SELECT id, agent_type, host, heartbeat_timestamp, configurations FROM agents WHERE "+in.SQL, in.Args...)
+	alive := p.aliveSince()
+	all, err := store.All(rows, err, func(r *sql.Rows) (*model.Agent, error) {
+		a := &model.Agent{}
+		err := r.Scan(&a.ID, &a.AgentType, &a.Host, &a.HeartbeatAt, &a.Configurations)
+		a.Alive = a.HeartbeatAt.After(alive)
+		return a, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read agents: %w", err)
+	}
+	byHost := map[string][]*model.Agent{}
+	for _, a := range all {
+		byHost[a.Host] = append(byHost[a.Host], a)
+	}
+	return byHost, nil
+}
+
+// aliveSince is the time of the last report before which an agent counts as dead.
+func (p *Plugin) aliveSince() time.Time { return time.Now().UTC().Add(-p.cfg.AgentDownTime) }
+
+func (b *binder) agentsFor(port *model.Port, m Mechanism) []*model.Agent {
+	var out []*model.Agent
+	for _, a := range b.agents[port.HostID] {
+		if a.AgentType == m.AgentType() {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// bind lets the mechanism drivers, in their order, connect the port to its host. Without a host it is not bound.
+func (b *binder) bind(port *model.Port) {
+	port.VIFType, port.VIFDetails = vifUnbound, nil
+	delete(b.bound, port.ID)
+	if port.HostID == "" || len(b.segments[port.NetworkID]) == 0 {
+		return
+	}
+	for _, m := range b.plugin.mechanisms {
+		if r, ok := m.Bind(port, b.segments[port.NetworkID], b.agentsFor(port, m)); ok {
+			port.VIFType, port.VIFDetails = r.VIFType, r.VIFDetails
+			if port.VIFDetails == nil {
+				port.VIFDetails = model.Dict{}
+			}
+			port.VIFDetails["bound_drivers"] = map[string]any{"0": m.Name()}
+			b.bound[port.ID] = level{m.Name(), r.SegmentID}
+			return
+		}
+	}
+	port.VIFType = vifBindingFailed
+	b.plugin.log.ErrorContext(b.tx.Context(), "no mechanism driver can bind the port", "port", port.ID, "host", port.HostID,
+		"network", port.NetworkID)
+}
+
+// insert stores the bindings of new ports.
+func (b *binder) insert(tx *store.Tx, ports []*model.Port) error {
+	var bindings, levels [][]any
+	for _, p := range ports {
+		bindings = append(bindings, []any{p.ID, p.HostID, p.VNICType, p.Profile, p.VIFType, p.VIFDetails, "ACTIVE"})
+		if l, ok := b.bound[p.ID]; ok {
+			levels = append(levels, []any{p.ID, p.HostID, 0, l.driver, l.segmentID})
+		}
+	}
+	err := tx.InsertRows("ml2_port_bindings",
+		[]string{"port_id", "host", "vnic_type", "profile", "vif_type", "vif_details", "status"}, bindings)
+	if err != nil {
+		return err
+	}
+	return tx.InsertRows("ml2_port_binding_levels", []string{"port_id", "host", "level", "driver", "segment_id"}, levels)
+}
+
+// replace stores the binding of a port instead of the one that it has.
+func (b *binder) replace(tx *store.Tx, old, now *model.Port) error {
+	for _, table := range []string{"ml2_port_binding_levels", "ml2_port_bindings"} {
+		// A binding to the new host may be there already, prepared for a migration.
+		if _, err := tx.Exec("DELETE FROM "+table+" WHERE port_id = ? AND host IN (?, ?)", now.ID, old.HostID, now.HostID); err != nil {
+			return fmt.Errorf("replace binding of port %s: %w", now.ID, err)
+		}
+	}
+	return b.insert(tx, []*model.Port{now})
+}
+
+// loadPorts completes binding:vif_details of ports that other software bound: it keeps the names of the drivers apart.
+func (p *Plugin) loadPorts(tx *store.Tx, _ *identity.Caller, set resource.Set, objs []*model.Port) error {
+	if set&p.catalog.Ports.Bit("binding:vif_details") == 0 {
+		return nil
+	}
+	lacking := map[string]*model.Port{}
+	var ids []string
+	for _, o := range objs {
+		if len(o.VIFDetails) > 0 && o.VIFDetails["bound_drivers"] == nil {
+			lacking[o.ID] = o
+			ids = append(ids, o.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	rows, err := tx.Query("SELECT l.port_id, l.level, l.driver FROM ml2_port_binding_levels l JOIN ml2_port_bindings b "+
+		"ON b.port_id = l.port_id AND b.host = l.host WHERE b.status = 'ACTIVE' AND l.driver IS NOT NULL AND b.vif_type NOT IN (?, ?) "+
+		"ORDER BY l.port_id, l.level", vifUnbound, vifBindingFailed)
+	if err != nil {
+		return fmt.Errorf("read binding levels: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id, driver string
+		var n int
+		if err := rows.Scan(&id, &n, &driver); err != nil {
+			return fmt.Errorf("read binding levels: %w", err)
+		}
+		if o := lacking[id]; o != nil {
+			drivers, _ := o.VIFDetails["bound_drivers"].(map[string]any)
+			if drivers == nil {
+				drivers = map[string]any{}
+				o.VIFDetails["bound_drivers"] = drivers
+			}
+			drivers[fmt.Sprint(n)] = driver
+		}
+	}
+	return rows.Err()
+}

@@ -1,0 +1,215 @@
+package ml2
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"testing"
+
+	"neutrino/internal/fault"
+	"neutrino/internal/identity"
+	"neutrino/internal/model"
+	"neutrino/internal/resource"
+	"neutrino/internal/store"
+)
+
+var ctx = context.Background()
+
+// admin and member are callers of the project "p".
+var (
+	admin  = &identity.Caller{ProjectID: "p", IsAdmin: true}
+	member = &identity.Caller{ProjectID: "p"}
+)
+
+type env struct {
+	t       testing.TB
+	db      *store.DB
+	plugin  *Plugin
+	catalog *model.Catalog
+}
+
+func openDB(t testing.TB, url string) *store.DB {
+	t.Helper()
+	db, err := store.Open(ctx, url, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	if err := db.Migrate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+func testConfig() Config {
+	return Config{
+		TenantNetworkTypes: []string{"vxlan"}, MechanismDrivers: []string{"linuxbridge", "l2population"},
+		VNIRanges: []Range{{1, 50}}, VLANRanges: []VLANRange{{"physnet1", Range{100, 102}}, {"physnet2", Range{}}},
+		FlatNetworks: []string{"physnet1"},
+	}
+}
+
+func newEnv(t testing.TB, db *store.DB, cfg Config) *env {
+	t.Helper()
+	catalog := model.NewCatalog(func(string) bool { return true })
+	e := &env{t: t, db: db, plugin: New(cfg, db, catalog, slog.New(slog.DiscardHandler)), catalog: catalog}
+	if err := e.plugin.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func setUp(t testing.TB) *env { return newEnv(t, openDB(t, "sqlite://"), testConfig()) }
+
+func tempFile(t testing.TB) string {
+	return "sqlite:///" + filepath.Join(t.TempDir(), "neutron.sqlite")
+}
+
+// body is a request's attributes.
+type body = map[string]any
+
+// create does what the API does with a POST body.
+func create[R any](db *store.DB, r *resource.Resource[R], logic resource.Logic[R], caller *identity.Caller, attrs body) (*R, error) {
+	var obj *R
+	err := db.Write(ctx, func(tx *store.Tx) error {
+		copied := body{}
+		for k, v := range attrs {
+			copied[k] = v
+		}
+		var named resource.Set
+		var err error
+		if obj, named, err = r.Create(caller, copied); err != nil {
+			return err
+		}
+		return logic.Create(&resource.Change[R]{Resource: r, Tx: tx, Caller: caller, New: obj, Named: named})
+	})
+	return obj, err
+}
+
+// update does what the API does with a PUT body.
+func update[R any](db *store.DB, r *resource.Resource[R], logic resource.Logic[R], caller *identity.Caller, id string, attrs body) (*R, error) {
+	var obj *R
+	err := db.Write(ctx, func(tx *store.Tx) error {
+		old, err := r.Get(tx, caller, id, r.All)
+		if err != nil {
+			return err
+		}
+		if obj, err = r.Get(tx, caller, id, r.All); err != nil {
+			return err
+		}
+		copied := body{}
+		for k, v := range attrs {
+			copied[k] = v
+		}
+		named, err := r.Update(caller, obj, copied)
+		if err != nil {
+			return err
+		}
+		return logic.Update(&resource.Change[R]{Resource: r, Tx: tx, Caller: caller, Old: old, New: obj, Named: named})
+	})
+	return obj, err
+}
+
+func remove[R any](db *store.DB, r *resource.Resource[R], logic resource.Logic[R], caller *identity.Caller, id string) error {
+	return db.Write(ctx, func(tx *store.Tx) error {
+		old, err := r.Get(tx, caller, id, r.All)
+		if err != nil {
+			return err
+		}
+		return logic.Delete(&resource.Change[R]{Resource: r, Tx: tx, Caller: caller, Old: old})
+	})
+}
+
+func (e *env) tryNetwork(attrs body) (*model.Network, error) {
+	return create(e.db, e.catalog.Networks, e.plugin.Networks(), admin, attrs)
+}
+
+func (e *env) trySubnet(attrs body) (*model.Subnet, error) {
+	return create(e.db, e.catalog.Subnets, e.plugin.Subnets(), admin, attrs)
+}
+
+func (e *env) tryPort(attrs body) (*model.Port, error) {
+	return create(e.db, e.catalog.Ports, e.plugin.Ports(), admin, attrs)
+}
+
+func must[R any](e *env, f func(body) (*R, error), attrs body) *R {
+	e.t.Helper()
+	r, err := f(attrs)
+	if err != nil {
+		e.t.Fatalf("%v: %v", attrs, err)
+	}
+	return r
+}
+
+func (e *env) network(kv ...any) *model.Network { return must(e, e.tryNetwork, with(body{}, kv...)) }
+
+func (e *env) subnet(n *model.Network, cidr string, kv ...any) *model.Subnet {
+	version := 4
+	for _, c := range cidr {
+		if c == ':' {
+			version = 6
+		}
+	}
+	return must(e, e.trySubnet, with(body{"network_id": n.ID, "cidr": cidr, "ip_version": num(version)}, kv...))
+}
+
+func (e *env) port(n *model.Network, kv ...any) *model.Port {
+	return must(e, e.tryPort, with(body{"network_id": n.ID}, kv...))
+}
+
+func with(b body, kv ...any) body {
+	for i := 0; i+1 < len(kv); i += 2 {
+		b[kv[i].(string)] = kv[i+1]
+	}
+	return b
+}
+
+// reread gets an object as the database has it.
+func reread[R any](e *env, r *resource.Resource[R], id string) *R {
+	e.t.Helper()
+	var obj *R
+	err := e.db.Read(ctx, func(tx *store.Tx) (err error) {
+		obj, err = r.Get(tx, admin, id, r.All)
+		return err
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return obj
+}
+
+func (e *env) count(query string, args ...any) (n int) {
+	e.t.Helper()
+	err := e.db.Read(ctx, func(tx *store.Tx) (err error) {
+		n, _, err = store.One[int](tx.QueryRow(query, args...))
+		return err
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return n
+}
+
+func (e *env) exec(query string, args ...any) {
+	e.t.Helper()
+	err := e.db.Write(ctx, func(tx *store.Tx) error { _, err := tx.Exec(query, args...); return err })
+	if err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// wants compares an error with "STATUS TYPE: MESSAGE"; "" is success.
+func wants(t testing.TB, err error, want string) {
+	t.Helper()
+	got := ""
+	if err != nil {
+		got = "500 " + err.Error()
+		if f, ok := errors.AsType[*fault.Error](err); ok {
+			got = describe(f)
+		}
+	}
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}

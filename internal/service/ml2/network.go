@@ -1,0 +1,204 @@
+package ml2
+
+import (
+	"database/sql"
+	"fmt"
+
+	"neutrino/internal/fault"
+	"neutrino/internal/identity"
+	"neutrino/internal/model"
+	"neutrino/internal/resource"
+	"neutrino/internal/store"
+
+	"github.com/google/uuid"
+)
+
+// Least MTUs that IP allows (RFC 791, RFC 8200).
+const (
+	minIPv4MTU = 68
+	minIPv6MTU = 1280
+)
+
+func (p *Plugin) createNetwork(c *resource.Change[model.Network]) error {
+	n := c.New
+	if n.ID == "" {
+		n.ID = uuid.NewString()
+	}
+	n.Status, n.SubnetIDs, n.AvailabilityZones = "ACTIVE", []string{}, []string{}
+	if p.catalog.Networks.Bit("port_security_enabled") == 0 {
+		n.PortSecurity = true
+	}
+	if err := checkZones(c.Tx, n.ZoneHints); err != nil {
+		return err
+	}
+	segment, err := p.takeSegment(c.Tx, n)
+	if err != nil {
+		return err
+	}
+	n.NetworkType, n.PhysicalNetwork, n.SegmentationID = &segment.NetworkType, segment.PhysicalNetwork, segment.SegmentationID
+	if n.MTU, err = p.networkMTU(n.MTU, *segment); err != nil {
+		return err
+	}
+	if err := before(p.Hooks.BeforeNetwork, c); err != nil {
+		return err
+	}
+	if err := p.catalog.Networks.Insert(c.Tx, n); err != nil {
+		return err
+	}
+	if err := insertSegment(c.Tx, n.ID, segment); err != nil {
+		return err
+	}
+	if err := share(c.Tx, nil, n); err != nil {
+		return err
+	}
+	if err := p.makeExternal(c.Tx, &model.Network{}, n); err != nil {
+		return err
+	}
+	after(c.Tx, p.Hooks.AfterNetwork, nil, n)
+	return nil
+}
+
+// networkMTU is the largest MTU that all segments carry, or the requested one if they can.
+func (p *Plugin) networkMTU(requested int, segments ...model.Segment) (int, error) {
+	most := 0
+	for _, s := range segments {
+		driver := p.types[s.NetworkType]
+		if driver == nil {
+			continue
+		}
+		physnet := ""
+		if s.PhysicalNetwork != nil {
+			physnet = *s.PhysicalNetwork
+		}
+		if mtu := driver.mtu(physnet); mtu > 0 && (most == 0 || mtu < most) {
+			most = mtu
+		}
+	}
+	if most == 0 {
+		most = p.cfg.GlobalPhysnetMTU
+	}
+	if requested == 0 {
+		return most, nil
+	}
+	if most > 0 && requested > most {
+		return 0, fault.InvalidInput("Requested MTU is too big, maximum is %d", most)
+	}
+	return requested, nil
+}
+
+// checkZones refuses availability zones in which no DHCP agent ever was.
+func checkZones(tx *store.Tx, hints []string) error {
+	if len(hints) == 0 {
+		return nil
+	}
+	in := resource.In("availability_zone", hints)
+	known, err := store.Strings(tx.Query("SELECT DISTINCT availability_zone FROM agents WHERE agent_type = 'DHCP agent' AND "+in.SQL, in.Args...))
+	if err != nil {
+		return fmt.Errorf("read availability zones: %w", err)
+	}
+	for _, z := range hints {
+		if !contains(known, z) {
+			return fault.NotFound("AvailabilityZoneNotFound", "AvailabilityZone %s could not be found.", z)
+		}
+	}
+	return nil
+}
+
+func (p *Plugin) updateNetwork(c *resource.Change[model.Network]) error {
+	if err := p.checkProviderUpdate(c); err != nil {
+		return err
+	}
+	if c.Has("shared") {
+		if err := share(c.Tx, c.Old, c.New); err != nil {
+			return err
+		}
+	}
+	if c.Has("mtu") {
+		if err := p.updateMTU(c); err != nil {
+			return err
+		}
+	}
+	if err := before(p.Hooks.BeforeNetwork, c); err != nil {
+		return err
+	}
+	if err := p.makeExternal(c.Tx, c.Old, c.New); err != nil {
+		return err
+	}
+	if _, err := p.catalog.Networks.Save(c.Tx, c.Old, c.New); err != nil {
+		return err
+	}
+	after(c.Tx, p.Hooks.AfterNetwork, c.Old, c.New)
+	return nil
+}
+
+func (p *Plugin) checkProviderUpdate(c *resource.Change[model.Network]) error {
+	old, now := c.Old, c.New
+	differs := func(a, b *string) bool { return b != nil && (a == nil || *a != *b) }
+	if differs(old.NetworkType, now.NetworkType) || differs(old.PhysicalNetwork, now.PhysicalNetwork) {
+		return fault.InvalidInput("Plugin does not support updating the following provider network attributes: " +
+			"provider:network_type, provider:physical_network")
+	}
+	now.NetworkType, now.PhysicalNetwork = old.NetworkType, old.PhysicalNetwork
+	if !c.Has("provider:segmentation_id") || now.SegmentationID == nil || *now.SegmentationID == 0 {
+		now.SegmentationID = old.SegmentationID
+		return nil
+	}
+	return p.changeSegmentationID(c.Tx, now)
+}
+
+func (p *Plugin) updateMTU(c *resource.Change[model.Network]) error {
+	n := c.New
+	if n.MTU < minIPv6MTU {
+		families, err := ipVersions(c.Tx, n.ID)
+		if err != nil {
+			return err
+		}
+		if err := fitsSubnets(n, families...); err != nil {
+			return err
+		}
+	}
+	all, err := segments(c.Tx, n.ID)
+	if err != nil {
+		return err
+	}
+	n.MTU, err = p.networkMTU(n.MTU, all[n.ID]...)
+	return err
+}
+
+// ipVersions reads the IP versions of the network's subnets.
+func ipVersions(tx *store.Tx, networkID string) ([]int, error) {
+	rows, err := tx.Query("SELECT DISTINCT ip_version FROM subnets WHERE network_id = ?", networkID)
+	return store.All(rows, err, func(r *sql.Rows) (v int, err error) { err = r.Scan(&v); return v, err })
+}
+
+// fitsSubnets refuses an MTU below what IP demands.
+func fitsSubnets(n *model.Network, versions ...int) error {
+	switch {
+	case len(versions) == 0:
+		return nil
+	case n.MTU < minIPv4MTU:
+		return mtuConflict(n.ID, minIPv4MTU)
+	case n.MTU < minIPv6MTU && contains(versions, 6):
+		return mtuConflict(n.ID, minIPv6MTU)
+	}
+	return nil
+}
+
+// loadNetworks fills the segments of networks that have several.
+func (p *Plugin) loadNetworks(tx *store.Tx, _ *identity.Caller, set resource.Set, objs []*model.Network) error {
+	if set&p.catalog.Networks.Bits("provider:network_type", "provider:physical_network", "provider:segmentation_id") == 0 || len(objs) == 0 {
+		return nil
+	}
+	several, err := store.Strings(tx.Query("SELECT network_id FROM networksegments WHERE segment_index > 0 AND is_dynamic = ? GROUP BY network_id", false))
+	if err != nil || len(several) == 0 {
+		return err
+	}
+	all, err := segments(tx, several...)
+	if err != nil {
+		return err
+	}
+	for _, n := range objs {
+		n.Segments = all[n.ID]
+	}
+	return nil
+}

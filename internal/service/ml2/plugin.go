@@ -1,0 +1,115 @@
+package ml2
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+
+	"neutrino/internal/model"
+	"neutrino/internal/resource"
+	"neutrino/internal/store"
+)
+
+// Plugin is the core plug-in.
+type Plugin struct {
+	// Hooks are filled before the first request and not changed after.
+	Hooks Hooks
+
+	cfg        Config
+	db         *store.DB
+	catalog    *model.Catalog
+	log        *slog.Logger
+	types      map[string]typeDriver
+	mechanisms []Mechanism
+	baseMAC    net.HardwareAddr
+}
+
+// New makes the plug-in. Start checks the configuration.
+func New(cfg Config, db *store.DB, catalog *model.Catalog, log *slog.Logger) *Plugin {
+	cfg = cfg.withDefaults()
+	return &Plugin{cfg: cfg, db: db, catalog: catalog, log: log, types: typeDrivers(cfg)}
+}
+
+// Start checks the configuration and brings the tables of free segments into agreement with it. Several servers may do
+// that at the same time.
+func (p *Plugin) Start(ctx context.Context) error {
+	if err := p.check(); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(keysOf(p.types)) {
+		if err := p.db.Write(ctx, p.types[name].synchronise); err != nil {
+			return fmt.Errorf("synchronise %s segments: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (p *Plugin) check() error {
+	for _, name := range append(slices.Clone(p.cfg.TenantNetworkTypes), p.cfg.ExternalNetworkType) {
+		if p.types[name] == nil && name != "" {
+			return fmt.Errorf("no type driver for network type %q", name)
+		}
+	}
+	for _, name := range p.cfg.TypeDrivers {
+		if p.types[name] == nil {
+			return fmt.Errorf("unknown type driver %q", name)
+		}
+	}
+	known := append(builtinMechanisms(), p.cfg.Mechanisms...)
+	p.mechanisms = nil
+	for _, name := range p.cfg.MechanismDrivers {
+		i := slices.IndexFunc(known, func(m Mechanism) bool { return m.Name() == name })
+		if i < 0 {
+			return fmt.Errorf("unknown mechanism driver %q", name)
+		}
+		p.mechanisms = append(p.mechanisms, known[i])
+	}
+	var err error
+	if p.baseMAC, err = net.ParseMAC(p.cfg.BaseMAC); err != nil || len(p.baseMAC) != 6 {
+		return fmt.Errorf("base_mac %q is not a MAC address", p.cfg.BaseMAC)
+	}
+	return nil
+}
+
+// Networks is what networks do beyond storing their attributes.
+func (p *Plugin) Networks() resource.Logic[model.Network] {
+	return resource.Logic[model.Network]{Create: p.createNetwork, Update: p.updateNetwork, Delete: p.deleteNetwork, Load: p.loadNetworks}
+}
+
+// Subnets is what subnets do beyond storing their attributes.
+func (p *Plugin) Subnets() resource.Logic[model.Subnet] {
+	return resource.Logic[model.Subnet]{Create: p.createSubnet, Update: p.updateSubnet, Delete: p.deleteSubnet}
+}
+
+// Ports is what ports do beyond storing their attributes.
+func (p *Plugin) Ports() resource.Logic[model.Port] {
+	return resource.Logic[model.Port]{
+		Create:     func(c *resource.Change[model.Port]) error { return p.createPorts([]*resource.Change[model.Port]{c}) },
+		CreateMany: p.createPorts,
+		Update:     p.updatePort,
+		Delete: func(c *resource.Change[model.Port]) error {
+			if err := before(p.Hooks.GuardPortDelete, c); err != nil {
+				return err
+			}
+			return p.deletePort(c)
+		},
+		Load: p.loadPorts,
+	}
+}
+
+func keysOf[K comparable, V any](m map[K]V) func(yield func(K) bool) {
+	return func(yield func(K) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// badResource is upstream's BadRequest, which names the collection.
+func (p *Plugin) badSubnet(format string, args ...any) error {
+	return badRequest("subnets", format, args...)
+}

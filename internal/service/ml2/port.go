@@ -1,0 +1,223 @@
+package ml2
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+
+	"neutrino/internal/fault"
+	"neutrino/internal/identity"
+	"neutrino/internal/model"
+	"neutrino/internal/resource"
+	"neutrino/internal/service/ipam"
+	"neutrino/internal/store"
+
+	"github.com/google/uuid"
+)
+
+// Device owners that are treated in a special way (neutron_lib/constants.py).
+const ownerRouterGateway = "network:router_gateway"
+
+var (
+	// autoDeleted ports go with their network.
+	autoDeleted = []string{"network:dhcp", "network:distributed", "network:floatingip_agent_gateway"}
+	// routerInterfaceOwners are the owners of routers' ports inside.
+	routerInterfaceOwners = []string{"network:router_interface", "network:ha_router_replicated_interface", "network:router_interface_distributed"}
+)
+
+// trusted tells whether a service owns the port: then it has neither port security nor security groups.
+func trusted(p *model.Port) bool { return hasAnyPrefix(p.DeviceOwner, "network:") }
+
+// createPorts creates ports together: what has to be read is read once for all.
+func (p *Plugin) createPorts(cs []*resource.Change[model.Port]) error {
+	if len(cs) == 0 {
+		return nil
+	}
+	tx := cs[0].Tx
+	networks, err := p.visibleNetworks(cs)
+	if err != nil {
+		return err
+	}
+	given := make([]bool, len(cs)) // which MAC addresses the caller chose
+	for i, c := range cs {
+		given[i] = c.New.MACAddress != ""
+		if err := p.prepare(c, networks[c.New.NetworkID]); err != nil {
+			return err
+		}
+	}
+	if err := allocate(tx, cs); err != nil {
+		return err
+	}
+	ports := make([]*model.Port, len(cs))
+	for i, c := range cs {
+		ports[i] = c.New
+	}
+	b, err := p.newBinder(tx, ports)
+	if err != nil {
+		return err
+	}
+	for i, c := range cs {
+		b.bind(c.New)
+		if err := before(p.Hooks.BeforePort, c); err != nil {
+			return err
+		}
+		if err := p.insertPort(c, given[i]); err != nil {
+			return err
+		}
+	}
+	if err := ipam.Record(tx, ports...); err != nil {
+		return err
+	}
+	if err := b.insert(tx, ports); err != nil {
+		return err
+	}
+	if err := p.addBlocks(tx, b, ports); err != nil {
+		return err
+	}
+	for _, port := range ports {
+		after(tx, p.Hooks.AfterPort, nil, port)
+	}
+	return nil
+}
+
+// visibleNetworks reads the networks of new ports. One that the caller does not see does not exist.
+func (p *Plugin) visibleNetworks(cs []*resource.Change[model.Port]) (map[string]*model.Network, error) {
+	r := p.catalog.Networks
+	var ids []string
+	for _, c := range cs {
+		if !contains(ids, c.New.NetworkID) {
+			ids = append(ids, c.New.NetworkID)
+		}
+	}
+	found, err := r.Select(cs[0].Tx, &resource.Query{Set: r.Bits("project_id", "port_security_enabled"), Caller: cs[0].Caller,
+		Where: []resource.Cond{r.ByID(ids...)}})
+	if err != nil {
+		return nil, err
+	}
+	networks := map[string]*model.Network{}
+	for _, n := range found {
+		networks[n.ID] = n
+	}
+	for _, id := range ids {
+		if networks[id] == nil {
+			return nil, r.NotFound(id)
+		}
+	}
+	return networks, nil
+}
+
+// prepare fills what the request leaves open and checks what it says, before anything is allocated.
+func (p *Plugin) prepare(c *resource.Change[model.Port], n *model.Network) error {
+	port := c.New
+	if port.ID == "" {
+		port.ID = uuid.NewString()
+	}
+	if port.Status == "" {
+		port.Status = "DOWN"
+	}
+	if port.VNICType == "" {
+		port.VNICType = vnicNormal
+	}
+	if err := p.checkRouterDevice(c); err != nil {
+		return err
+	}
+	if port.MACAddress == "" {
+		port.MACAddress = p.randomMAC()
+	}
+	if err := p.secureNew(c, n); err != nil {
+		return err
+	}
+	port.ExtraDHCPOpts = mergeDHCPOpts(nil, port.ExtraDHCPOpts)
+	orEmpty(&port.SecurityGroups)
+	orEmpty(&port.Tags)
+	return checkProfile(port)
+}
+
+// randomMAC makes a MAC address. That it is unique in its network is the database's constraint.
+func (p *Plugin) randomMAC() string {
+	mac := slices.Clone(p.baseMAC)
+	fixed := 3
+	if mac[3] != 0 {
+		fixed = 4
+	}
+	for i := fixed; i < len(mac); i++ {
+		mac[i] = byte(rand.IntN(256))
+	}
+	return net.HardwareAddr(mac).String()
+}
+
+// checkRouterDevice keeps users from naming another project's router as device of a router port.
+func (p *Plugin) checkRouterDevice(c *resource.Change[model.Port]) error {
+	port := c.New
+	if !contains(routerInterfaceOwners, port.DeviceOwner) || c.Caller.IsAdmin || port.DeviceID == "" {
+		return nil
+	}
+	project, found, err := store.One[*string](c.Tx.QueryRow("SELECT project_id FROM routers WHERE id = ?", port.DeviceID))
+	if err != nil {
+		return fmt.Errorf("read router %s: %w", port.DeviceID, err)
+	}
+	if found && (project == nil || *project != port.ProjectID) {
+		return fault.Conflict("DeviceIDNotOwnedByTenant", "The following device_id %s is not owned by your project or matches another "+
+			"project router.", port.DeviceID)
+	}
+	return nil
+}
+
+// allocate gives all new ports their addresses.
+func allocate(tx *store.Tx, cs []*resource.Change[model.Port]) error {
+	wants := map[string][]*ipam.Want{}
+	var order []string
+	for _, c := range cs {
+		id := c.New.NetworkID
+		if wants[id] == nil {
+			order = append(order, id)
+		}
+		wants[id] = append(wants[id], &ipam.Want{Port: c.New, Unspecified: !c.Has("fixed_ips")})
+	}
+	networks, err := ipam.Load(tx, order...)
+	if err != nil {
+		return err
+	}
+	for _, id := range order {
+		if err := networks[id].Allocate(tx, wants[id]...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// insertPort stores a port. Its MAC address may be taken: if we chose it, the transaction starts again with another.
+func (p *Plugin) insertPort(c *resource.Change[model.Port], givenMAC bool) error {
+	err := p.catalog.Ports.Insert(c.Tx, c.New)
+	switch {
+	case store.IsDuplicate(err) && givenMAC:
+		return macInUse(c.New)
+	case store.IsDuplicate(err), store.IsForeignKey(err):
+		return store.Retry(err)
+	}
+	return err
+}
+
+func macInUse(p *model.Port) error {
+	return fault.Conflict("MacAddressInUse", "Unable to complete operation for network %s. The mac address %s is in use.",
+		p.NetworkID, p.MACAddress)
+}
+
+// clonePort copies a port so that the copy's lists can be changed.
+func clonePort(p *model.Port) *model.Port {
+	c := *p
+	c.FixedIPs, c.SecurityGroups = slices.Clone(p.FixedIPs), slices.Clone(p.SecurityGroups)
+	c.AddressPairs, c.ExtraDHCPOpts = slices.Clone(p.AddressPairs), slices.Clone(p.ExtraDHCPOpts)
+	return &c
+}
+
+// portsWhere reads complete ports.
+func (p *Plugin) portsWhere(tx *store.Tx, where resource.Cond) ([]*model.Port, error) {
+	return p.catalog.Ports.Select(tx, &resource.Query{Set: p.catalog.Ports.All, Where: []resource.Cond{where}})
+}
+
+// GetPort reads a port. It is PortNotFound if there is none.
+func (p *Plugin) GetPort(tx *store.Tx, id string) (*model.Port, error) {
+	return p.catalog.Ports.Get(tx, identity.System(), id, p.catalog.Ports.All)
+}

@@ -1,0 +1,130 @@
+package ml2
+
+import (
+	"encoding/json"
+
+	"neutrino/internal/fault"
+	"neutrino/internal/model"
+	"neutrino/internal/resource"
+)
+
+// maxProfile is the size of the column for binding:profile.
+const maxProfile = 4095
+
+func (p *Plugin) hasPortSecurity() bool { return p.catalog.Ports.Bit("port_security_enabled") != 0 }
+
+// secureNew settles the port security of a new port: services' ports have none, others what the request says or else
+// the network. Without it there can be neither security groups nor allowed address pairs.
+func (p *Plugin) secureNew(c *resource.Change[model.Port], n *model.Network) error {
+	port := c.New
+	switch {
+	case trusted(port):
+		port.PortSecurity = false
+	case !p.hasPortSecurity():
+		port.PortSecurity = true
+	case !c.Has("port_security_enabled"):
+		port.PortSecurity = n.PortSecurity
+	}
+	if err := p.completePairs(port); err != nil {
+		return err
+	}
+	if port.PortSecurity {
+		return nil
+	}
+	if len(port.AddressPairs) > 0 {
+		return pairsNeedPortSecurity()
+	}
+	if c.Has("security_groups") && len(port.SecurityGroups) > 0 {
+		return groupsNeedPortSecurity()
+	}
+	port.SecurityGroups = []string{}
+	return nil
+}
+
+// secureUpdated checks that an update leaves no security groups or address pairs without port security.
+func (p *Plugin) secureUpdated(c *resource.Change[model.Port]) error {
+	port := c.New
+	if c.Has("allowed_address_pairs") {
+		if err := p.completePairs(port); err != nil {
+			return err
+		}
+	}
+	if port.PortSecurity {
+		return nil
+	}
+	switch {
+	case len(port.AddressPairs) > 0:
+		return pairsNeedPortSecurity()
+	case c.Has("security_groups") && len(port.SecurityGroups) > 0:
+		return groupsNeedPortSecurity()
+	case len(port.SecurityGroups) > 0:
+		return fault.Conflict("PortSecurityPortHasSecurityGroup", "Port has security group associated. Cannot disable port security "+
+			"or IP address until security group is removed.")
+	}
+	return nil
+}
+
+func pairsNeedPortSecurity() error {
+	return fault.Conflict("AddressPairAndPortSecurityRequired", "Port Security must be enabled in order to have allowed address pairs "+
+		"on a port.")
+}
+
+func groupsNeedPortSecurity() error {
+	return fault.BadRequest("PortSecurityAndIPRequiredForSecurityGroups", "Port security must be enabled and port must have an IP "+
+		"address in order to use security groups.")
+}
+
+// completePairs gives address pairs without MAC address the port's own and counts them.
+func (p *Plugin) completePairs(port *model.Port) error {
+	orEmpty(&port.AddressPairs)
+	if len(port.AddressPairs) > p.cfg.MaxAllowedAddressPairs {
+		return fault.BadRequest("AllowedAddressPairExhausted", "The number of allowed address pair exceeds the maximum %d.",
+			p.cfg.MaxAllowedAddressPairs)
+	}
+	seen := map[model.AddressPair]bool{}
+	for i := range port.AddressPairs {
+		pair := &port.AddressPairs[i]
+		if pair.MACAddress == "" {
+			pair.MACAddress = port.MACAddress
+		}
+		if seen[*pair] {
+			return fault.BadRequest("DuplicateAddressPairInRequest", "Request contains duplicate address pair: mac_address %s ip_address %s.",
+				pair.MACAddress, pair.IPAddress)
+		}
+		seen[*pair] = true
+	}
+	return nil
+}
+
+func checkProfile(port *model.Port) error {
+	if len(port.Profile) == 0 {
+		return nil
+	}
+	if raw, err := json.Marshal(port.Profile); err != nil || len(raw) > maxProfile {
+		return fault.InvalidInput("binding:profile value too large")
+	}
+	return nil
+}
+
+// mergeDHCPOpts applies the options of a request to those that a port has: a new value replaces, none removes, and
+// what is not named stays.
+func mergeDHCPOpts(have, asked []model.DHCPOpt) []model.DHCPOpt {
+	out := append([]model.DHCPOpt{}, have...)
+	for _, a := range asked {
+		at := -1
+		for i, h := range out {
+			if h.Name == a.Name && h.IPVersion == a.IPVersion {
+				at = i
+			}
+		}
+		switch {
+		case at < 0 && a.Value != nil:
+			out = append(out, a)
+		case at >= 0 && a.Value == nil:
+			out = append(out[:at], out[at+1:]...)
+		case at >= 0:
+			out[at] = a
+		}
+	}
+	return out
+}

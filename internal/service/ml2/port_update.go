@@ -1,0 +1,179 @@
+package ml2
+
+import (
+	"maps"
+	"reflect"
+
+	"neutrino/internal/fault"
+	"neutrino/internal/identity"
+	"neutrino/internal/model"
+	"neutrino/internal/resource"
+	"neutrino/internal/service/ipam"
+	"neutrino/internal/store"
+)
+
+func (p *Plugin) updatePort(c *resource.Change[model.Port]) error {
+	old, now := c.Old, c.New
+	givenMAC := now.MACAddress != ""
+	if err := p.checkPortUpdate(c); err != nil {
+		return err
+	}
+	if err := p.secureUpdated(c); err != nil {
+		return err
+	}
+	if c.Has("extra_dhcp_opts") {
+		now.ExtraDHCPOpts = mergeDHCPOpts(old.ExtraDHCPOpts, now.ExtraDHCPOpts)
+	}
+	newMAC := old.MACAddress != now.MACAddress
+	if c.Has("fixed_ips") || newMAC && len(old.FixedIPs) > 0 {
+		networks, err := ipam.Load(c.Tx, now.NetworkID)
+		if err != nil {
+			return err
+		}
+		if err := networks[now.NetworkID].Update(c.Tx, old, now); err != nil {
+			return err
+		}
+	}
+	b, rebound, err := p.rebind(c)
+	if err != nil {
+		return err
+	}
+	if err := before(p.Hooks.BeforePort, c); err != nil {
+		return err
+	}
+	_, err = p.catalog.Ports.Save(c.Tx, old, now)
+	switch {
+	case store.IsDuplicate(err) && givenMAC:
+		return macInUse(now)
+	case store.IsDuplicate(err):
+		return store.Retry(err)
+	case err != nil:
+		return err
+	}
+	if rebound {
+		if err := b.replace(c.Tx, old, now); err != nil {
+			return err
+		}
+	}
+	if err := p.renewBlocks(c.Tx, b, old, now); err != nil {
+		return err
+	}
+	after(c.Tx, p.Hooks.AfterPort, old, now)
+	return nil
+}
+
+// checkPortUpdate refuses what a port in use cannot change.
+func (p *Plugin) checkPortUpdate(c *resource.Change[model.Port]) error {
+	old, now := c.Old, c.New
+	if old.VNICType != now.VNICType && old.VIFType != vifUnbound {
+		return fault.Conflict("PortInUse", "Unable to complete operation on port %s for network %s. Port already has an attached device %s.",
+			old.ID, old.NetworkID, old.DeviceID)
+	}
+	if c.Has("device_owner") || c.Has("device_id") {
+		if err := p.checkRouterDevice(c); err != nil {
+			return err
+		}
+	}
+	if now.MACAddress == "" {
+		now.MACAddress = p.randomMAC()
+	}
+	if now.MACAddress != old.MACAddress {
+		switch {
+		case !unplugged(old):
+			return fault.Conflict("PortBound", "Unable to complete operation on port %s, port is already bound, port type: %s, old_mac %s, "+
+				"new_mac %s.", old.ID, old.VIFType, old.MACAddress, now.MACAddress)
+		case trusted(now):
+			return fault.Conflict("UnsupportedPortDeviceOwner", "Operation mac address update is not supported for device_owner %s on port %s.",
+				now.DeviceOwner, old.ID)
+		}
+	}
+	return checkProfile(now)
+}
+
+// rebind binds a port anew if what its binding depends on has changed, and tries again what failed before. The first
+// needs all agents to start over, so the port is down.
+func (p *Plugin) rebind(c *resource.Change[model.Port]) (*binder, bool, error) {
+	old, now := c.Old, c.New
+	inputs := old.HostID != now.HostID || old.VNICType != now.VNICType || !sameProfile(old.Profile, now.Profile)
+	if inputs {
+		now.Status = "DOWN"
+	}
+	again := inputs || now.HostID != "" && unplugged(old)
+	if !again {
+		return nil, false, nil
+	}
+	b, err := p.newBinder(c.Tx, []*model.Port{now})
+	if err != nil {
+		return nil, false, err
+	}
+	b.bind(now)
+	return b, inputs || old.VIFType != now.VIFType, nil
+}
+
+func sameProfile(a, b model.Dict) bool {
+	return len(a) == 0 && len(b) == 0 || maps.EqualFunc(a, b, func(x, y any) bool { return reflect.DeepEqual(x, y) })
+}
+
+// renewBlocks makes the port wait for the agents that a change concerns.
+func (p *Plugin) renewBlocks(tx *store.Tx, b *binder, old, now *model.Port) error {
+	if b != nil && old.HostID != now.HostID && b.awaitsL2(now) {
+		if err := p.AddProvisioningBlock(tx, now, EntityL2); err != nil {
+			return err
+		}
+	}
+	if old.MACAddress == now.MACAddress && reflect.DeepEqual(old.FixedIPs, now.FixedIPs) {
+		return nil
+	}
+	return p.renewDHCPBlock(tx, now)
+}
+
+// deletePort removes a port and gives its addresses back.
+func (p *Plugin) deletePort(c *resource.Change[model.Port]) error {
+	if err := before(p.Hooks.BeforePort, c); err != nil {
+		return err
+	}
+	if err := p.catalog.Ports.Delete(c.Tx, c.Old); err != nil {
+		return err
+	}
+	if err := ipam.Release(c.Tx, c.Old.FixedIPs); err != nil {
+		return err
+	}
+	after(c.Tx, p.Hooks.AfterPort, c.Old, nil)
+	return nil
+}
+
+// CreatePort makes a port of a service inside the service's transaction. named are the attributes that are set on
+// purpose, as in a request: without "fixed_ips" the port gets addresses of all kinds that the network has.
+func (p *Plugin) CreatePort(tx *store.Tx, caller *identity.Caller, port *model.Port, named ...string) error {
+	return p.CreatePorts(tx, caller, []*model.Port{port}, named...)
+}
+
+// CreatePorts is CreatePort for several ports, with a bounded number of reading queries.
+func (p *Plugin) CreatePorts(tx *store.Tx, caller *identity.Caller, ports []*model.Port, named ...string) error {
+	cs := make([]*resource.Change[model.Port], len(ports))
+	for i, port := range ports {
+		cs[i] = &resource.Change[model.Port]{Resource: p.catalog.Ports, Tx: tx, Caller: caller, New: port, Named: p.catalog.Ports.Bits(named...)}
+	}
+	return p.createPorts(cs)
+}
+
+// UpdatePort changes a port inside the service's transaction; named are the attributes that change sets.
+func (p *Plugin) UpdatePort(tx *store.Tx, caller *identity.Caller, id string, named []string, change func(*model.Port)) (*model.Port, error) {
+	old, err := p.GetPort(tx, id)
+	if err != nil {
+		return nil, err
+	}
+	now := clonePort(old)
+	change(now)
+	c := &resource.Change[model.Port]{Resource: p.catalog.Ports, Tx: tx, Caller: caller, Old: old, New: now, Named: p.catalog.Ports.Bits(named...)}
+	return now, p.updatePort(c)
+}
+
+// DeletePort removes a port of a service inside the service's transaction, without asking the guards of the API.
+func (p *Plugin) DeletePort(tx *store.Tx, caller *identity.Caller, id string) error {
+	old, err := p.GetPort(tx, id)
+	if err != nil {
+		return err
+	}
+	return p.deletePort(&resource.Change[model.Port]{Resource: p.catalog.Ports, Tx: tx, Caller: caller, Old: old})
+}

@@ -1,0 +1,103 @@
+package ml2
+
+import (
+	"slices"
+
+	"neutrino/internal/fault"
+	"neutrino/internal/model"
+	"neutrino/internal/store"
+)
+
+// typeDriver manages the segments of one network type. Segments that it gets have this type.
+type typeDriver interface {
+	// validate checks what an administrator asks for.
+	validate(s *model.Segment) error
+	// reserve takes the segment asked for and fills what is left open.
+	reserve(tx *store.Tx, s *model.Segment) error
+	// allocate takes any free segment for a tenant; false means that there is none.
+	allocate(tx *store.Tx, s *model.Segment) (bool, error)
+	// release gives the segment back.
+	release(tx *store.Tx, s model.Segment) error
+	// mtu is how large packets may be there; 0 means that the type does not limit it.
+	mtu(physicalNetwork string) int
+	// synchronise makes the table of free segments agree with the configuration.
+	synchronise(tx *store.Tx) error
+}
+
+func typeDrivers(cfg Config) map[string]typeDriver {
+	known := map[string]typeDriver{
+		"local": local{}, "flat": &flat{cfg: cfg}, "vlan": newVLAN(cfg), "vxlan": newVXLAN(cfg),
+	}
+	drivers := map[string]typeDriver{}
+	for _, name := range cfg.TypeDrivers {
+		if known[name] != nil {
+			drivers[name] = known[name]
+		}
+	}
+	return drivers
+}
+
+// prohibit refuses attributes that a type does not have.
+func prohibit(s *model.Segment, provider string, physicalNetwork, segmentationID bool) error {
+	switch {
+	case physicalNetwork && s.PhysicalNetwork != nil && *s.PhysicalNetwork != "":
+		return fault.InvalidInput("physical_network prohibited for %s provider network", provider)
+	case segmentationID && s.SegmentationID != nil && *s.SegmentationID != 0:
+		return fault.InvalidInput("segmentation_id prohibited for %s provider network", provider)
+	}
+	return nil
+}
+
+// physnetMTU is the MTU of a physical network.
+func (c *Config) physnetMTU(name string) int {
+	mtu := c.GlobalPhysnetMTU
+	if own, ok := c.PhysicalNetworkMTUs[name]; ok && (mtu <= 0 || own < mtu) {
+		mtu = own
+	}
+	return mtu
+}
+
+// local networks exist on one host only.
+type local struct{}
+
+func (local) validate(s *model.Segment) error { return prohibit(s, "local", true, true) }
+
+func (local) reserve(*store.Tx, *model.Segment) error          { return nil }
+func (local) allocate(*store.Tx, *model.Segment) (bool, error) { return true, nil }
+func (local) release(*store.Tx, model.Segment) error           { return nil }
+func (local) mtu(string) int                                   { return 0 }
+func (local) synchronise(*store.Tx) error                      { return nil }
+
+// flat networks use a physical network without tags, so each physical network carries one at most.
+type flat struct{ cfg Config }
+
+func (d *flat) validate(s *model.Segment) error {
+	allowed := d.cfg.FlatNetworks
+	switch {
+	case s.PhysicalNetwork == nil || *s.PhysicalNetwork == "":
+		return fault.InvalidInput("physical_network required for flat provider network")
+	case len(allowed) == 0:
+		return fault.InvalidInput("Flat provider networks are disabled")
+	case !slices.Contains(allowed, "*") && !slices.Contains(allowed, *s.PhysicalNetwork):
+		return fault.InvalidInput("physical_network '%s' unknown for flat provider network", *s.PhysicalNetwork)
+	}
+	return prohibit(s, "flat", false, true)
+}
+
+func (d *flat) reserve(tx *store.Tx, s *model.Segment) error {
+	n, err := tx.Exec(tx.Dialect().InsertIgnore("ml2_flat_allocations", "physical_network"), *s.PhysicalNetwork)
+	if err == nil && n == 0 {
+		return fault.Conflict("FlatNetworkInUse", "Unable to create the flat network. Physical network %s is in use.", *s.PhysicalNetwork)
+	}
+	return err
+}
+
+func (d *flat) allocate(*store.Tx, *model.Segment) (bool, error) { return false, nil }
+
+func (d *flat) release(tx *store.Tx, s model.Segment) error {
+	_, err := tx.Exec("DELETE FROM ml2_flat_allocations WHERE physical_network = ?", *s.PhysicalNetwork)
+	return err
+}
+
+func (d *flat) mtu(physicalNetwork string) int { return d.cfg.physnetMTU(physicalNetwork) }
+func (d *flat) synchronise(*store.Tx) error    { return nil }
