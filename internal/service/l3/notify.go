@@ -1,0 +1,97 @@
+package l3
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"neutrino/internal/resource"
+	"neutrino/internal/store"
+)
+
+// placement is a router on an agent.
+type placement struct {
+	router, agent, host string
+	up                  bool // the agent is switched on and reported lately
+}
+
+// aliveSince is the oldest heartbeat of a living agent.
+func (s *Service) aliveSince() store.Time {
+	return store.Time{Time: time.Now().UTC().Add(-s.cfg.AgentDownTime)}
+}
+
+// placements tells where routers are.
+func (s *Service) placements(tx *store.Tx, routers ...string) ([]placement, error) {
+	var list []placement
+	since := s.aliveSince()
+	for some := range slices.Chunk(routers, chunk) {
+		in := resource.In("b.router_id", some)
+		rows, err := tx.Query("SELECT b.router_id, b.l3_agent_id, a.host, a.admin_state_up, a.heartbeat_timestamp FROM routerl3agentbindings b "+
+			"JOIN agents a ON a.id = b.l3_agent_id WHERE "+in.SQL+" ORDER BY b.router_id, b.binding_index", in.Args...)
+		more, err := store.All(rows, err, func(rows *store.Rows) (placement, error) {
+			var p placement
+			var heartbeat store.Time
+			err := rows.Scan(&p.router, &p.agent, &p.host, &p.up, &heartbeat)
+			p.up = p.up && heartbeat.After(since.Time)
+			return p, err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read agents of routers: %w", err)
+		}
+		list = append(list, more...)
+	}
+	return list, nil
+}
+
+// updated has an agent chosen for routers that have none, and tells the agents of all that something changed.
+func (s *Service) updated(tx *store.Tx, routers ...string) error {
+	if len(routers) == 0 {
+		return nil
+	}
+	places, err := s.placements(tx, routers...)
+	if err != nil {
+		return err
+	}
+	without := slices.DeleteFunc(slices.Clone(routers), func(id string) bool {
+		return slices.ContainsFunc(places, func(p placement) bool { return p.router == id })
+	})
+	if len(without) > 0 {
+		chosen, err := s.schedule(tx, without)
+		if err != nil {
+			return err
+		}
+		places = append(places, chosen...)
+	}
+	tx.OnCommit(func(ctx context.Context) { s.tell(ctx, places) })
+	return nil
+}
+
+// tell sends routers_updated to the hosts of living agents, one message each.
+func (s *Service) tell(ctx context.Context, places []placement) {
+	if s.Notifier == nil {
+		return
+	}
+	byHost := map[string][]string{}
+	for _, p := range places {
+		if p.up {
+			byHost[p.host] = append(byHost[p.host], p.router)
+		}
+	}
+	for _, host := range slices.Sorted(maps.Keys(byHost)) {
+		s.Notifier.RoutersUpdated(ctx, host, byHost[host])
+	}
+}
+
+// deleted tells the agents that had a router that it is gone, also those that seem dead: they may be back in a moment.
+func (s *Service) deleted(tx *store.Tx, places []placement) {
+	if s.Notifier == nil {
+		return
+	}
+	tx.OnCommit(func(ctx context.Context) {
+		for _, p := range places {
+			s.Notifier.RouterDeleted(ctx, p.host, p.router)
+		}
+	})
+}

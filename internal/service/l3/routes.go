@@ -1,0 +1,126 @@
+package l3
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"neutrino/internal/fault"
+	"neutrino/internal/identity"
+	"neutrino/internal/model"
+	"neutrino/internal/resource"
+	"neutrino/internal/store"
+)
+
+// checkRoutes checks r.Routes against what the router is connected to and the limit of the project.
+func (s *Service) checkRoutes(tx *store.Tx, caller *identity.Caller, r *model.Router) error {
+	if len(r.Routes) == 0 {
+		return nil
+	}
+	ports, err := attachments(tx, r.ID)
+	if err != nil {
+		return err
+	}
+	if err := checkRoutesVia(r.Routes, ports, nil); err != nil {
+		return err
+	}
+	if s.Quota == nil {
+		return nil
+	}
+	return s.Quota.Check(tx, caller, "router_route", r.ProjectID, len(r.Routes))
+}
+
+// checkRoutesVia makes sure that all next hops are on subnets of the ports, or on more subnets, and are not the ports
+// themselves.
+func checkRoutesVia(routes []model.Route, ports []*attachment, more []*subnet) error {
+	var prefixes []netip.Prefix
+	var own []string
+	for _, p := range ports {
+		for _, a := range p.addresses {
+			prefixes, own = append(prefixes, a.cidr), append(own, a.ip)
+		}
+	}
+	for _, n := range more {
+		prefixes = append(prefixes, n.cidr)
+	}
+	for _, r := range routes {
+		hop, err := netip.ParseAddr(r.Nexthop)
+		if err != nil || !slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(hop) }) {
+			return invalidRoutes(routes, "the nexthop is not connected with router")
+		}
+		if slices.Contains(own, r.Nexthop) {
+			return invalidRoutes(routes, "the nexthop is used by router")
+		}
+	}
+	return nil
+}
+
+func invalidRoutes(routes []model.Route, reason string) error {
+	list := make([]any, len(routes))
+	for i, r := range routes {
+		list[i] = map[string]any{"destination": r.Destination, "nexthop": r.Nexthop}
+	}
+	return fault.BadRequest("InvalidRoutes", "Invalid format for routes: %s, %s", resource.PyRepr(list), reason)
+}
+
+// AddExtraRoutes adds the routes in body {"router": {"routes": […]}} to those of a router. Routes that it has already are
+// no error. It returns the router as it became.
+func (s *Service) AddExtraRoutes(tx *store.Tx, caller *identity.Caller, router string, body map[string]any) (*model.Router, error) {
+	return s.editRoutes(tx, caller, router, body, func(have, given []model.Route) []model.Route {
+		for _, r := range given {
+			if !slices.Contains(have, r) {
+				have = append(have, r)
+			}
+		}
+		return have
+	})
+}
+
+// RemoveExtraRoutes takes the routes in body away from those of a router. Routes that it does not have are no error.
+func (s *Service) RemoveExtraRoutes(tx *store.Tx, caller *identity.Caller, router string, body map[string]any) (*model.Router, error) {
+	return s.editRoutes(tx, caller, router, body, func(have, given []model.Route) []model.Route {
+		return slices.DeleteFunc(have, func(r model.Route) bool { return slices.Contains(given, r) })
+	})
+}
+
+func (s *Service) editRoutes(tx *store.Tx, caller *identity.Caller, id string, body map[string]any,
+	edit func(have, given []model.Route) []model.Route) (*model.Router, error) {
+	given, err := routesIn(body)
+	if err != nil {
+		return nil, err
+	}
+	routers := s.catalog.Routers
+	old, err := routers.Get(tx, caller, id, routers.All)
+	if err != nil {
+		return nil, err
+	}
+	now := *old
+	now.Routes = edit(slices.Clone(old.Routes), given)
+	err = s.updateRouter(&resource.Change[model.Router]{Resource: routers, Tx: tx, Caller: caller, Old: old, New: &now,
+		Named: routers.Bit("routes")})
+	if err != nil {
+		return nil, err
+	}
+	return &now, nil
+}
+
+// routesIn finds the routes in the body of add_extraroutes and remove_extraroutes.
+func routesIn(body map[string]any) ([]model.Route, error) {
+	inner, ok := body["router"].(map[string]any)
+	if !ok {
+		return nil, fault.BadRequest("HTTPBadRequest", "Unable to find 'router' in request body")
+	}
+	raw, ok := inner["routes"]
+	if !ok {
+		return nil, fault.BadRequest("HTTPBadRequest", "Failed to parse request. Required attribute 'routes' not specified")
+	}
+	routes, err := model.Routes.Parse(raw)
+	if reason, ok := errors.AsType[resource.Reason](err); ok {
+		return nil, fault.BadRequest("HTTPBadRequest", "Invalid input for routes. Reason: %s.", reason)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("routes: %w", err)
+	}
+	return routes, nil
+}
