@@ -175,3 +175,37 @@ func noProcessIn(dir string) error {
 	}
 	return nil
 }
+
+func TestStateAndWatch(t *testing.T) {
+	n := newLab(t).Node("n")
+	n.Run("ip netns add qrouter-x")
+	before := n.KernelState()
+	if d := Difference(before, n.KernelState()); len(d) != 0 {
+		t.Errorf("nothing was done, and yet:\n%s", strings.Join(d, "\n"))
+	}
+	w := n.Watch()
+	if got := w.Stop(); len(got) != 0 {
+		t.Errorf("nothing was done, and yet changes were seen: %q", got)
+	}
+	w = n.Watch()
+	n.Run("nft add table inet t")
+	n.Run("nft delete table inet t")
+	n.Run("ip netns exec qrouter-x ip addr add 192.0.2.1/32 dev lo")
+	changes := strings.Join(w.Stop(), "\n")
+	for _, want := range []string{"add table inet t", "delete table inet t", "192.0.2.1"} {
+		if !strings.Contains(changes, want) {
+			t.Errorf("%q was not seen:\n%s", want, changes)
+		}
+	}
+	if d := Difference(before, n.KernelState()); !strings.Contains(strings.Join(d, "\n"), "+ qrouter-x address") {
+		t.Errorf("the new address is not in the difference: %q", d)
+	}
+}
+
+func TestMetadataSignature(t *testing.T) {
+	n := newLab(t).Node("n")
+	nova := n.Nova("127.0.0.1:8775", "secret")
+	if _, err := n.Get("http://127.0.0.1:8775/latest/meta-data/instance-id"); err == nil || nova.Refused() != 1 {
+		t.Errorf("a request without signature: error %v, refused %d", err, nova.Refused())
+	}
+}

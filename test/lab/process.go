@@ -116,3 +116,6 @@ func (p *Process) wait(within time.Duration) bool {
 		return false
 	}
 }
+
+// Pid is the process id, as seen from outside of the lab.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
