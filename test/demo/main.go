@@ -1,7 +1,7 @@
 // Command demo shows Neutrino at work on one machine: a tenant network from nothing, with real packets. It needs root,
 // makes everything in namespaces of its own and removes it again.
 //
-//	demo [-neutrino FILE]      tell the story; the exit status is 0 only if every step went well
+//	demo [-binary FILE]        tell the story; the exit status is 0 only if every step went well
 //	KEEP=1 demo                leave everything running after the story, to play with
 //	demo -stop                 end one that runs so
 package main
@@ -18,7 +18,7 @@ import (
 )
 
 func main() {
-	binary := flag.String("neutrino", "bin/neutrino", "the binary of Neutrino")
+	binary := flag.String("binary", "build/neutrino", "the binary of Neutrino")
 	stop := flag.Bool("stop", false, "end a demo that was started with KEEP=1")
 	flag.Parse()
 	if *stop {

@@ -117,7 +117,7 @@ func (s *story) complete() bool {
 
 // The methods that make it a lab.T.
 
-func (s *story) Helper()      {}
+func (s *story) Helper() {}
 func (s *story) Failed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
