@@ -2,7 +2,6 @@ package lab
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -55,12 +54,8 @@ func (c *Cloud) Plug(name string, host *Host, port Object) *Instance {
 	}
 	i.Port = c.API.Update("ports", port.ID(), Object{
 		"binding:host_id": host.Name, "device_id": i.ID, "device_owner": "compute:nova"})
-	mac, err := net.ParseMAC(i.Port.Str("mac_address"))
-	if err != nil {
-		c.T.Fatalf("port %s: %v", port.ID(), err)
-	}
 	mtu := c.mtu(port.Str("network_id"))
-	c.cable(end{node: host.Node, name: i.Tap, mtu: mtu}, end{node: i.Node, name: "eth0", mac: mac, mtu: 1500})
+	c.cable(end{node: host.Node, name: i.Tap, mtu: mtu}, end{node: i.Node, name: "eth0", mac: i.MAC(), mtu: 1500})
 	bridge := device("brq", port.Str("network_id"))
 	if _, err := host.Exec("ip", "link", "add", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0",
 		"mcast_snooping", "0"); err == nil {
