@@ -11,6 +11,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -118,12 +119,16 @@ func Sweep() {
 	}
 }
 
-// Eventually asks again and again, at most until the time is over, and returns the last error. It asks at least once.
+// errGone says that what is waited for will not come.
+var errGone = errors.New("gone")
+
+// Eventually asks again and again, at most until the time is over, and returns the last error. It asks at least once,
+// and no longer once a daemon has ended.
 func Eventually(within time.Duration, ask func() error) error {
 	deadline := time.Now().Add(within)
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		err := ask()
-		if err == nil || time.Now().After(deadline) {
+		if err == nil || errors.Is(err, errGone) || time.Now().After(deadline) {
 			return err
 		}
 		time.Sleep(pause)

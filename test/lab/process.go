@@ -83,10 +83,16 @@ func (p *Process) Stop() {
 func (p *Process) Ended() error {
 	select {
 	case <-p.done:
-		return fmt.Errorf("%s in %s has ended: %v; see %s", p.Name, p.node.Name, p.err, p.LogFile)
+		return fmt.Errorf("%s in %s has ended (%v): %w; its log ends with %q", p.Name, p.node.Name, p.err, errGone,
+			lastLine(p.Log()))
 	default:
 		return nil
 	}
+}
+
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
 // Log returns what the process has printed.
