@@ -1,0 +1,210 @@
+package lab
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Cloud is a Neutrino that runs, with an outside network that belongs to nobody of it.
+type Cloud struct {
+	*Lab
+	API      *API
+	Nova     *Nova
+	Compute  []*Host // hypervisors
+	Network  *Host   // server, DHCP, routers, metadata; in a cloud of one host that is Compute[0]
+	Internet *Node   // has InternetIP and InternetIP6 on the segment that ext0 of the network node is connected to
+
+	underlay, provider *Segment
+}
+
+// Host is a machine with daemons of Neutrino on it.
+type Host struct {
+	*Node
+	Underlay netip.Addr          // tunnel endpoint
+	Daemons  map[string]*Process // by the name of neutrino's command, in the order of start in names
+	names    []string
+}
+
+// Addresses of the lab. 203.0.113.0/24 and 2001:db8::/32 are for documentation (RFC 5737, RFC 3849).
+const (
+	PublicCIDR   = "203.0.113.0/24"
+	PublicCIDR6  = "2001:db8:113::/64"
+	APIAddress   = "127.0.0.1:9696" // in the network node
+	novaAddress  = "127.0.0.1:8775"
+	healthListen = "127.0.0.1:%d"
+	busPort      = 4222
+	underlayMTU  = 1600
+	sharedSecret = "the secret of nova and neutron"
+	busToken     = "the token of the lab"
+)
+
+var (
+	InternetIP  = netip.MustParseAddr("203.0.113.1")
+	InternetIP6 = netip.MustParseAddr("2001:db8:113::1")
+)
+
+// Daemons of a host by role, in the order of start, with the ports of their health and metrics.
+var healthPorts = map[string]int{
+	"all-in-one": 9601, "server": 9602, "linuxbridge-agent": 9603, "metadata-agent": 9604, "dhcp-agent": 9605, "l3-agent": 9606,
+}
+
+var networkDaemons = []string{"server", "linuxbridge-agent", "metadata-agent", "dhcp-agent", "l3-agent"}
+
+// AllInOne starts a cloud of one host and one process.
+func (l *Lab) AllInOne(binary string) *Cloud {
+	l.T.Helper()
+	c := l.cloud()
+	h := c.host("host", 1)
+	c.Compute, c.Network = []*Host{h}, h
+	c.outside(h)
+	c.start(h, binary, "all-in-one", "--state", filepath.Join(l.Dir, "state"), "--listen", APIAddress)
+	c.ready(h)
+	return c
+}
+
+// MultiHost starts hypervisors and a network node with the server, each daemon in a process of its own, connected by
+// NATS and VXLAN.
+func (l *Lab) MultiHost(binary string, hypervisors int) *Cloud {
+	l.T.Helper()
+	c := l.cloud()
+	c.Network = c.host("network", 1)
+	c.outside(c.Network)
+	for i := range hypervisors {
+		c.Compute = append(c.Compute, c.host(fmt.Sprintf("compute%d", i+1), i+2))
+	}
+	for _, name := range networkDaemons {
+		c.start(c.Network, binary, name)
+	}
+	for _, h := range c.Compute {
+		c.start(h, binary, "linuxbridge-agent")
+	}
+	for _, h := range c.Hosts() {
+		c.ready(h)
+	}
+	return c
+}
+
+// Hosts are all hosts.
+func (c *Cloud) Hosts() []*Host {
+	if len(c.Compute) > 0 && c.Compute[0] == c.Network {
+		return c.Compute
+	}
+	return append([]*Host{c.Network}, c.Compute...)
+}
+
+func (l *Lab) cloud() *Cloud {
+	l.T.Helper()
+	c := &Cloud{Lab: l}
+	c.underlay = l.Segment("underlay", underlayMTU)
+	c.provider = l.Segment("provider", 1500)
+	return c
+}
+
+func (c *Cloud) host(name string, number int) *Host {
+	c.T.Helper()
+	h := &Host{Node: c.Node(name), Daemons: map[string]*Process{}}
+	h.Underlay = netip.AddrFrom4([4]byte{192, 168, 50, byte(number)})
+	c.underlay.Attach(h.Node, "under0")
+	h.Run(fmt.Sprintf("ip addr add %s/24 dev under0", h.Underlay))
+	return h
+}
+
+// outside makes the internet and connects the host to it.
+func (c *Cloud) outside(h *Host) {
+	c.T.Helper()
+	c.provider.Attach(h.Node, "ext0")
+	h.Sysctl("net/ipv6/conf/ext0/disable_ipv6", "1")
+	c.Internet = c.Node("internet")
+	c.Internet.Sysctl("net/ipv6/conf/default/accept_dad", "0")
+	c.provider.Attach(c.Internet, "eth0")
+	c.Internet.Run(fmt.Sprintf("ip addr add %s/24 dev eth0", InternetIP))
+	c.Internet.Run(fmt.Sprintf("ip addr add %s/64 dev eth0", InternetIP6))
+	c.Nova = h.Nova(novaAddress, sharedSecret)
+	c.API = &API{lab: c.Lab, client: h.HTTP(30 * time.Second), base: "http://" + APIAddress}
+}
+
+// start writes the configuration of a daemon and starts it.
+func (c *Cloud) start(h *Host, binary, command string, args ...string) {
+	c.T.Helper()
+	file := filepath.Join(c.Dir, h.Name+"-"+command+".conf")
+	if err := os.WriteFile(file, []byte(c.configuration(h, command)), 0o600); err != nil {
+		c.T.Fatalf("%v", err)
+	}
+	h.Daemons[command] = h.Start(command, append([]string{binary, command, "--config-file", file}, args...)...)
+	h.names = append(h.names, command)
+}
+
+// configuration is the file of a daemon. As upstream's files do, it holds options of all kinds; a daemon takes what
+// it knows.
+func (c *Cloud) configuration(h *Host, command string) string {
+	text := fmt.Sprintf(`[DEFAULT]
+host = %[1]s
+state_path = %[2]s
+metadata_proxy_socket = /run/metadata_proxy
+auth_strategy = noauth
+core_plugin = ml2
+service_plugins = router
+nova_metadata_host = %[3]s
+nova_metadata_port = %[4]d
+metadata_proxy_shared_secret = %[5]s
+[database]
+connection = sqlite:///%[2]s/neutron.db
+[ml2]
+type_drivers = local,flat,vlan,vxlan
+tenant_network_types = vxlan
+mechanism_drivers = linuxbridge,l2population
+extension_drivers = port_security
+path_mtu = 1500
+[ml2_type_vxlan]
+vni_ranges = 1001:2000
+[quotas]
+quota_port = -1
+[vxlan]
+local_ip = %[6]s
+l2_population = true
+[neutrino]
+health_listen = `+healthListen+`
+`, h.Name, filepath.Join(c.Dir, "state-"+h.Name), "127.0.0.1", 8775, sharedSecret, h.Underlay, healthPorts[command])
+	if h == c.Network {
+		text += "[linux_bridge]\nphysical_interface_mappings = public:ext0\n"
+	}
+	if command == "all-in-one" {
+		return text
+	}
+	return text + fmt.Sprintf("[neutrino]\nbus_token = %s\nbus_listen = %s:%d\nbus_url = nats://%[2]s:%[3]d\n",
+		busToken, c.Network.Underlay, busPort)
+}
+
+// ready waits until every daemon of the host says that it is well.
+func (c *Cloud) ready(h *Host) {
+	c.T.Helper()
+	for _, name := range h.names {
+		if err := h.WaitHealthy(name, 20*time.Second); err != nil {
+			c.T.Fatalf("%v", err)
+		}
+	}
+}
+
+// WaitHealthy waits until the daemon's health check succeeds.
+func (h *Host) WaitHealthy(daemon string, within time.Duration) error {
+	client := h.HTTP(2 * time.Second)
+	defer client.CloseIdleConnections()
+	return Eventually(within, func() error {
+		if err := h.Daemons[daemon].Ended(); err != nil {
+			return err
+		}
+		response, err := client.Get("http://" + fmt.Sprintf(healthListen, healthPorts[daemon]) + "/healthcheck")
+		if err != nil {
+			return fmt.Errorf("%s on %s: %w", daemon, h.Name, err)
+		}
+		response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			return fmt.Errorf("%s on %s is not well: %s", daemon, h.Name, response.Status)
+		}
+		return nil
+	})
+}

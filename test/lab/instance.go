@@ -1,0 +1,122 @@
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Instance is a guest, plugged as Nova and os-vif's bridge plug-in do it. Its interface is eth0.
+type Instance struct {
+	*Node
+	ID   string // Nova's
+	Host *Host
+	Port Object
+	Tap  string // eth0's other end, on the host
+	Boot Lease  // of the first DHCP, where there was one
+
+	cloud *Cloud
+}
+
+// upstream's names of devices: 14 characters at most.
+func device(prefix, id string) string {
+	name := prefix + id
+	return name[:min(len(name), 14)]
+}
+
+// Boot is everything from nothing to an instance with an IPv4 address by DHCP. The attributes are those of the port
+// to create; "network_id" is the one that it needs.
+func (c *Cloud) Boot(name string, host *Host, attributes Object) *Instance {
+	c.T.Helper()
+	i := c.Plug(name, host, c.API.Create("ports", attributes))
+	i.PowerOn()
+	lease, err := i.DHCP()
+	if err != nil {
+		c.T.Fatalf("%v", err)
+	}
+	i.Boot = lease
+	return i
+}
+
+// Plug does what Nova does before it starts a guest: bind the port to the host, and plug a device into the bridge of
+// the network, which os-vif makes if the agent has not (nova/virt/libvirt/vif.py, vif_plug_linux_bridge).
+func (c *Cloud) Plug(name string, host *Host, port Object) *Instance {
+	c.T.Helper()
+	i := &Instance{Node: c.Node(name), cloud: c, ID: uuid.NewString(), Host: host, Tap: device("tap", port.ID())}
+	// Waiting for duplicates and spreading the load of many guests takes a second each that nobody gains from here.
+	for _, key := range []string{"accept_dad", "router_solicitation_delay"} {
+		i.Sysctl("net/ipv6/conf/default/"+key, "0")
+	}
+	i.Port = c.API.Update("ports", port.ID(), Object{
+		"binding:host_id": host.Name, "device_id": i.ID, "device_owner": "compute:nova"})
+	mtu := c.mtu(port.Str("network_id"))
+	c.cable(end{node: host.Node, name: i.Tap, mtu: mtu}, end{node: i.Node, name: "eth0", mac: i.MAC(), mtu: 1500})
+	bridge := device("brq", port.Str("network_id"))
+	if _, err := host.Exec("ip", "link", "add", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0",
+		"mcast_snooping", "0"); err == nil {
+		host.Sysctl("net/ipv6/conf/"+bridge+"/disable_ipv6", "1")
+	}
+	host.Run(fmt.Sprintf("ip link set %s mtu %d up", bridge, mtu))
+	host.Run(fmt.Sprintf("ip link set %s master %s up", i.Tap, bridge))
+	return i
+}
+
+func (c *Cloud) mtu(network string) int {
+	c.T.Helper()
+	mtu, _ := c.API.Show("networks", network)["mtu"].(float64)
+	return int(mtu)
+}
+
+// PowerOn waits until the port is ACTIVE, as Nova waits for the event, and switches the guest's interface on.
+func (i *Instance) PowerOn() {
+	i.lab.T.Helper()
+	if err := i.WaitActive(10 * time.Second); err != nil {
+		i.lab.T.Fatalf("%s: %v", i.Name, err)
+	}
+	i.Run("ip link set eth0 up")
+}
+
+// WaitActive waits until the API says that the port is wired.
+func (i *Instance) WaitActive(within time.Duration) error {
+	return i.cloud.API.WaitFor("ports", i.Port.ID(), "status", "ACTIVE", within)
+}
+
+// IP is the first IPv4 address that Neutron gave the port.
+func (i *Instance) IP() netip.Addr {
+	i.lab.T.Helper()
+	for _, fixed := range i.Port.Objects("fixed_ips") {
+		if a, err := netip.ParseAddr(fixed.Str("ip_address")); err == nil && a.Is4() {
+			return a
+		}
+	}
+	i.lab.T.Fatalf("the port of %s has no IPv4 address: %v", i.Name, i.Port["fixed_ips"])
+	return netip.Addr{}
+}
+
+// Destroy is the end of a guest as Nova makes it: unplug, then delete the port.
+func (i *Instance) Destroy() {
+	i.lab.T.Helper()
+	i.Host.Run("ip link del " + i.Tap)
+	i.Remove()
+	i.cloud.API.Delete("ports", i.Port.ID())
+}
+
+// PlugSilent plugs many ports on a host whose guests say nothing: taps without anybody behind them.
+func (c *Cloud) PlugSilent(host *Host, ports []Object) {
+	c.T.Helper()
+	var batch strings.Builder
+	for _, p := range ports {
+		fmt.Fprintf(&batch, "tuntap add %[1]s mode tap\nlink set %[1]s up\n", device("tap", p.ID()))
+	}
+	file := filepath.Join(c.Dir, "taps")
+	if err := os.WriteFile(file, []byte(batch.String()), 0o600); err != nil {
+		c.T.Fatalf("%v", err)
+	}
+	host.Sysctl("net/ipv6/conf/default/disable_ipv6", "1")
+	host.Run("ip -batch " + file)
+}

@@ -1,0 +1,136 @@
+// Package lab builds small data centres out of Linux namespaces: hypervisors with real agents, instances plugged the
+// way Nova plugs them, an outside network. The demo and the scenario tests are written with it.
+//
+// Everything hangs on processes of the lab's own: a machine is a holder process with namespaces of its own, and
+// the holder ends when its standard input closes. So whatever ends the program that made the lab, kill -9 included,
+// the kernel takes the machines, their links, bridges, tables and processes away. Nothing is named or made in the
+// namespaces of the real machine; only a directory with logs and databases can be left over, see Sweep.
+//
+// Functions that can only fail because the lab is broken end the test through T.Fatalf; functions whose outcome is
+// what a test is about return it.
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// T is what the lab needs of a testing.TB.
+type T interface {
+	Helper()
+	Logf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Cleanup(func())
+	Failed() bool
+}
+
+// Lab owns machines, processes and a directory, and removes them all when the test ends.
+type Lab struct {
+	T   T
+	Dir string // for logs, state and configuration; its name starts with dirPrefix and our process id
+
+	sw *Node // the switch all segments are bridges of; made with the first segment
+
+	mu        sync.Mutex
+	nodes     []*Node
+	processes []*Process
+	closed    bool
+}
+
+const dirPrefix = "neutrino-lab-"
+
+// New makes an empty lab that is closed when the test ends.
+func New(t T) *Lab {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Fatalf("the lab makes namespaces and needs root")
+	}
+	Sweep()
+	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", dirPrefix, os.Getpid()))
+	if err != nil {
+		t.Fatalf("lab directory: %v", err)
+	}
+	l := &Lab{T: t, Dir: dir}
+	t.Cleanup(l.Close)
+	return l
+}
+
+// Close stops every process, removes every machine and deletes the directory. After a failure it first puts the end of
+// each log into the test's output.
+func (l *Lab) Close() {
+	l.mu.Lock()
+	closed := l.closed
+	l.closed = true
+	nodes, processes := l.nodes, l.processes
+	l.mu.Unlock()
+	if closed {
+		return
+	}
+	if l.T.Failed() {
+		l.logTails(processes)
+	}
+	for _, n := range nodes {
+		n.end()
+	}
+	for _, n := range nodes {
+		n.ended()
+	}
+	for _, p := range processes {
+		p.wait(10 * time.Second)
+	}
+	if err := os.RemoveAll(l.Dir); err != nil {
+		l.T.Logf("remove lab directory: %v", err)
+	}
+}
+
+func (l *Lab) logTails(processes []*Process) {
+	const lines = 25
+	seen := map[string]bool{}
+	for _, p := range processes {
+		text, err := os.ReadFile(p.LogFile)
+		if err != nil || len(text) == 0 || seen[p.LogFile] {
+			continue
+		}
+		seen[p.LogFile] = true
+		all := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
+		tail := all[max(0, len(all)-lines):]
+		l.T.Logf("--- end of the log of %s (%s)\n%s", p.Name, p.node.Name, strings.Join(tail, "\n"))
+	}
+}
+
+// Sweep deletes directories of labs whose process is gone. The kernel has already removed the rest of them.
+func Sweep() {
+	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), dirPrefix+"*"))
+	if err != nil {
+		return
+	}
+	for _, dir := range dirs {
+		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), dirPrefix), "-")
+		if n, err := strconv.Atoi(pid); err == nil && syscall.Kill(n, 0) == syscall.ESRCH {
+			_ = os.RemoveAll(dir)
+		}
+	}
+}
+
+// errGone says that what is waited for will not come.
+var errGone = errors.New("gone")
+
+// Eventually asks again and again, at most until the time is over, and returns the last error. It asks at least once,
+// and no longer once a daemon has ended.
+func Eventually(within time.Duration, ask func() error) error {
+	deadline := time.Now().Add(within)
+	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		err := ask()
+		if err == nil || errors.Is(err, errGone) || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(pause)
+	}
+}

@@ -1,0 +1,204 @@
+package lab
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// What a node's kernel holds of our making, as text. Learned addresses, counters and timers are left out: they change
+// with traffic.
+var stateCommands = []struct {
+	what    string
+	command string
+	keep    *regexp.Regexp // nil: all lines
+}{
+	{"link", "ip -d -o link show", nil},
+	{"address", "ip -o addr show", nil},
+	{"route", "ip -N route show table all", nil},
+	{"route", "ip -N -6 route show table all", regexp.MustCompile(`proto (static|bird|[0-9]+)`)},
+	{"rule", "ip rule show", nil},
+	{"neigh", "ip neigh show nud permanent", nil},
+	{"neigh", "ip -6 neigh show nud permanent", nil},
+	{"fdb", "bridge fdb show", regexp.MustCompile(`permanent|static|dst `)},
+	{"nft", "nft -s list ruleset", nil},
+}
+
+var volatile = regexp.MustCompile(`\w+_timer +[0-9.]+|expires \w+|valid_lft \w+ preferred_lft \w+|state \w+|` +
+	`timer_\w+|(age|used|updated) \S+|NO-CARRIER,|,?LOWER_UP|# handle \d+`)
+
+// KernelState describes links, addresses, routes, forwarding and filters of a node and of its named namespaces, a
+// fact a line.
+func (n *Node) KernelState() []string {
+	n.lab.T.Helper()
+	facts := n.stateIn("")
+	for _, name := range n.Namespaces() {
+		facts = append(facts, n.stateIn(name)...)
+	}
+	slices.Sort(facts)
+	return facts
+}
+
+// Namespaces are the names of the node's network namespaces, such as qrouter-….
+func (n *Node) Namespaces() []string {
+	n.lab.T.Helper()
+	var names []string
+	for line := range strings.Lines(n.Run("ip netns list")) {
+		names = append(names, strings.Fields(line)[0])
+	}
+	return names
+}
+
+func (n *Node) stateIn(namespace string) []string {
+	n.lab.T.Helper()
+	facts := []string{namespace + " exists"}
+	for _, c := range stateCommands {
+		command := c.command
+		if namespace != "" {
+			command = "ip netns exec " + namespace + " " + command
+		}
+		context := "" // lines of the rule set mean something only in their chain
+		for line := range strings.Lines(n.Run(command)) {
+			line = volatile.ReplaceAllString(strings.TrimRight(line, "\n "), "")
+			if c.keep != nil && !c.keep.MatchString(line) {
+				continue
+			}
+			if c.what == "nft" {
+				if strings.HasSuffix(line, "{") {
+					context = strings.TrimSpace(strings.TrimSuffix(line, "{"))
+				}
+				line = context + ": " + strings.TrimSpace(line)
+			}
+			facts = append(facts, namespace+" "+c.what+" "+line)
+		}
+	}
+	return facts
+}
+
+// Difference lists the facts that are only in one of two states: "-" before, "+" after.
+func Difference(before, after []string) []string {
+	count := map[string]int{}
+	for _, f := range before {
+		count[f]--
+	}
+	for _, f := range after {
+		count[f]++
+	}
+	var lines []string
+	for f, c := range count {
+		for ; c < 0; c++ {
+			lines = append(lines, "- "+f)
+		}
+		for ; c > 0; c-- {
+			lines = append(lines, "+ "+f)
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// WaitState waits until the state of the node is what it was, and returns the difference that remains.
+func (n *Node) WaitState(before []string, within time.Duration) (difference []string) {
+	n.lab.T.Helper()
+	_ = Eventually(within, func() error {
+		difference = Difference(before, n.KernelState())
+		if len(difference) > 0 {
+			return fmt.Errorf("%d differences", len(difference))
+		}
+		return nil
+	})
+	return difference
+}
+
+// Watch sees every change that anybody makes in the kernel of a node and its namespaces, one that is undone at once
+// included.
+type Watch struct {
+	node  *Node
+	nft   []*Process
+	links []*Process
+}
+
+// Watch begins to watch. The caller should leave the node alone until it does.
+func (n *Node) Watch() *Watch {
+	n.lab.T.Helper()
+	w := &Watch{node: n}
+	for _, namespace := range append([]string{""}, n.Namespaces()...) {
+		w.add(namespace)
+	}
+	return w
+}
+
+func (w *Watch) add(namespace string) {
+	t := w.node.lab.T
+	t.Helper()
+	var prefix []string
+	if namespace != "" {
+		prefix = []string{"ip", "netns", "exec", namespace}
+	}
+	command := func(line string) []string { return append(slices.Clone(prefix), strings.Fields(line)...) }
+	suffix := fmt.Sprintf("%d-%s", len(w.node.lab.processes), namespace)
+	rules := w.node.Start("nft-monitor-"+suffix, command("nft monitor")...)
+	links := w.node.Start("ip-monitor-"+suffix, command("ip monitor label link address route rule neigh")...)
+	// The monitors do not say when they have begun, so changes are made until they are seen.
+	if err := Eventually(5*time.Second, func() error {
+		for _, line := range []string{"nft add table inet " + probe, "nft delete table inet " + probe,
+			"ip addr add " + probeAddress + " dev lo", "ip addr del " + probeAddress + " dev lo"} {
+			words := command(line)
+			if _, err := w.node.Exec(words[0], words[1:]...); err != nil {
+				return err
+			}
+		}
+		if !strings.Contains(rules.Log(), probe) || !strings.Contains(links.Log(), probeAddress) {
+			return fmt.Errorf("the monitors do not show a probe")
+		}
+		return nil
+	}); err != nil {
+		t.Fatalf("watch %s: %v", w.node.Name, err)
+	}
+	w.nft, w.links = append(w.nft, rules), append(w.links, links)
+}
+
+const (
+	probe        = "lab_probe"
+	probeAddress = "127.254.254.254"
+)
+
+// Stop ends the watch and returns the changes.
+func (w *Watch) Stop() []string {
+	time.Sleep(100 * time.Millisecond) // what was just done is on its way through a pipe
+	var changes []string
+	for _, p := range w.nft {
+		p.Kill()
+		changes = append(changes, nftChanges(p)...)
+	}
+	for _, p := range w.links {
+		p.Kill()
+		changes = append(changes, linkChanges(p)...)
+	}
+	return changes
+}
+
+func nftChanges(p *Process) (changes []string) {
+	for line := range strings.Lines(p.Log()) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "#") && !strings.Contains(line, probe) {
+			changes = append(changes, line)
+		}
+	}
+	return changes
+}
+
+// linkChanges leaves out what the kernel does itself: neighbours that it learns and forgets.
+func linkChanges(p *Process) (changes []string) {
+	for line := range strings.Lines(p.Log()) {
+		line = strings.TrimSpace(line)
+		neighbour := strings.Contains(line, "[NEIGH]")
+		lasting := strings.Contains(line, "PERMANENT") || strings.Contains(line, "NOARP")
+		if strings.HasPrefix(line, "[") && (!neighbour || lasting) && !strings.Contains(line, probeAddress) {
+			changes = append(changes, line)
+		}
+	}
+	return changes
+}

@@ -1,0 +1,136 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Listen opens a TCP socket in the node, which the end of the test closes.
+func (n *Node) Listen(address string) net.Listener {
+	n.lab.T.Helper()
+	var listener net.Listener
+	err := n.Do(func() (err error) {
+		listener, err = net.Listen("tcp", address)
+		return err
+	})
+	if err != nil {
+		n.lab.T.Fatalf("listen in %s: %v", n.Name, err)
+	}
+	n.lab.T.Cleanup(func() { _ = listener.Close() })
+	return listener
+}
+
+// Echo starts a TCP service on the port, v4 and v6, that sends back what it gets.
+func (n *Node) Echo(port int) {
+	n.lab.T.Helper()
+	listener := n.Listen(fmt.Sprintf(":%d", port))
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(c, c)
+				_ = c.Close()
+			}()
+		}
+	}()
+}
+
+// Dial connects from the node by TCP, for at most 3 s. The address is numeric.
+func (n *Node) Dial(ctx context.Context, address string) (net.Conn, error) {
+	var c net.Conn
+	err := n.Do(func() (err error) {
+		d := net.Dialer{Timeout: 3 * time.Second}
+		c, err = d.DialContext(ctx, "tcp", address)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("from %s: %w", n.Name, err)
+	}
+	return c, nil
+}
+
+// Connect dials the echo service and tries it once. The connection is closed with the test.
+func (n *Node) Connect(to netip.Addr, port int) (net.Conn, error) {
+	c, err := n.Dial(context.Background(), netip.AddrPortFrom(to, uint16(port)).String())
+	if err != nil {
+		return nil, err
+	}
+	n.lab.T.Cleanup(func() { _ = c.Close() })
+	return c, Exchange(c)
+}
+
+// Exchange sends a line over a connection to an echo service and waits at most 3 s for it to come back.
+func Exchange(c net.Conn) error {
+	const line = "is anybody there?\n"
+	if err := c.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(c, line); err != nil {
+		return err
+	}
+	got := make([]byte, len(line))
+	if _, err := io.ReadFull(c, got); err != nil {
+		return err
+	}
+	if string(got) != line {
+		return fmt.Errorf("echo service answered %q", got)
+	}
+	return nil
+}
+
+// HTTP returns a client whose connections start in the node.
+func (n *Node) HTTP(timeout time.Duration) *http.Client {
+	return &http.Client{Timeout: timeout, Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) { return n.Dial(ctx, address) },
+	}}
+}
+
+// Get fetches a page from inside the node; any status but 200 is an error.
+func (n *Node) Get(url string) (string, error) {
+	client := n.HTTP(5 * time.Second)
+	defer client.CloseIdleConnections()
+	response, err := client.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("GET %s from %s: %s: %s", url, n.Name, response.Status, body)
+	}
+	return string(body), err
+}
+
+// SendUDP sends one datagram out of the device, to a broadcast address too.
+func (n *Node) SendUDP(device string, from, to netip.AddrPort, payload []byte) error {
+	control := func(_, _ string, raw syscall.RawConn) (err error) {
+		e := raw.Control(func(fd uintptr) {
+			err = errors.Join(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 1),
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+				unix.BindToDevice(int(fd), device))
+		})
+		return errors.Join(err, e)
+	}
+	return n.Do(func() error {
+		config := net.ListenConfig{Control: control}
+		c, err := config.ListenPacket(context.Background(), "udp", from.String())
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_, err = c.WriteTo(payload, net.UDPAddrFromAddrPort(to))
+		return err
+	})
+}

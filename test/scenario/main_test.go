@@ -1,0 +1,125 @@
+// Package scenario tests Neutrino as a whole: real daemons on simulated hypervisors, instances plugged as Nova plugs
+// them, real packets. A scenario is a function like those in reach_test.go: start a cloud, boot instances, look.
+package scenario
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"neutrino/test/lab"
+)
+
+// binary is what the scenarios start.
+var binary string
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+// run builds the binary once for all scenarios, unless NEUTRINO_BINARY names one.
+func run(m *testing.M) int {
+	if os.Geteuid() != 0 {
+		return m.Run() // all are skipped
+	}
+	if binary = os.Getenv("NEUTRINO_BINARY"); binary == "" {
+		dir, err := os.MkdirTemp("", "neutrino-scenario-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		binary = filepath.Join(dir, "neutrino")
+		build := exec.Command("go", "build", "-o", binary, "neutrino/cmd/neutrino")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+			return 1
+		}
+	}
+	return m.Run()
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: makes network namespaces")
+	}
+}
+
+// cloud is a lab.Cloud with what most scenarios want on it.
+type cloud struct {
+	*lab.Cloud
+	t *testing.T
+
+	open lab.Object // a security group that lets in pings and TCP to port 22
+
+	public, tenant, subnet, router lab.Object // see withRouter
+}
+
+const sshPort = 22
+
+// multiHost starts two hypervisors and a network node.
+func multiHost(t *testing.T) *cloud {
+	t.Helper()
+	needRoot(t)
+	c := &cloud{Cloud: lab.New(t).MultiHost(binary, 2), t: t}
+	c.open = c.group("open", lab.Object{"protocol": "icmp"}, lab.Object{"protocol": "ipv6-icmp", "ethertype": "IPv6"},
+		lab.Object{"protocol": "tcp", "port_range_min": sshPort, "port_range_max": sshPort})
+	return c
+}
+
+// group makes a security group that lets in what the rules say, IPv4 unless they say otherwise.
+func (c *cloud) group(name string, ingress ...lab.Object) lab.Object {
+	c.t.Helper()
+	group := c.API.Create("security-groups", lab.Object{"name": name})
+	for _, rule := range ingress {
+		attributes := lab.Object{"security_group_id": group.ID(), "direction": "ingress", "ethertype": "IPv4"}
+		for k, v := range rule {
+			attributes[k] = v
+		}
+		c.API.Create("security-group-rules", attributes)
+	}
+	return group
+}
+
+// network makes a tenant network with one IPv4 subnet.
+func (c *cloud) network(name, cidr string) (network, subnet lab.Object) {
+	c.t.Helper()
+	network = c.API.Create("networks", lab.Object{"name": name})
+	subnet = c.API.Create("subnets", lab.Object{"network_id": network.ID(), "ip_version": 4, "cidr": cidr,
+		"dns_nameservers": []string{"9.9.9.9"}})
+	return network, subnet
+}
+
+// withRouter makes the network "tenant", 10.0.0.0/24, the external network and a router between them.
+func (c *cloud) withRouter() {
+	c.t.Helper()
+	c.public = c.API.Create("networks", lab.Object{"name": "public", "router:external": true,
+		"provider:network_type": "flat", "provider:physical_network": "public"})
+	c.API.Create("subnets", lab.Object{"network_id": c.public.ID(), "ip_version": 4, "cidr": lab.PublicCIDR,
+		"gateway_ip": lab.InternetIP.String(), "enable_dhcp": false})
+	c.tenant, c.subnet = c.network("tenant", "10.0.0.0/24")
+	c.router = c.API.Create("routers", lab.Object{"name": "edge",
+		"external_gateway_info": lab.Object{"network_id": c.public.ID()}})
+	c.API.Action("routers", c.router.ID(), "add_router_interface", lab.Object{"subnet_id": c.subnet.ID()})
+}
+
+// boot starts an instance with an echo service on port 22.
+func (c *cloud) boot(name string, host *lab.Host, network lab.Object) *lab.Instance {
+	c.t.Helper()
+	i := c.Boot(name, host, lab.Object{"name": name, "network_id": network.ID(), "security_groups": []string{c.open.ID()}})
+	i.Echo(sshPort)
+	return i
+}
+
+// settled waits until pings between the instances work, both ways.
+func (c *cloud) settled(a, b *lab.Instance) {
+	c.t.Helper()
+	for _, p := range []struct{ from, to *lab.Instance }{{a, b}, {b, a}} {
+		if _, err := p.from.Reach(p.to.IP(), 5*time.Second); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+}
