@@ -30,4 +30,24 @@ func mountRouters(s *api.Server, catalog *model.Catalog, routers *l3.Service, ag
 			return nil, err
 		})
 	}
+	s.Handle("GET", "/agents/{id}/l3-routers", api.Endpoint{Rule: "get_l3-routers", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+		list, err := routers.RoutersOnAgent(tx, c.Path("id"))
+		return encodeList(catalog.Routers, list), err
+	}})
+	s.Handle("POST", "/agents/{id}/l3-routers", api.Endpoint{Rule: "create_l3-router", Write: true, Status: 201,
+		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+			router, _ := c.Body["router_id"].(string)
+			return nil, routers.AddRouterToAgent(tx, c.Path("id"), router)
+		}})
+	s.Handle("DELETE", "/agents/{id}/l3-routers/{router}", api.Endpoint{Rule: "delete_l3-router", Write: true,
+		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+			return nil, routers.RemoveRouterFromAgent(tx, c.Path("id"), c.Path("router"))
+		}})
+	s.Handle("GET", "/routers/{id}/l3-agents", api.Endpoint{Rule: "get_l3-agents", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+		list, err := routers.AgentsHostingRouter(tx, c.Caller, c.Path("id"))
+		for _, a := range list {
+			a.Alive = agentService.Alive(a)
+		}
+		return encodeList(catalog.Agents, list), err
+	}})
 }

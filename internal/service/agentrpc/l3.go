@@ -10,7 +10,8 @@ import (
 // Routers is what L3 agents' requests need of the L3 plug-in.
 type Routers interface {
 	RouterIDsOnHost(tx *store.Tx, host string) ([]string, error)
-	SyncRouters(tx *store.Tx, host string, ids []string) ([]rpc.Router, error)
+	// SyncRouters runs its own transactions: it also binds the routers' ports to the host.
+	SyncRouters(ctx context.Context, host string, ids []string) ([]rpc.Router, error)
 	UpdateFloatingIPStatuses(tx *store.Tx, routerID string, statuses map[string]string) error
 }
 
@@ -20,7 +21,7 @@ func (s *Server) RegisterL3(x *rpc.Mux, routers Routers) {
 		return write(ctx, s.db, func(tx *store.Tx) ([]string, error) { return routers.RouterIDsOnHost(tx, args.Host) })
 	})
 	rpc.Handle(x, rpc.SyncRouters, func(ctx context.Context, args rpc.SyncRoutersArgs) ([]rpc.Router, error) {
-		return write(ctx, s.db, func(tx *store.Tx) ([]rpc.Router, error) { return routers.SyncRouters(tx, args.Host, args.RouterIDs) })
+		return routers.SyncRouters(ctx, args.Host, args.RouterIDs)
 	})
 	rpc.Handle(x, rpc.UpdateFloatingIPStatuses, func(ctx context.Context, args rpc.FloatingIPStatusArgs) (rpc.None, error) {
 		return rpc.None{}, s.db.Write(ctx, func(tx *store.Tx) error { return routers.UpdateFloatingIPStatuses(tx, args.RouterID, args.Statuses) })
