@@ -23,7 +23,7 @@ build: $(BIN)
 
 $(BIN): $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod go.sum
 	@mkdir -p build
-	$(GO) build -trimpath -ldflags '-s -w' -o $@ ./cmd/neutrino
+	$(GO) build -ldflags '-s -w' -o $@ ./cmd/neutrino
 
 # packages installs the Debian packages that are missing, and says so.
 packages:
@@ -39,7 +39,7 @@ run: build packages
 	$(SUDO) $(BIN) all-in-one --state $(or $(STATE),/var/lib/neutrino) $(ARGS)
 
 demo: build packages
-	@$(GO) build -o build/demo ./test/demo
+	@$(GO) build -ldflags "-s -w" -o build/demo ./test/demo
 	@$(SUDO) env KEEP=$(KEEP) build/demo --binary $(BIN)
 
 demo-stop:
