@@ -12,12 +12,9 @@ type Capture struct{ process *Process }
 // Capture records frames that pass a device of the node. The filter is tcpdump's.
 func (n *Node) Capture(device, filter string) *Capture {
 	n.lab.T.Helper()
-	n.lab.mu.Lock()
-	name := fmt.Sprintf("tcpdump-%s-%d", device, len(n.lab.processes))
-	n.lab.mu.Unlock()
 	args := append([]string{"tcpdump", "-Z", "root", "-i", device, "-nn", "-e", "-l", "--immediate-mode"},
 		strings.Fields(filter)...)
-	p := n.Start(name, args...)
+	p := n.startTool("tcpdump-"+device, args...)
 	if err := p.waitForLog("listening on", 5*time.Second); err != nil {
 		n.lab.T.Fatalf("capture on %s of %s: %v", device, n.Name, err)
 	}

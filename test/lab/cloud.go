@@ -47,11 +47,12 @@ var (
 	InternetIP6 = netip.MustParseAddr("2001:db8:113::1")
 )
 
-// Daemons of a host by role, in the order of start, with the ports of their health and metrics.
+// healthPorts are where daemons answer /healthcheck and /metrics.
 var healthPorts = map[string]int{
 	"all-in-one": 9601, "server": 9602, "linuxbridge-agent": 9603, "metadata-agent": 9604, "dhcp-agent": 9605, "l3-agent": 9606,
 }
 
+// networkDaemons of the network node, in the order of start.
 var networkDaemons = []string{"server", "linuxbridge-agent", "metadata-agent", "dhcp-agent", "l3-agent"}
 
 // AllInOne starts a cloud of one host and one process.
@@ -61,7 +62,7 @@ func (l *Lab) AllInOne(binary string) *Cloud {
 	h := c.host("host", 1)
 	c.Compute, c.Network = []*Host{h}, h
 	c.outside(h)
-	c.start(h, binary, "all-in-one", "--state", filepath.Join(l.Dir, "state"), "--listen", APIAddress)
+	c.start(h, binary, "all-in-one", "--state", c.state(h), "--listen", APIAddress)
 	c.ready(h)
 	return c
 }
@@ -121,6 +122,7 @@ func (c *Cloud) outside(h *Host) {
 	c.Internet = c.Node("internet")
 	c.Internet.Sysctl("net/ipv6/conf/default/accept_dad", "0")
 	c.provider.Attach(c.Internet, "eth0")
+	c.Internet.impatient("eth0")
 	c.Internet.Run(fmt.Sprintf("ip addr add %s/24 dev eth0", InternetIP))
 	c.Internet.Run(fmt.Sprintf("ip addr add %s/64 dev eth0", InternetIP6))
 	c.Nova = h.Nova(novaAddress, sharedSecret)
@@ -130,6 +132,9 @@ func (c *Cloud) outside(h *Host) {
 // start writes the configuration of a daemon and starts it.
 func (c *Cloud) start(h *Host, binary, command string, args ...string) {
 	c.T.Helper()
+	if err := os.MkdirAll(c.state(h), 0o755); err != nil {
+		c.T.Fatalf("%v", err)
+	}
 	file := filepath.Join(c.Dir, h.Name+"-"+command+".conf")
 	if err := os.WriteFile(file, []byte(c.configuration(h, command)), 0o600); err != nil {
 		c.T.Fatalf("%v", err)
@@ -151,11 +156,9 @@ service_plugins = router
 nova_metadata_host = %[3]s
 nova_metadata_port = %[4]d
 metadata_proxy_shared_secret = %[5]s
-[database]
-connection = sqlite:///%[2]s/neutron.db
 [ml2]
 type_drivers = local,flat,vlan,vxlan
-tenant_network_types = vxlan
+project_network_types = vxlan
 mechanism_drivers = linuxbridge,l2population
 extension_drivers = port_security
 path_mtu = 1500
@@ -168,16 +171,24 @@ local_ip = %[6]s
 l2_population = true
 [neutrino]
 health_listen = `+healthListen+`
-`, h.Name, filepath.Join(c.Dir, "state-"+h.Name), "127.0.0.1", 8775, sharedSecret, h.Underlay, healthPorts[command])
+`, h.Name, c.state(h), "127.0.0.1", 8775, sharedSecret, h.Underlay, healthPorts[command])
 	if h == c.Network {
 		text += "[linux_bridge]\nphysical_interface_mappings = public:ext0\n"
 	}
 	if command == "all-in-one" {
 		return text
 	}
-	return text + fmt.Sprintf("[neutrino]\nbus_token = %s\nbus_listen = %s:%d\nbus_url = nats://%[2]s:%[3]d\n",
-		busToken, c.Network.Underlay, busPort)
+	return text + fmt.Sprintf(`[neutrino]
+bus_token = %s
+bus_listen = %s:%d
+bus_url = nats://%[2]s:%[3]d
+[database]
+connection = sqlite:///%s/neutron.db
+`, busToken, c.Network.Underlay, busPort, c.state(h))
 }
+
+// state is the directory for what survives a restart of the host's daemons.
+func (c *Cloud) state(h *Host) string { return filepath.Join(c.Dir, "state-"+h.Name) }
 
 // ready waits until every daemon of the host says that it is well.
 func (c *Cloud) ready(h *Host) {

@@ -56,6 +56,7 @@ func (c *Cloud) Plug(name string, host *Host, port Object) *Instance {
 		"binding:host_id": host.Name, "device_id": i.ID, "device_owner": "compute:nova"})
 	mtu := c.mtu(port.Str("network_id"))
 	c.cable(end{node: host.Node, name: i.Tap, mtu: mtu}, end{node: i.Node, name: "eth0", mac: i.MAC(), mtu: 1500})
+	i.impatient("eth0")
 	bridge := device("brq", port.Str("network_id"))
 	if _, err := host.Exec("ip", "link", "add", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0",
 		"mcast_snooping", "0"); err == nil {

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -36,7 +37,8 @@ type Lab struct {
 	T   T
 	Dir string // for logs, state and configuration; its name starts with dirPrefix and our process id
 
-	sw *Node // the switch all segments are bridges of; made with the first segment
+	tools atomic.Int32 // how many were started
+	sw    *Node        // the switch all segments are bridges of; made with the first segment
 
 	mu        sync.Mutex
 	nodes     []*Node
@@ -92,13 +94,11 @@ func (l *Lab) Close() {
 
 func (l *Lab) logTails(processes []*Process) {
 	const lines = 25
-	seen := map[string]bool{}
 	for _, p := range processes {
 		text, err := os.ReadFile(p.LogFile)
-		if err != nil || len(text) == 0 || seen[p.LogFile] {
+		if err != nil || len(text) == 0 || p.tool {
 			continue
 		}
-		seen[p.LogFile] = true
 		all := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
 		tail := all[max(0, len(all)-lines):]
 		l.T.Logf("--- end of the log of %s (%s)\n%s", p.Name, p.node.Name, strings.Join(tail, "\n"))

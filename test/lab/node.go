@@ -209,6 +209,15 @@ func (n *Node) Sysctl(key, value string) {
 	}
 }
 
+// impatient has the node repeat unanswered ARP and ND requests soon, as waiting a second for the second try would
+// hide how long things really take.
+func (n *Node) impatient(device string) {
+	n.lab.T.Helper()
+	for _, family := range []string{"ipv4", "ipv6"} {
+		n.Sysctl("net/"+family+"/neigh/"+device+"/retrans_time_ms", "50")
+	}
+}
+
 // end of a cable: an interface of a node.
 type end struct {
 	node *Node

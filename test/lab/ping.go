@@ -33,7 +33,8 @@ type PingStream struct {
 	to     netip.Addr
 	id     int
 	stop   chan struct{}
-	ended  sync.WaitGroup
+	sender sync.WaitGroup
+	reader sync.WaitGroup
 	answer chan struct{} // gets one element at the first answer
 
 	mu         sync.Mutex
@@ -66,14 +67,15 @@ func (n *Node) PingStreamFrom(from, to netip.Addr, every time.Duration) (*PingSt
 	if err != nil {
 		return nil, fmt.Errorf("ping from %s: %w", n.Name, err)
 	}
-	s.ended.Go(func() { s.send(every) })
-	s.ended.Go(s.receive)
+	s.sender.Go(func() { s.send(every) })
+	s.reader.Go(s.receive)
 	return s, nil
 }
 
 // Stop ends the stream, gives answers under way half a second, and returns the account.
 func (s *PingStream) Stop() Pings {
 	close(s.stop)
+	s.sender.Wait()
 	_ = Eventually(500*time.Millisecond, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -86,7 +88,7 @@ func (s *PingStream) Stop() Pings {
 	s.result.LongestGap = max(s.result.LongestGap, time.Since(s.lastAnswer))
 	s.mu.Unlock()
 	_ = s.conn.Close()
-	s.ended.Wait()
+	s.reader.Wait()
 	return s.result
 }
 
@@ -170,17 +172,15 @@ func (n *Node) Reach(to netip.Addr, within time.Duration) (time.Duration, error)
 	case <-s.answer:
 	case <-time.After(within):
 	}
-	s.mu.Lock()
-	rtt, answered, sendErr := s.result.RTT, s.result.Answered > 0, s.sendErr
-	s.mu.Unlock()
 	close(s.stop)
+	s.sender.Wait()
 	_ = s.conn.Close()
-	s.ended.Wait()
-	if !answered {
+	s.reader.Wait()
+	if s.result.Answered == 0 {
 		return 0, fmt.Errorf("no answer to pings from %s to %s within %s (last error of sending: %v)",
-			n.Name, to, within, sendErr)
+			n.Name, to, within, s.sendErr)
 	}
-	return rtt, nil
+	return s.result.RTT, nil
 }
 
 // Silent pings for the given time and fails if an answer comes.

@@ -16,6 +16,7 @@ type Process struct {
 	LogFile string
 
 	node *Node
+	tool bool // something that looks on; its output does not explain a failure
 	args []string
 	cmd  *exec.Cmd
 	done chan struct{} // closed when the process has ended
@@ -24,6 +25,19 @@ type Process struct {
 
 // Start starts a daemon in the node.
 func (n *Node) Start(name string, args ...string) *Process {
+	n.lab.T.Helper()
+	return n.run(name, args)
+}
+
+// startTool starts an observer under a name that is made unique.
+func (n *Node) startTool(name string, args ...string) *Process {
+	n.lab.T.Helper()
+	p := n.run(fmt.Sprintf("%s-%d", name, n.lab.tools.Add(1)), args)
+	p.tool = true
+	return p
+}
+
+func (n *Node) run(name string, args []string) *Process {
 	n.lab.T.Helper()
 	p := &Process{Name: name, node: n, args: args, LogFile: filepath.Join(n.lab.Dir, n.Name+"-"+name+".log")}
 	p.Restart()

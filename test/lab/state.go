@@ -138,9 +138,8 @@ func (w *Watch) add(namespace string) {
 		prefix = []string{"ip", "netns", "exec", namespace}
 	}
 	command := func(line string) []string { return append(slices.Clone(prefix), strings.Fields(line)...) }
-	suffix := fmt.Sprintf("%d-%s", len(w.node.lab.processes), namespace)
-	rules := w.node.Start("nft-monitor-"+suffix, command("nft monitor")...)
-	links := w.node.Start("ip-monitor-"+suffix, command("ip monitor label link address route rule neigh")...)
+	rules := w.node.startTool("nft-monitor", command("nft monitor")...)
+	links := w.node.startTool("ip-monitor", command("ip monitor label link address route rule neigh")...)
 	// The monitors do not say when they have begun, so changes are made until they are seen.
 	if err := Eventually(5*time.Second, func() error {
 		for _, line := range []string{"nft add table inet " + probe, "nft delete table inet " + probe,
