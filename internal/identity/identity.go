@@ -15,7 +15,10 @@ type Caller struct {
 	ServiceRoles []string
 	IsAdmin      bool // context_is_admin holds
 	IsService    bool // the service role, or a service token
-	RequestID    string
+	// DomainID or SystemScope ("all") is set when the token is for a domain or the system instead of a project.
+	DomainID, SystemScope string
+	RequestID             string
+	GlobalRequestID       string // the id that the calling service gave the work this request is part of
 }
 
 // System is the caller of work that nobody asked for: agents' requests, periodic tasks, follow-ups.
@@ -35,6 +38,9 @@ func (c *Caller) Elevated() *Caller {
 
 // MaySetProject tells whether the caller may act for another project.
 func (c *Caller) MaySetProject() bool { return c.IsAdmin || c.IsService }
+
+// SeesAll tells whether look-ups are not limited to the caller's project; policy still judges each object.
+func (c *Caller) SeesAll() bool { return c.IsAdmin || c.IsService }
 
 type key struct{}
 

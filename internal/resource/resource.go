@@ -134,7 +134,31 @@ func (r *Resource[R]) Names(s Set) []string {
 // ID is the key of an object.
 func (r *Resource[R]) ID(obj *R) string { return *r.table.ID(obj) }
 
-// Text is the value of an attribute as policy compares it: strings bare, everything else as in JSON.
+// SetID gives an object its key.
+func (r *Resource[R]) SetID(obj *R, id string) { *r.table.ID(obj) = id }
+
+// Standard finds the standard attributes of an object; nil if objects of this kind have none.
+func (r *Resource[R]) Standard(obj *R) *StandardAttr {
+	if r.table.Standard == nil {
+		return nil
+	}
+	return r.table.Standard(obj)
+}
+
+// ForLoad are the attributes that must be read so that Logic.Load can fill those in set that have no column: the hidden
+// ones, from which it makes them.
+func (r *Resource[R]) ForLoad(set Set) Set {
+	unstored := func(i int) bool { return r.Attrs[i].column == nil && r.Attrs[i].child == nil }
+	for i := range set.All() {
+		if unstored(i) {
+			return r.All &^ r.Shown
+		}
+	}
+	return 0
+}
+
+// Text is the value of an attribute as policy compares it: as Python's str() shows it, but lists and structures as in
+// JSON.
 func (r *Resource[R]) Text(obj *R, name string) (string, bool) {
 	i, ok := r.byName[name]
 	if !ok {
@@ -151,7 +175,10 @@ func (r *Resource[R]) Text(obj *R, name string) (string, bool) {
 	case *bool:
 		return PyRepr(*p), true
 	}
-	return string(r.Attrs[i].enc(nil, obj)), true
+	if s := string(r.Attrs[i].enc(nil, obj)); s != "null" {
+		return s, true
+	}
+	return "None", true
 }
 
 // Changed returns the attributes in which two objects differ.

@@ -89,7 +89,7 @@ func (r *Resource[R]) needs(set Set, side string) bool {
 // where writes the WHERE clause: the caller's view, then the conditions.
 func (r *Resource[R]) where(s *statement, q *Query, more ...Cond) {
 	sep := " WHERE "
-	if r.table.Visible != "" && q.Caller != nil && !q.Caller.IsAdmin {
+	if r.table.Visible != "" && q.Caller != nil && !q.Caller.SeesAll() {
 		s.WriteString(sep + "(")
 		s.expr(r.table.Visible)
 		s.WriteString(")")

@@ -1,0 +1,126 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	"neutrino/internal/identity"
+	"neutrino/internal/store"
+)
+
+// Call is one authenticated request.
+type Call struct {
+	Caller  *identity.Caller
+	Query   url.Values
+	Body    map[string]any // nil without one; for functions of Handle
+	Request *http.Request
+
+	server *Server
+	judge  *judge
+}
+
+// Path is the value of a wildcard of the route, such as "id".
+func (c *Call) Path(name string) string { return c.Request.PathValue(name) }
+
+// Enforce asks a policy rule about a target with the given attributes; the error is the 403 for the caller.
+func (c *Call) Enforce(rule string, target map[string]string) error {
+	return c.judge.enforce(rule, attributes(target))
+}
+
+// ActionFunc does a member action on the object called id, which the caller may see and policy lets them act on. Its
+// result becomes the answer; nil means the object as it is afterwards.
+type ActionFunc func(ctx context.Context, tx *store.Tx, caller *identity.Caller, id string, body map[string]any) (any, error)
+
+// Action adds PUT /<collection>/{id}/<name>. The policy rule has the same name.
+func (c *Collection[R]) Action(name string, do ActionFunc) {
+	c.s.add(http.MethodPut, "/"+c.res.Path+"/{id}/"+name, func(call *Call) (*reply, error) {
+		body, err := call.body(false)
+		if err != nil {
+			return nil, err
+		}
+		var a *reply
+		err = c.s.db.Write(call.Request.Context(), func(tx *store.Tx) error {
+			obj, err := c.whole(tx, call)
+			if err != nil {
+				return err
+			}
+			t := target[R]{c.res, obj, newParents(tx)}
+			if seen, err := call.judge.Allows(readRule(c.res.Name), t); err != nil {
+				return err
+			} else if !seen {
+				return errNoSuchPage
+			}
+			if err := call.judge.enforce(name, t); err != nil {
+				return err
+			}
+			if err := c.revision(call, obj); err != nil {
+				return err
+			}
+			result, err := do(tx.Context(), tx, call.Caller, c.res.ID(obj), body)
+			if err != nil {
+				return err
+			}
+			if result == nil {
+				a, err = c.answer(tx, call, http.StatusOK, []string{c.res.ID(obj)}, false)
+			} else {
+				a, err = jsonReply(http.StatusOK, result)
+			}
+			return err
+		})
+		return a, err
+	})
+}
+
+// Endpoint is the behaviour of a route that is no part of a plain resource: a sub-collection, quotas, a derived list.
+type Endpoint struct {
+	Rule string // policy rule that is asked first, "" = Do asks
+	// Target gives the attributes that the rule may look at; nil = none.
+	Target func(c *Call) map[string]string
+	Write  bool // the transaction may write
+	Status int  // 0 = 200, or 204 if Do returns nil
+	Do     func(ctx context.Context, tx *store.Tx, c *Call) (any, error)
+}
+
+// Handle adds a route below /v2.0, such as "/agents/{id}/dhcp-networks".
+func (s *Server) Handle(method, path string, e Endpoint) {
+	run := s.db.Read
+	if e.Write {
+		run = s.db.Write
+	}
+	s.add(method, path, func(call *Call) (a *reply, err error) {
+		if method == http.MethodDelete {
+			err = call.noBody()
+		} else if method != http.MethodGet {
+			call.Body, err = call.body(false)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if e.Rule != "" {
+			var t map[string]string
+			if e.Target != nil {
+				t = e.Target(call)
+			}
+			if err := call.Enforce(e.Rule, t); err != nil {
+				return nil, err
+			}
+		}
+		var result any
+		err = run(call.Request.Context(), func(tx *store.Tx) (err error) {
+			result, err = e.Do(tx.Context(), tx, call)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		status := e.Status
+		switch {
+		case status == 0 && result == nil:
+			status = http.StatusNoContent
+		case status == 0:
+			status = http.StatusOK
+		}
+		return jsonReply(status, result)
+	})
+}

@@ -1,0 +1,422 @@
+package api
+
+import (
+	"encoding/json"
+	"maps"
+	"net/http"
+	"slices"
+
+	"neutrino/internal/fault"
+	"neutrino/internal/policy"
+	"neutrino/internal/resource"
+	"neutrino/internal/store"
+
+	"github.com/google/uuid"
+)
+
+// Collection is a resource that the API serves.
+type Collection[R any] struct {
+	s     *Server
+	res   *resource.Resource[R]
+	logic resource.Logic[R]
+	core  bool // see Call.body
+}
+
+// Mount serves a resource: list, show, create (also several at once), update, delete, and tags where upstream has them.
+// With methods only those HTTP methods are served (GET, POST, PUT, DELETE).
+func Mount[R any](s *Server, res *resource.Resource[R], logic resource.Logic[R], only ...string) *Collection[R] {
+	c := &Collection[R]{s: s, res: res, logic: logic, core: slices.Contains(coreResources, res.Name)}
+	if c.core {
+		s.core = append(s.core, coreResource{res.Name, res.Path})
+	}
+	many, one := "/"+res.Path, "/"+res.Path+"/{id}"
+	for _, route := range []struct {
+		method, path string
+		h            handler
+	}{
+		{http.MethodGet, many, c.list}, {http.MethodPost, many, c.create},
+		{http.MethodGet, one, c.show}, {http.MethodPut, one, c.update}, {http.MethodDelete, one, c.delete},
+	} {
+		if len(only) == 0 || slices.Contains(only, route.method) {
+			s.add(route.method, route.path, route.h)
+		}
+	}
+	if slices.Contains(taggable, res.Name) && s.exts.Enabled("standard-attr-tag") {
+		c.mountTags()
+	}
+	return c
+}
+
+func (c *Collection[R]) list(call *Call) (*reply, error) {
+	q, err := c.res.ParseQuery(call.Query, c.s.cfg.MaxPage)
+	if err != nil {
+		return nil, err
+	}
+	v := viewOf(c.res, call.judge, c.res.ParseFields(call.Query))
+	q.Set, q.Caller = v.read, call.Caller
+	var objs []*R
+	if v.verdict != policy.No {
+		err = c.s.db.Read(call.Request.Context(), func(tx *store.Tx) error {
+			if objs, err = c.res.Select(tx, q); err != nil {
+				return err
+			}
+			if objs, err = v.visible(tx, objs); err != nil || len(objs) == 0 {
+				return err
+			}
+			if err := c.load(tx, call, v.read, objs); err != nil {
+				return err
+			}
+			return v.decide(tx, objs[0])
+		})
+	}
+	if err != nil {
+		return nil, err
+	}
+	a := newReply(http.StatusOK)
+	a.body = c.appendMany(a.body, v.show, objs)
+	if q.Limit > 0 {
+		a.body = call.appendLinks(a.body, c.res.Collection, pageOf(c.res, q, objs))
+	}
+	a.body = append(a.body, '}')
+	return a, nil
+}
+
+// load fills the attributes without a column.
+func (c *Collection[R]) load(tx *store.Tx, call *Call, set resource.Set, objs []*R) error {
+	if c.logic.Load == nil || len(objs) == 0 {
+		return nil
+	}
+	return c.logic.Load(tx, call.Caller, set, objs)
+}
+
+// appendMany writes the JSON of a list, without the closing brace.
+func (c *Collection[R]) appendMany(b []byte, show resource.Set, objs []*R) []byte {
+	b = resource.AppendString(append(b, '{'), c.res.Collection)
+	b = append(b, ':', '[')
+	for i, obj := range objs {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = c.res.Append(b, obj, show)
+	}
+	return append(b, ']')
+}
+
+func (c *Collection[R]) appendOne(b []byte, show resource.Set, obj *R) []byte {
+	b = resource.AppendString(append(b, '{'), c.res.Name)
+	return append(c.res.Append(append(b, ':'), obj, show), '}')
+}
+
+func (c *Collection[R]) show(call *Call) (*reply, error) {
+	v := viewOf(c.res, call.judge, c.res.ParseFields(call.Query))
+	var obj *R
+	err := c.s.db.Read(call.Request.Context(), func(tx *store.Tx) (err error) {
+		if obj, err = c.res.Get(tx, call.Caller, call.Path("id"), v.read); err != nil {
+			return err
+		}
+		seen, err := v.visible(tx, []*R{obj})
+		if err != nil {
+			return err
+		}
+		if len(seen) == 0 {
+			return errNoSuchPage
+		}
+		if err := c.load(tx, call, v.read, seen); err != nil {
+			return err
+		}
+		return v.decide(tx, obj)
+	})
+	if err != nil {
+		return nil, err
+	}
+	a := newReply(http.StatusOK)
+	a.body = c.appendOne(a.body, v.show, obj)
+	return a, nil
+}
+
+// bodies finds the objects in a body.
+func (c *Collection[R]) bodies(body map[string]any, bulkAllowed bool) ([]map[string]any, bool, error) {
+	if c.core && len(body) == 0 { // upstream's framework of the core resources does not tell no body from a wrong one
+		return nil, false, fault.BadRequest("HTTPBadRequest", "Unable to find '%s' in request body", c.res.Name)
+	}
+	return c.res.Bodies(body, bulkAllowed)
+}
+
+// draft is one object of a create request, decoded and checked.
+type draft[R any] struct {
+	obj   *R
+	named resource.Set
+	given []policy.Given
+}
+
+// drafts decodes the objects of a create request. It is done anew for each try of the transaction, which may change them.
+func (c *Collection[R]) drafts(call *Call, bodies []map[string]any) ([]draft[R], error) {
+	all := make([]draft[R], len(bodies))
+	for i, body := range bodies {
+		obj, named, err := c.res.Create(call.Caller, body)
+		if err != nil {
+			return nil, err
+		}
+		c.res.SetID(obj, uuid.NewString())
+		differs := func(attr int) bool { return !c.res.IsDefault(obj, attr) }
+		all[i] = draft[R]{obj, named, given(c.res, named, body, differs)}
+	}
+	return all, nil
+}
+
+// given lists the attributes under policy that a body sets.
+func given[R any](res *resource.Resource[R], named resource.Set, body map[string]any, counts func(attr int) bool) []policy.Given {
+	var all []policy.Given
+	for i := range named.All() {
+		a := &res.Attrs[i]
+		if a.Flags&resource.Policy == 0 || !counts(i) {
+			continue
+		}
+		g := policy.Given{Name: a.Name}
+		switch v := body[a.Name].(type) {
+		case map[string]any:
+			g.Keys = keys([]string{}, v)
+		case []any:
+			for _, item := range v {
+				if m, ok := item.(map[string]any); ok {
+					g.Items = keys(g.Items, m)
+				}
+			}
+		}
+		all = append(all, g)
+	}
+	return all
+}
+
+// keys appends the keys of m in a stable order.
+func keys(all []string, m map[string]any) []string {
+	n := len(all)
+	for k := range m {
+		all = append(all, k)
+	}
+	slices.Sort(all[n:])
+	return all
+}
+
+func (c *Collection[R]) create(call *Call) (*reply, error) {
+	body, err := call.body(c.core)
+	if err != nil {
+		return nil, err
+	}
+	bodies, bulk, err := c.bodies(body, true)
+	if err != nil {
+		return nil, err
+	}
+	drafts, err := c.drafts(call, bodies)
+	if err != nil {
+		return nil, err
+	}
+	var a *reply
+	err = c.s.db.Write(call.Request.Context(), func(tx *store.Tx) (err error) {
+		if drafts == nil {
+			if drafts, err = c.drafts(call, bodies); err != nil {
+				return err
+			}
+		}
+		objs := drafts
+		drafts = nil // used up
+		if err := c.insert(tx, call, objs); err != nil {
+			return err
+		}
+		ids := make([]string, len(objs))
+		for i, d := range objs {
+			ids[i] = c.res.ID(d.obj)
+		}
+		a, err = c.answer(tx, call, http.StatusCreated, ids, bulk)
+		return err
+	})
+	return a, err
+}
+
+// insert checks policy and quota for all objects, then creates them.
+func (c *Collection[R]) insert(tx *store.Tx, call *Call, drafts []draft[R]) error {
+	parents := newParents(tx)
+	perProject := map[string]int{}
+	for _, d := range drafts {
+		demand := policy.NewDemand(policy.Create, c.res.Name, d.given)
+		if err := call.judge.Enforce(demand, target[R]{c.res, d.obj, parents}); err != nil {
+			return err
+		}
+		project, _ := c.res.Text(d.obj, "project_id")
+		perProject[project]++
+	}
+	if c.s.quota != nil {
+		for _, project := range slices.Sorted(maps.Keys(perProject)) {
+			if err := c.s.quota.Reserve(tx, call.Caller, c.res.Name, project, perProject[project]); err != nil {
+				return err
+			}
+		}
+	}
+	for _, d := range drafts {
+		change := &resource.Change[R]{Resource: c.res, Tx: tx, Caller: call.Caller, New: d.obj, Named: d.named}
+		var err error
+		if c.logic.Create != nil {
+			err = c.logic.Create(change)
+		} else {
+			err = c.res.Insert(tx, d.obj)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// answer reads objects as they are now and encodes them.
+func (c *Collection[R]) answer(tx *store.Tx, call *Call, status int, ids []string, bulk bool) (*reply, error) {
+	v := viewOf(c.res, call.judge, c.res.ParseFields(call.Query))
+	// Elevated: a caller may create what they cannot list.
+	objs, err := c.res.Select(tx, &resource.Query{Set: v.read, Caller: call.Caller.Elevated(), Where: []resource.Cond{c.res.ByID(ids...)}})
+	if err != nil {
+		return nil, err
+	}
+	at := make(map[string]int, len(ids))
+	for i, id := range ids {
+		at[id] = i
+	}
+	slices.SortFunc(objs, func(a, b *R) int { return at[c.res.ID(a)] - at[c.res.ID(b)] })
+	if len(objs) > 0 {
+		if err := c.load(tx, call, v.read, objs); err != nil {
+			return nil, err
+		}
+		if err := v.decide(tx, objs[0]); err != nil {
+			return nil, err
+		}
+	} else if !bulk {
+		return nil, c.res.NotFound(ids[0])
+	}
+	a := newReply(status)
+	if bulk {
+		a.body = append(c.appendMany(a.body, v.show, objs), '}')
+	} else {
+		a.body = c.appendOne(a.body, v.show, objs[0])
+	}
+	return a, nil
+}
+
+// Objects is the JSON of the objects with these ids, in their order, for the answer of an Endpoint:
+// {"networks": [...]}. Which objects the caller may see is the caller's business.
+func (c *Collection[R]) Objects(tx *store.Tx, call *Call, ids []string) (json.RawMessage, error) {
+	a, err := c.answer(tx, call, http.StatusOK, ids, true)
+	if err != nil {
+		return nil, err
+	}
+	return a.body, nil
+}
+
+// whole reads everything about an object that the caller may look up.
+func (c *Collection[R]) whole(tx *store.Tx, call *Call) (*R, error) {
+	obj, err := c.res.Get(tx, call.Caller, call.Path("id"), c.res.All)
+	if err != nil {
+		return nil, err
+	}
+	return obj, c.load(tx, call, c.res.All, []*R{obj})
+}
+
+// enforce checks a demand on an existing object. Who may not even see it is told that it does not exist.
+func (c *Collection[R]) enforce(call *Call, d policy.Demand, t policy.Target) error {
+	refused := call.judge.Enforce(d, t)
+	if refused == nil || fault.As(refused).Status != http.StatusForbidden {
+		return refused
+	}
+	seen, err := call.judge.Allows(readRule(c.res.Name), t)
+	if err != nil {
+		return err
+	}
+	if !seen {
+		return errNoSuchPage
+	}
+	return refused
+}
+
+// revision checks the If-Match header against the object.
+func (c *Collection[R]) revision(call *Call, obj *R) error {
+	want, given, err := ifMatch(call.Request.Header)
+	if err != nil || !given {
+		return err
+	}
+	std := c.res.Standard(obj)
+	if std == nil {
+		return fault.BadRequest("BadRequest", "Bad %s request: Revision matching not supported for this resource.", c.res.Collection)
+	}
+	if std.Revision != want {
+		return fault.New(http.StatusPreconditionFailed, "RevisionNumberConstraintFailed",
+			"Constrained to %d, but current revision is %d", want, std.Revision)
+	}
+	return nil
+}
+
+func (c *Collection[R]) update(call *Call) (*reply, error) {
+	body, err := call.body(c.core)
+	if err != nil {
+		return nil, err
+	}
+	bodies, _, err := c.bodies(body, false)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := c.res.Update(call.Caller, new(R), bodies[0]); err != nil {
+		return nil, err // before anything is looked up, as upstream
+	}
+	var a *reply
+	err = c.s.db.Write(call.Request.Context(), func(tx *store.Tx) error {
+		old, err := c.whole(tx, call)
+		if err != nil {
+			return err
+		}
+		now := *old
+		named, err := c.res.Update(call.Caller, &now, bodies[0])
+		if err != nil {
+			return err
+		}
+		always := func(int) bool { return true }
+		demand := policy.NewDemand(policy.Update, c.res.Name, given(c.res, named, bodies[0], always))
+		if err := c.enforce(call, demand, target[R]{c.res, &now, newParents(tx)}); err != nil {
+			return err
+		}
+		if err := c.revision(call, old); err != nil {
+			return err
+		}
+		change := &resource.Change[R]{Resource: c.res, Tx: tx, Caller: call.Caller, Old: old, New: &now, Named: named}
+		if c.logic.Update != nil {
+			err = c.logic.Update(change)
+		} else {
+			_, err = c.res.Save(tx, old, &now)
+		}
+		if err != nil {
+			return err
+		}
+		a, err = c.answer(tx, call, http.StatusOK, []string{c.res.ID(old)}, false)
+		return err
+	})
+	return a, err
+}
+
+func (c *Collection[R]) delete(call *Call) (*reply, error) {
+	if err := call.noBody(); err != nil {
+		return nil, err
+	}
+	err := c.s.db.Write(call.Request.Context(), func(tx *store.Tx) error {
+		obj, err := c.whole(tx, call)
+		if err != nil {
+			return err
+		}
+		demand := policy.NewDemand(policy.Delete, c.res.Name, nil)
+		if err := c.enforce(call, demand, target[R]{c.res, obj, newParents(tx)}); err != nil {
+			return err
+		}
+		if err := c.revision(call, obj); err != nil {
+			return err
+		}
+		if c.logic.Delete != nil {
+			return c.logic.Delete(&resource.Change[R]{Resource: c.res, Tx: tx, Caller: call.Caller, Old: obj})
+		}
+		return c.res.Delete(tx, obj)
+	})
+	return &reply{status: http.StatusNoContent}, err
+}

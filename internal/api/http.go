@@ -1,0 +1,177 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"neutrino/internal/fault"
+	"neutrino/internal/identity"
+
+	"github.com/google/uuid"
+)
+
+// methods are the handlers of one path by HTTP method.
+type methods map[string]handler
+
+// handler answers one authenticated request.
+type handler func(c *Call) (*reply, error)
+
+// add registers the handler of a method and a path below /v2.0.
+func (s *Server) add(method, path string, h handler) {
+	path = "/v2.0" + path
+	m := s.routes[path]
+	if m == nil {
+		m = methods{}
+		s.routes[path] = m
+	}
+	if m[method] != nil {
+		panic(fmt.Sprintf("api: %s %s is added twice", method, path))
+	}
+	m[method] = h
+}
+
+// outer is what happens to every request: id, log line, metrics, and an answer even if the program panics.
+func (s *Server) outer(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		id := requestIDs{own: "req-" + uuid.NewString()}
+		if given := r.Header.Get(requestIDHeader); requestIDForm.MatchString(given) {
+			id.global = given
+		}
+		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), requestIDsKey{}, &id), s.cfg.Timeout)
+		defer cancel()
+		w.Header().Set(requestIDHeader, id.own)
+		rec := &recorder{ResponseWriter: w}
+		r = normalize(r.WithContext(ctx))
+		defer func() {
+			if p := recover(); p != nil {
+				s.log.ErrorContext(ctx, "panic", "request", id.own, "cause", p, "stack", string(debug.Stack()))
+				if rec.status == 0 {
+					s.write(rec, &reply{status: http.StatusInternalServerError, body: faultBody(fault.As(nil))})
+				}
+			}
+			took := time.Since(start)
+			s.metrics.observe(r.Method, r.Pattern, rec.status, took)
+			s.log.LogAttrs(ctx, slog.LevelInfo, "request", slog.String("method", r.Method), slog.String("uri", r.URL.RequestURI()),
+				slog.Int("status", rec.status), slog.Int("bytes", rec.bytes), slog.Duration("took", took), slog.String("from", r.RemoteAddr),
+				slog.String("user", id.caller.UserID), slog.String("project", id.caller.ProjectID), slog.String("request", id.own))
+		}()
+		next.ServeHTTP(rec, r)
+	})
+}
+
+const requestIDHeader = "X-Openstack-Request-Id"
+
+// requestIDForm is what oslo.middleware (request_id.py) accepts from a client.
+var requestIDForm = regexp.MustCompile(`^req-[a-f0-9]{8}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{12}$`)
+
+type requestIDsKey struct{}
+
+// requestIDs are what the log line of a request tells about it.
+type requestIDs struct {
+	own, global string
+	caller      identity.Caller // empty until authenticated
+}
+
+func idsOf(r *http.Request) *requestIDs {
+	if id, ok := r.Context().Value(requestIDsKey{}).(*requestIDs); ok {
+		return id
+	}
+	return &requestIDs{}
+}
+
+// recorder notes what was answered.
+type recorder struct {
+	http.ResponseWriter
+	status, bytes int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *recorder) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *recorder) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(b)
+	w.bytes += n
+	return n, err
+}
+
+// normalize drops what upstream ignores at the end of a path: ".json" and a slash.
+func normalize(r *http.Request) *http.Request {
+	trim := func(path string) string {
+		path = strings.TrimSuffix(path, ".json")
+		if path != "/v2.0/" && path != "/" {
+			path = strings.TrimSuffix(path, "/")
+		}
+		return path
+	}
+	path := trim(r.URL.Path)
+	if path == r.URL.Path || path == "" {
+		return r
+	}
+	u := *r.URL
+	u.Path, u.RawPath = path, trim(u.RawPath)
+	r.URL = &u
+	return r
+}
+
+// endpoint authenticates and finds the handler of the method.
+func (s *Server) endpoint(m methods) http.Handler {
+	allow := make([]string, 0, len(m))
+	for method := range m {
+		allow = append(allow, method)
+	}
+	slices.Sort(allow)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		call, err := s.call(r)
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		h := m[r.Method]
+		switch {
+		case m == nil:
+			s.fail(w, r, errNoSuchPage)
+			return
+		case h == nil:
+			w.Header().Set("Allow", strings.Join(allow, ", "))
+			s.fail(w, r, errMethod)
+			return
+		}
+		answer, err := h(call)
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		s.write(w, answer)
+		answer.release()
+	})
+}
+
+// call authenticates a request.
+func (s *Server) call(r *http.Request) (*Call, error) {
+	caller, err := s.auth.Authenticate(r)
+	if err != nil {
+		return nil, err
+	}
+	ids := idsOf(r)
+	judge := s.judges.get(s.rules(), caller)
+	caller.RequestID, caller.GlobalRequestID = ids.own, ids.global
+	caller.IsAdmin, caller.IsService = judge.admin, judge.service
+	ids.caller = *caller
+	r = r.WithContext(identity.With(r.Context(), caller))
+	return &Call{Caller: caller, Query: r.URL.Query(), Request: r, server: s, judge: judge}, nil
+}

@@ -1,0 +1,99 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"neutrino/internal/fault"
+	"neutrino/internal/resource"
+	"neutrino/internal/store"
+)
+
+// reply is an answer with a JSON body; no body with status 204.
+type reply struct {
+	status int
+	body   []byte
+	pooled bool
+}
+
+// buffers are reused for answers. One that a huge list has made huge is left to the garbage collector.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }}
+
+const maxPooled = 1 << 20
+
+func newReply(status int) *reply {
+	return &reply{status: status, body: (*buffers.Get().(*[]byte))[:0], pooled: true}
+}
+
+// release gives the buffer back; the reply must not be used any more.
+func (a *reply) release() {
+	if a.pooled && cap(a.body) <= maxPooled {
+		buffers.Put(&a.body)
+	}
+}
+
+// jsonReply is an answer for values that come from functions; json.RawMessage passes as it is.
+func jsonReply(status int, v any) (*reply, error) {
+	body, err := json.Marshal(v)
+	return &reply{status: status, body: body}, err
+}
+
+func (s *Server) write(w http.ResponseWriter, a *reply) {
+	if a.status != http.StatusNoContent {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
+	}
+	w.WriteHeader(a.status)
+	if a.status != http.StatusNoContent {
+		w.Write(a.body) // an error means that the client is gone
+	}
+}
+
+// Faults that upstream's web framework raises. The texts are WebOb's (webob/exc.py).
+var (
+	errNoSuchPage = fault.NotFound("HTTPNotFound", "The resource could not be found.")
+	errMethod     = fault.New(http.StatusMethodNotAllowed, "HTTPMethodNotAllowed",
+		"The server could not comply with the request since\r\nit is either malformed or otherwise incorrect.\r\n")
+)
+
+// fail answers with an error. What is no fault is logged with its cause, which the client does not see.
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	f := s.fault(r.Context(), err)
+	if f.Status >= http.StatusInternalServerError {
+		s.log.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("request", idsOf(r).own), slog.String("method", r.Method),
+			slog.String("path", r.URL.Path), slog.Any("error", err), slog.Any("cause", f.Unwrap()))
+	}
+	if f.Status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	s.write(w, &reply{status: f.Status, body: faultBody(f)})
+}
+
+func (s *Server) fault(ctx context.Context, err error) *fault.Error {
+	if f, ok := errors.AsType[*fault.Error](err); ok {
+		return f
+	}
+	_, raced := errors.AsType[*store.RetryError](err)
+	if raced || ctx.Err() != nil || store.IsUnavailable(err) {
+		return fault.Unavailable("ServiceUnavailable", "The service is unavailable.").Because(err)
+	}
+	return fault.As(err)
+}
+
+// faultBody is upstream's JSON form of an error (neutron/api/api_common.py, convert_exception_to_http_exc).
+func faultBody(f *fault.Error) []byte {
+	key := "NeutronError"
+	if f.Status == http.StatusNotImplemented {
+		key = "NotImplementedError"
+	}
+	b := resource.AppendString([]byte("{"), key)
+	b = resource.AppendString(append(b, `: {"type": `...), f.Type)
+	b = resource.AppendString(append(b, `, "message": `...), f.Message)
+	b = resource.AppendString(append(b, `, "detail": `...), f.Detail)
+	return append(b, "}}"...)
+}

@@ -1,0 +1,181 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"neutrino/internal/fault"
+	"neutrino/internal/policy"
+	"neutrino/internal/resource"
+	"neutrino/internal/store"
+)
+
+// taggable are the resources whose tags have an API of their own (neutron/extensions/tagging.py).
+var taggable = []string{"port", "subnet", "subnetpool", "network", "router", "floatingip", "policy", "network_segment_range",
+	"security_group", "trunk"}
+
+const (
+	maxTags   = 50
+	maxTagLen = 255
+)
+
+// tagList is the type of the body's "tags".
+var tagList = func() resource.Type[[]string] {
+	item := resource.String(maxTagLen)
+	return resource.Type[[]string]{Name: "list of strings", Parse: func(v any) ([]string, error) {
+		list, ok := v.([]any)
+		if !ok {
+			return nil, resource.Reasonf("'%s' is not a list", resource.Py(v))
+		}
+		var tags, twice []string
+		for _, e := range list {
+			s := resource.Py(e)
+			if slices.Contains(tags, s) && !slices.Contains(twice, s) {
+				twice = append(twice, s)
+			}
+			tags = append(tags, s)
+		}
+		if len(twice) > 0 {
+			return nil, resource.Reasonf("Duplicate items in the list: '%s'", strings.Join(twice, ", "))
+		}
+		for _, e := range list {
+			if _, err := item.Parse(e); err != nil {
+				return nil, err
+			}
+		}
+		return tags, nil
+	}}
+}()
+
+// tagRoute is one route of the tags API.
+type tagRoute struct {
+	method string
+	verb   policy.Verb
+	one    bool // about the tag in the path, not the list in the body
+	status int
+	// change makes the new tags of an object from those it has and those of the request; nil leaves them alone.
+	change func(now, given []string) []string
+}
+
+var tagRoutes = []tagRoute{
+	{http.MethodGet, policy.Get, false, http.StatusOK, nil},
+	{http.MethodPost, policy.Create, false, http.StatusOK, union},
+	{http.MethodPut, policy.Update, false, http.StatusOK, func(_, given []string) []string { return given }},
+	{http.MethodDelete, policy.Delete, false, http.StatusNoContent, func(_, _ []string) []string { return nil }},
+	{http.MethodGet, policy.Get, true, http.StatusNoContent, nil},
+	{http.MethodPut, policy.Update, true, http.StatusCreated, union},
+	{http.MethodDelete, policy.Delete, true, http.StatusNoContent, without},
+}
+
+func union(now, given []string) []string { return append(slices.Clone(now), without(given, now)...) }
+
+func without(now, gone []string) []string {
+	return slices.DeleteFunc(slices.Clone(now), func(tag string) bool { return slices.Contains(gone, tag) })
+}
+
+func (c *Collection[R]) mountTags() {
+	for _, route := range tagRoutes {
+		path := "/" + c.res.Path + "/{id}/tags"
+		if route.one {
+			path += "/{tag}"
+		}
+		c.s.add(route.method, path, func(call *Call) (*reply, error) { return c.tags(call, route) })
+	}
+}
+
+// tags serves the tags API. The object is looked up without regard to who asks; policy decides, with 403 where other
+// requests would get 404, as upstream.
+func (c *Collection[R]) tags(call *Call, route tagRoute) (*reply, error) {
+	given, err := route.given(call)
+	if err != nil {
+		return nil, err
+	}
+	rule := string(route.verb) + "_" + c.res.Name + ":tags"
+	run := c.s.db.Read
+	if route.change != nil {
+		run = c.s.db.Write
+	}
+	var now []string
+	err = run(call.Request.Context(), func(tx *store.Tx) error {
+		obj, err := c.res.Get(tx, call.Caller.Elevated(), call.Path("id"),
+			c.res.Needed|c.res.Bits(call.judge.NeedsAttrs(rule)...)|c.res.Bits("tags", "revision_number", "description"))
+		if err != nil {
+			return err
+		}
+		if err := call.judge.enforce(rule, target[R]{c.res, obj, newParents(tx)}); err != nil {
+			return err
+		}
+		now = c.res.Standard(obj).Tags
+		if route.one && route.method != http.MethodPut && !slices.Contains(now, given[0]) {
+			return fault.NotFound("TagNotFound", "Tag %s could not be found.", given[0])
+		}
+		if route.change == nil {
+			return nil
+		}
+		return c.setTags(tx, obj, route.change(now, given))
+	})
+	if err != nil || route.status == http.StatusNoContent {
+		return &reply{status: route.status}, err
+	}
+	var answer any // null for a single tag
+	if !route.one {
+		if route.change == nil {
+			given = now
+		}
+		answer = map[string]any{"tags": append([]string{}, given...)}
+	}
+	return jsonReply(route.status, answer)
+}
+
+// given reads the tags of a request.
+func (route *tagRoute) given(call *Call) ([]string, error) {
+	if route.one {
+		tag, err := resource.String(maxTagLen).Parse(call.Path("tag"))
+		if err != nil {
+			return nil, fault.InvalidInput("%s", err.Error())
+		}
+		return []string{tag}, nil
+	}
+	if route.method == http.MethodGet || route.method == http.MethodDelete {
+		return nil, nil
+	}
+	body, err := call.body(false)
+	if err != nil {
+		return nil, err
+	}
+	v, ok := body["tags"]
+	if !ok {
+		return nil, fault.InvalidInput("Invalid tags body")
+	}
+	tags, err := tagList.Parse(v)
+	if err != nil {
+		return nil, fault.InvalidInput("%s", err.Error())
+	}
+	return tags, nil
+}
+
+// setTags writes the difference and counts the revision up.
+func (c *Collection[R]) setTags(tx *store.Tx, obj *R, want []string) error {
+	std := c.res.Standard(obj)
+	if len(want) > maxTags {
+		return fault.BadRequest("BadRequest", "Bad %s request: The number of tags exceed the per-resource limit of %d.", c.res.Collection, maxTags)
+	}
+	added, removed := without(want, std.Tags), without(std.Tags, want)
+	if len(added)+len(removed) == 0 {
+		return nil
+	}
+	if len(removed) > 0 {
+		in := resource.In("tag", removed)
+		if _, err := tx.Exec("DELETE FROM tags WHERE standard_attr_id = ? AND "+in.SQL, append([]any{std.RowID}, in.Args...)...); err != nil {
+			return fmt.Errorf("remove tags: %w", err)
+		}
+	}
+	for _, tag := range added {
+		if _, err := tx.Exec("INSERT INTO tags (standard_attr_id, tag) VALUES (?, ?)", std.RowID, tag); err != nil {
+			return fmt.Errorf("add tag: %w", err)
+		}
+	}
+	return c.res.Touch(tx, obj)
+}

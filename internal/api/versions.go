@@ -1,0 +1,124 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"neutrino/internal/fault"
+	"neutrino/internal/resource"
+	"neutrino/internal/store"
+)
+
+// coreResources are those that exist without any extension; GET /v2.0/ lists them.
+var coreResources = []string{"network", "subnet", "subnetpool", "port"}
+
+type coreResource struct{ name, path string }
+
+type link struct {
+	Rel  string `json:"rel"`
+	Href string `json:"href"`
+}
+
+// versions answers GET /, which needs no authentication.
+func (s *Server) versions(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet {
+		w.Header().Set("Allow", http.MethodGet)
+		s.fail(w, r, errMethod)
+		return
+	}
+	root := s.requestURL(r)
+	root.Path = strings.TrimSuffix(root.Path, "/")
+	type version struct {
+		ID     string `json:"id"`
+		Status string `json:"status"`
+		Links  []link `json:"links"`
+	}
+	answer, err := jsonReply(http.StatusOK, map[string][]version{"versions": {
+		{"v2.0", "CURRENT", []link{{"self", s.public(root) + "/v2.0/"}}}}})
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	s.write(w, answer)
+}
+
+// addVersions adds the routes that describe the API.
+func (s *Server) addVersions() {
+	s.add(http.MethodGet, "/{$}", s.listResources)
+	s.routes["/v2.0"] = nil // upstream wants the slash
+	list := newReply(http.StatusOK)
+	list.body = s.exts.appendTo(list.body)
+	s.add(http.MethodGet, "/extensions", func(*Call) (*reply, error) { return &reply{status: http.StatusOK, body: list.body}, nil })
+	s.add(http.MethodGet, "/extensions/{alias}", func(c *Call) (*reply, error) {
+		e, ok := s.exts.find(c.Path("alias"))
+		if !ok {
+			return nil, fault.NotFound("HTTPNotFound", "Extension with alias %s does not exist", c.Path("alias"))
+		}
+		return &reply{status: http.StatusOK, body: append(e.append([]byte(`{"extension":`)), '}')}, nil
+	})
+	// Upstream says 404 here, where 405 would be right.
+	for _, path := range []string{"/extensions", "/extensions/{alias}"} {
+		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodHead, http.MethodPatch} {
+			s.add(method, path, func(*Call) (*reply, error) { return nil, errNoSuchPage })
+		}
+	}
+}
+
+func (s *Server) listResources(c *Call) (*reply, error) {
+	base := s.requestURL(c.Request).String()
+	type entry struct {
+		Name       string `json:"name"`
+		Collection string `json:"collection"`
+		Links      []link `json:"links"`
+	}
+	entries := []entry{}
+	for _, r := range s.core {
+		entries = append(entries, entry{r.name, r.path, []link{{"self", base + r.path}}})
+	}
+	return jsonReply(http.StatusOK, map[string]any{"resources": entries})
+}
+
+// healthcheck answers as oslo.middleware's does, and tells whether the database is in reach.
+func (s *Server) healthcheck(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	status, text := http.StatusOK, "OK"
+	err := s.db.Read(ctx, func(tx *store.Tx) error {
+		_, _, err := store.One[int](tx.QueryRow("SELECT 1"))
+		return err
+	})
+	if err != nil {
+		s.log.ErrorContext(ctx, "health check: database out of reach", "error", err)
+		status, text = http.StatusServiceUnavailable, "database out of reach"
+	}
+	if r.Method == http.MethodHead {
+		if status == http.StatusOK {
+			status = http.StatusNoContent
+		}
+		text = ""
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
+	w.WriteHeader(status)
+	w.Write([]byte(text)) // an error means that the client is gone
+}
+
+// appendTo writes the answer of GET /v2.0/extensions.
+func (x Extensions) appendTo(b []byte) []byte {
+	b = append(b, `{"extensions":[`...)
+	for i, e := range x {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = e.append(b)
+	}
+	return append(b, "]}"...)
+}
+
+func (e Extension) append(b []byte) []byte {
+	for _, field := range [][2]string{{`{"name":`, e.Name}, {`,"alias":`, e.Alias}, {`,"description":`, e.Description}, {`,"updated":`, e.Updated}} {
+		b = resource.AppendString(append(b, field[0]...), field[1])
+	}
+	return append(b, `,"links":[]}`...)
+}
