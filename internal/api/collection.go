@@ -252,19 +252,26 @@ func (c *Collection[R]) insert(tx *store.Tx, call *Call, drafts []draft[R]) erro
 			}
 		}
 	}
-	for _, d := range drafts {
-		change := &resource.Change[R]{Resource: c.res, Tx: tx, Caller: call.Caller, New: d.obj, Named: d.named}
-		var err error
-		if c.logic.Create != nil {
-			err = c.logic.Create(change)
-		} else {
-			err = c.res.Insert(tx, d.obj)
-		}
-		if err != nil {
+	changes := make([]*resource.Change[R], len(drafts))
+	for i, d := range drafts {
+		changes[i] = &resource.Change[R]{Resource: c.res, Tx: tx, Caller: call.Caller, New: d.obj, Named: d.named}
+	}
+	if c.logic.CreateMany != nil && len(changes) > 1 {
+		return c.logic.CreateMany(changes)
+	}
+	for _, change := range changes {
+		if err := c.createOne(change); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (c *Collection[R]) createOne(change *resource.Change[R]) error {
+	if c.logic.Create != nil {
+		return c.logic.Create(change)
+	}
+	return c.res.Insert(change.Tx, change.New)
 }
 
 // answer reads objects as they are now and encodes them.
