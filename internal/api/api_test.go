@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -79,9 +78,8 @@ func who(project string, roles ...string) http.Header {
 
 var admin = who("admin", "admin")
 
-// do sends a request; the answer has its status as first line.
+// send sends a request.
 func (g *rig) send(h http.Header, method, path, body string) *httptest.ResponseRecorder {
-	g.t.Helper()
 	if g.handler == nil {
 		g.handler = g.server.Handler()
 	}
@@ -129,18 +127,4 @@ func (g *rig) make(h http.Header, collection, body string) string {
 		return o.ID
 	}
 	return ""
-}
-
-func TestTry(t *testing.T) {
-	g := newRig(t, Config{})
-	w := g.send(admin, "POST", "/v2.0/networks", `{"network":{"name":"n"}}`)
-	fmt.Println(w.Code, w.Body, w.Header())
-	fmt.Println(g.send(admin, "GET", "/v2.0/networks", "").Body)
-	fmt.Println(g.send(who("p", "member"), "POST", "/v2.0/networks", `{"network":{"name":"n","shared":true}}`).Body)
-	fmt.Println(g.send(who("p", "member"), "POST", "/v2.0/networks", `{"network":{"name":"n"}}`).Body)
-	fmt.Println(g.send(who("p", "member"), "GET", "/v2.0/networks?limit=1", ``).Body)
-	fmt.Println(g.send(who("p", "member"), "GET", "/v2.0/", ``).Body)
-	fmt.Println(g.send(who("p", "member"), "POST", "/v2.0/security-groups", `{"security_group":{"name":"n"}}`).Body)
-	fmt.Println(g.send(who("p", "member"), "POST", "/v2.0/routers", `{"router":{"name":"n"}}`).Body)
-	fmt.Println(g.log.String())
 }

@@ -65,7 +65,11 @@ var (
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	f := s.fault(r.Context(), err)
 	if f.Status >= http.StatusInternalServerError {
-		s.log.LogAttrs(r.Context(), slog.LevelError, "request failed", slog.String("request", idsOf(r).own), slog.String("method", r.Method),
+		level := slog.LevelError
+		if errors.Is(r.Context().Err(), context.Canceled) { // the client went away
+			level = slog.LevelInfo
+		}
+		s.log.LogAttrs(r.Context(), level, "request failed", slog.String("request", idsOf(r).own), slog.String("method", r.Method),
 			slog.String("path", r.URL.Path), slog.Any("error", err), slog.Any("cause", f.Unwrap()))
 	}
 	if f.Status == http.StatusServiceUnavailable {

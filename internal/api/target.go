@@ -2,6 +2,7 @@ package api
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -27,115 +28,127 @@ func (t target[R]) Parent(kind, attr string) (string, bool, error) {
 	if !ok || key == "" || key == "None" {
 		return "", false, nil
 	}
-	project, _ := t.res.Text(t.obj, "project_id")
-	return t.parents.attr(parentKey{kind, key, project}, attr)
+	p, err := t.parents.get(kind, key)
+	if err != nil {
+		return "", false, err
+	}
+	switch attr {
+	case "project_id":
+		return p.owner, true, nil
+	case "router:external":
+		return resource.Py(p.external), true, nil
+	case "shared":
+		project, _ := t.res.Text(t.obj, "project_id")
+		return resource.Py(slices.Contains(p.sharedWith, "*") || slices.Contains(p.sharedWith, project)), true, nil
+	}
+	return "", false, nil
 }
 
-// parents looks up the owners of the parents of objects, each once per transaction.
+// parent is what policy asks about the network or the security group of an object.
+type parent struct {
+	owner      string
+	external   bool
+	sharedWith []string // projects, "*" = all
+}
+
+// parents looks up the parents of objects, each once per transaction.
 type parents struct {
 	tx    *store.Tx
-	known map[parentKey]attributes
-	// all lists the parents of all objects of a list, so that one query finds them; nil = the one asked for.
-	all func(kind string) []parentKey
+	known map[parentKey]*parent
+	// all lists the parents of all objects of a list, so that one look-up finds them; nil = only the one asked for.
+	all func(kind string) []string
 }
 
-// parentKey names a parent. How shared a network is depends on the project that looks.
-type parentKey struct{ kind, id, project string }
+type parentKey struct{ kind, id string }
 
-func newParents(tx *store.Tx) *parents { return &parents{tx: tx, known: map[parentKey]attributes{}} }
+func newParents(tx *store.Tx) *parents { return &parents{tx: tx, known: map[parentKey]*parent{}} }
 
-// parentsOf looks up the parents of all objs with one query for each kind and project.
+// parentsOf looks up the parents of all objs at once.
 func parentsOf[R any](tx *store.Tx, res *resource.Resource[R], objs []*R) *parents {
 	p := newParents(tx)
-	p.all = func(kind string) []parentKey {
-		var keys []parentKey
+	p.all = func(kind string) []string {
+		var ids []string
 		for _, obj := range objs {
 			if id, ok := res.Text(obj, kind+"_id"); ok {
-				project, _ := res.Text(obj, "project_id")
-				keys = append(keys, parentKey{kind, id, project})
+				ids = append(ids, id)
 			}
 		}
-		return keys
+		slices.Sort(ids)
+		return slices.Compact(ids)
 	}
 	return p
 }
 
-func (p *parents) attr(key parentKey, name string) (string, bool, error) {
-	found, ok := p.known[key]
-	if !ok {
-		keys := []parentKey{key}
+func (p *parents) get(kind, id string) (*parent, error) {
+	if _, asked := p.known[parentKey{kind, id}]; !asked {
+		ids := []string{id}
 		if p.all != nil {
-			keys = append(p.all(key.kind), key)
+			ids = p.all(kind)
 		}
-		if err := p.load(key.kind, keys); err != nil {
-			return "", false, err
+		for chunk := range slices.Chunk(ids, parentChunk) {
+			if err := p.load(kind, chunk); err != nil {
+				return nil, fmt.Errorf("look up %ss for policy: %w", kind, err)
+			}
 		}
-		found = p.known[key]
 	}
-	if found == nil {
-		return "", false, missingParent(key)
+	if found := p.known[parentKey{kind, id}]; found != nil {
+		return found, nil
 	}
-	v, ok := found[name]
-	return v, ok, nil
-}
-
-// missingParent is what upstream's look-up of the parent raises.
-func missingParent(key parentKey) error {
-	if key.kind == policy.ParentNetwork {
-		return fault.NotFound("NetworkNotFound", "Network %s could not be found.", key.id)
+	if kind == policy.ParentNetwork { // what upstream's look-up of the parent raises
+		return nil, fault.NotFound("NetworkNotFound", "Network %s could not be found.", id)
 	}
-	return fault.NotFound("SecurityGroupNotFound", "Security group %s does not exist", key.id)
-}
-
-// parentQueries select id, owner and, for networks, whether the row is shared with the project in the first argument.
-var parentQueries = map[string]string{
-	policy.ParentNetwork: "SELECT n.id, n.project_id, EXISTS (SELECT 1 FROM networkrbacs r WHERE r.object_id = n.id " +
-		"AND r.action = 'access_as_shared' AND r.target_project IN ('*', ?)), " +
-		"EXISTS (SELECT 1 FROM externalnetworks e WHERE e.network_id = n.id) FROM networks n WHERE ",
-	policy.ParentSecurityGroup: "SELECT n.id, n.project_id, EXISTS (SELECT 1 FROM securitygrouprbacs r WHERE r.object_id = n.id " +
-		"AND r.action = 'access_as_shared' AND r.target_project IN ('*', ?)), false FROM securitygroups n WHERE ",
+	return nil, fault.NotFound("SecurityGroupNotFound", "Security group %s does not exist", id)
 }
 
 const parentChunk = 1000 // ids in one query
 
-func (p *parents) load(kind string, keys []parentKey) error {
-	query, ok := parentQueries[kind]
-	if !ok {
-		return fmt.Errorf("policy: parents of kind %s cannot be looked up", kind)
-	}
-	byProject := map[string][]string{}
-	for _, k := range keys {
-		if _, known := p.known[k]; !known {
-			p.known[k] = nil
-			byProject[k.project] = append(byProject[k.project], k.id)
-		}
-	}
-	for project, ids := range byProject {
-		for chunk := range slices.Chunk(ids, parentChunk) {
-			in := resource.In("n.id", chunk)
-			rows, err := p.tx.Query(query+in.SQL, append([]any{project}, in.Args...)...)
-			if err == nil {
-				err = p.scan(kind, project, rows)
-			}
-			if err != nil {
-				return fmt.Errorf("look up %ss for policy: %w", kind, err)
-			}
-		}
-	}
-	return nil
+// parentQueries find the parents with the given ids and whom they are shared with.
+var parentQueries = map[string]struct{ owners, shares string }{
+	policy.ParentNetwork: {
+		"SELECT p.id, p.project_id, EXISTS (SELECT 1 FROM externalnetworks e WHERE e.network_id = p.id) FROM networks p WHERE ",
+		"SELECT r.object_id, r.target_project FROM networkrbacs r WHERE r.action = 'access_as_shared' AND ",
+	},
+	policy.ParentSecurityGroup: {
+		"SELECT p.id, p.project_id, 1 = 0 FROM securitygroups p WHERE ",
+		"SELECT r.object_id, r.target_project FROM securitygrouprbacs r WHERE r.action = 'access_as_shared' AND ",
+	},
 }
 
-func (p *parents) scan(kind, project string, rows *sql.Rows) error {
-	defer rows.Close()
-	for rows.Next() {
+func (p *parents) load(kind string, ids []string) error {
+	queries, ok := parentQueries[kind]
+	if !ok {
+		return errors.New("no parents of this kind are known")
+	}
+	for _, id := range ids {
+		p.known[parentKey{kind, id}] = nil
+	}
+	in := resource.In("p.id", ids)
+	err := each(p.tx, queries.owners+in.SQL, in.Args, func(row *sql.Rows) error {
 		var id string
 		var owner sql.NullString
-		var shared, external bool
-		if err := rows.Scan(&id, &owner, &shared, &external); err != nil {
-			return err
-		}
-		p.known[parentKey{kind, id, project}] = attributes{
-			"project_id": owner.String, "shared": resource.Py(shared), "router:external": resource.Py(external)}
+		found := &parent{}
+		err := row.Scan(&id, &owner, &found.external)
+		found.owner = owner.String
+		p.known[parentKey{kind, id}] = found
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	return rows.Err()
+	in = resource.In("r.object_id", ids)
+	return each(p.tx, queries.shares+in.SQL, in.Args, func(row *sql.Rows) error {
+		var id, project string
+		err := row.Scan(&id, &project)
+		if found := p.known[parentKey{kind, id}]; found != nil {
+			found.sharedWith = append(found.sharedWith, project)
+		}
+		return err
+	})
+}
+
+// each runs a query and gives every row to f.
+func each(tx *store.Tx, query string, args []any, f func(*sql.Rows) error) error {
+	rows, err := tx.Query(query, args...)
+	_, err = store.All(rows, err, func(row *sql.Rows) (struct{}, error) { return struct{}{}, f(row) })
+	return err
 }

@@ -37,6 +37,9 @@ func viewOf[R any](res *resource.Resource[R], j *judge, wanted resource.Set) *vi
 			v.read |= res.Bits(j.NeedsAttrs(rule + ":" + attr)...)
 		}
 	}
+	if v.verdict == policy.AskRow || len(v.ask) > 0 {
+		v.read |= res.Needed // whom a parent is shared with depends on the owner of the object
+	}
 	v.read |= v.show
 	v.read |= res.ForLoad(v.read)
 	return v

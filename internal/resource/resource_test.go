@@ -37,8 +37,13 @@ var parts = Type[[]part]{Name: "parts", Append: AppendList(AppendJSON[part]), Pa
 	}
 	out := []part{}
 	for _, e := range list {
-		m := e.(map[string]any)
-		out = append(out, part{m["color"].(string), m["shape"].(string)})
+		m, _ := e.(map[string]any)
+		color, ok := m["color"].(string)
+		shape, ok2 := m["shape"].(string)
+		if !ok || !ok2 {
+			return nil, Reasonf("'%s' is not a part", Py(e))
+		}
+		out = append(out, part{color, shape})
 	}
 	return out, nil
 }}
@@ -236,6 +241,55 @@ func TestListFiltersSortsAndPages(t *testing.T) {
 		if got := fault.As(err).Message; got != want {
 			t.Errorf("%s: got %q, want %q", query, got, want)
 		}
+	}
+}
+
+// TestRowsOfOthers: rows that upstream wrote may have NULL where the API shows text, and services see all projects.
+func TestRowsOfOthers(t *testing.T) {
+	db, r := database(t), things("safety parts")
+	err := db.Write(t.Context(), func(tx *store.Tx) error {
+		if _, err := tx.Exec("INSERT INTO standardattributes (id, resource_type, revision_number) VALUES (1, 'things', 7)"); err != nil {
+			return err
+		}
+		_, err := tx.Exec("INSERT INTO things (id, project_id, up, standard_attr_id) VALUES ('x', 'p1', true, 1)")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Read(t.Context(), func(tx *store.Tx) error {
+		if _, err := r.Get(tx, &identity.Caller{ProjectID: "p2"}, "x", r.All); !fault.Is(err, "ThingNotFound") {
+			t.Errorf("another project's caller got %v", err)
+		}
+		obj, err := r.Get(tx, &identity.Caller{ProjectID: "p2", IsService: true}, "x", r.All)
+		if err != nil {
+			return err
+		}
+		got := map[string]string{"id": r.ID(obj)}
+		for _, name := range []string{"name", "description", "up", "size"} {
+			got[name], _ = r.Text(obj, name)
+		}
+		want := map[string]string{"id": "x", "name": "", "description": "", "up": "True", "size": "None"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+		if std := r.Standard(obj); std.Revision != 7 {
+			t.Errorf("revision %d", std.Revision)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestForLoad(t *testing.T) {
+	r := things()
+	if got := r.Names(r.ForLoad(r.Bits("name", "revision_number"))); !cmp.Equal(got, []string{"secret"}) {
+		t.Errorf("with an attribute without column: %v", got)
+	}
+	if got := r.ForLoad(r.Bits("name", "size")); got != 0 {
+		t.Errorf("without: %v", r.Names(got))
 	}
 }
 

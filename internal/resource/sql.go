@@ -148,6 +148,9 @@ func (r *Resource[R]) Select(tx *store.Tx, q *Query) ([]*R, error) {
 		obj := new(R)
 		for i, a := range attrs {
 			dst[i] = a.ptr(obj)
+			if text, ok := dst[i].(*string); ok {
+				dst[i] = orEmpty{text} // upstream's schema allows NULL in most columns, such as names
+			}
 		}
 		if standard {
 			std := r.table.Standard(obj)
@@ -171,11 +174,19 @@ func (r *Resource[R]) Select(tx *store.Tx, q *Query) ([]*R, error) {
 type orEmpty struct{ s *string }
 
 func (o orEmpty) Scan(v any) error {
-	var n sql.NullString
-	if err := n.Scan(v); err != nil {
+	switch x := v.(type) {
+	case string:
+		*o.s = x
+	case []byte:
+		*o.s = string(x)
+	case nil:
+		*o.s = ""
+	default:
+		var n sql.NullString
+		err := n.Scan(v)
+		*o.s = n.String
 		return err
 	}
-	*o.s = n.String
 	return nil
 }
 

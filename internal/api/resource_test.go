@@ -1,0 +1,189 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+const badRequest = `{"NeutronError": {"type": "HTTPBadRequest", "message": "`
+
+func TestRequestsThatMakeNoSense(t *testing.T) {
+	g := newRig(t, Config{MaxBody: 1000})
+	id := g.make(admin, "networks", `{"network":{}}`)
+	group := g.make(admin, "security-groups", `{"security_group":{"name":"g"}}`)
+	const (
+		method   = `{"NeutronError": {"type": "HTTPMethodNotAllowed", "message": "The server could not comply with the request since\r\nit is either malformed or otherwise incorrect.\r\n", "detail": ""}}`
+		notFound = `{"NeutronError": {"type": "HTTPNotFound", "message": "The resource could not be found.", "detail": ""}}`
+	)
+	for _, tc := range []struct {
+		method, path, body string
+		status             int
+		want               string
+	}{
+		{"GET", "/v2.0/nothing", "", 404, notFound},
+		{"GET", "/nothing", "", 404, notFound},
+		{"GET", "/v2.0", "", 404, notFound},
+		{"GET", "/v2.0/networks/" + id + "/nothing", "", 404, notFound},
+		{"PATCH", "/v2.0/networks", "{}", 405, method},
+		{"HEAD", "/v2.0/networks", "", 405, method},
+		{"PUT", "/v2.0/networks", "{}", 405, method},
+		{"DELETE", "/v2.0/networks", "", 405, method},
+		{"POST", "/v2.0/networks/" + id, "{}", 405, method},
+		{"POST", "/v2.0/agents", "{}", 405, method},
+		{"POST", "/v2.0/extensions", "{}", 404, notFound},
+		{"GET", "/v2.0/extensions/xyz", "", 404, `{"NeutronError": {"type": "HTTPNotFound", "message": "Extension with alias xyz does not exist", "detail": ""}}`},
+		{"POST", "/v2.0/networks", "", 400, badRequest + `Unable to find 'network' in request body", "detail": ""}}`},
+		{"POST", "/v2.0/networks", "{}", 400, badRequest + `Unable to find 'network' in request body", "detail": ""}}`},
+		{"POST", "/v2.0/security-groups", "", 400, badRequest + `Resource body required", "detail": ""}}`},
+		{"POST", "/v2.0/networks", "{", 400, badRequest + `Body contains invalid data", "detail": ""}}`},
+		{"POST", "/v2.0/networks", "[]", 400, badRequest + `Body contains invalid data", "detail": ""}}`},
+		{"POST", "/v2.0/networks", `{"network":{}} x`, 400, badRequest + `Body contains invalid data", "detail": ""}}`},
+		{"POST", "/v2.0/networks", "{\"network\":{\"name\":\"\xff\"}}", 400, badRequest + `Body contains invalid data", "detail": ""}}`},
+		{"POST", "/v2.0/security-groups", "{", 400, `{"NeutronError": {"type": "MalformedRequestBody", "message": "Malformed request body: Cannot understand JSON.", "detail": ""}}`},
+		{"POST", "/v2.0/networks", `{"network":"x"}`, 400, badRequest + `Object 'network' contains invalid data", "detail": ""}}`},
+		{"POST", "/v2.0/networks", `{"networks":[]}`, 400, badRequest + `Resources required", "detail": ""}}`},
+		{"PUT", "/v2.0/networks/" + id, `{"networks":[{}]}`, 400, badRequest + `Bulk operation not supported", "detail": ""}}`},
+		{"PUT", "/v2.0/networks/" + id, `{"network":{"id":"x"}}`, 400, badRequest + `Cannot update read-only attribute id", "detail": ""}}`},
+		{"PUT", "/v2.0/networks/nope", `{"network":{"id":"x"}}`, 400, badRequest + `Cannot update read-only attribute id", "detail": ""}}`},
+		{"PUT", "/v2.0/networks/nope", `{"network":{"name":"x"}}`, 404, `{"NeutronError": {"type": "NetworkNotFound", "message": "Network nope could not be found.", "detail": ""}}`},
+		{"POST", "/v2.0/networks", `{"network":{"qos_policy_id":null}}`, 400, badRequest + `Unrecognized attribute(s) 'qos_policy_id'", "detail": ""}}`},
+		{"POST", "/v2.0/networks", `{"network":{"name":"` + strings.Repeat("x", 1000) + `"}}`, 413, `{"NeutronError": {"type": "HTTPRequestEntityTooLarge", "message": "Request is too large. Larger than 1000.", "detail": ""}}`},
+		{"DELETE", "/v2.0/networks/" + id, `{}`, 400, badRequest + `Request body is not supported in DELETE.", "detail": ""}}`},
+		{"GET", "/v2.0/networks?zzz=1&aaa=", "", 400, badRequest + `['aaa', 'zzz'] is invalid attribute for filtering", "detail": ""}}`},
+		{"GET", "/v2.0/networks?sort_key=name", "", 400, badRequest + `The number of sort_keys and sort_dirs must be same", "detail": ""}}`},
+		{"GET", "/v2.0/networks?limit=-1", "", 400, `{"NeutronError": {"type": "BadRequest", "message": "Bad limit request: Limit must be an integer 0 or greater and not '-1'.", "detail": ""}}`},
+		{"GET", "/v2.0/networks?limit=1&marker=nope", "", 404, `{"NeutronError": {"type": "NetworkNotFound", "message": "Network nope could not be found.", "detail": ""}}`},
+		{"PUT", "/v2.0/security-groups/" + group + "/tags", "[]", 400, badRequest + `Body contains invalid data", "detail": ""}}`},
+	} {
+		t.Run(tc.method+" "+tc.path+" "+tc.body[:min(20, len(tc.body))], func(t *testing.T) {
+			g.t = t
+			w := g.send(admin, tc.method, tc.path, tc.body)
+			g.want(w, tc.status, tc.want)
+			if (w.Header().Get("Allow") != "") != (tc.status == 405) {
+				t.Errorf("Allow: %q", w.Header().Get("Allow"))
+			}
+		})
+	}
+}
+
+func TestLife(t *testing.T) {
+	g := newRig(t, Config{})
+	w := g.send(admin, "POST", "/v2.0/networks.json", `{"network":{"name":"n","tenant_id":"p1"}}`)
+	g.want(w, 201, `{"network":{"id":"*","project_id":"p1","tenant_id":"p1","name":"n","description":"","created_at":"*","updated_at":"*",`+
+		`"revision_number":1,"tags":[],"admin_state_up":true,"status":"ACTIVE","shared":false,"subnets":[],"mtu":1450,"router:external":false,`+
+		`"port_security_enabled":true,"provider:network_type":null,"provider:physical_network":null,"provider:segmentation_id":null,`+
+		`"availability_zone_hints":[],"availability_zones":[]}}`)
+	id := g.make(admin, "networks", `{"network":{"name":"m"}}`)
+	path := "/v2.0/networks/" + id
+	g.want(g.send(admin, "GET", path+"?fields=name&fields=mtu&fields=nonsense", ""), 200, `{"network":{"name":"m","mtu":1450}}`)
+	g.want(g.send(admin, "PUT", path+"?fields=name&fields=revision_number", `{"network":{"name":"o","port_security_enabled":false}}`), 200,
+		`{"network":{"name":"o","revision_number":2}}`)
+	g.want(g.send(admin, "GET", "/v2.0/networks/?fields=name&sort_key=name&sort_dir=desc", ""), 200, `{"networks":[{"name":"o"},{"name":"n"}]}`)
+	g.want(g.send(admin, "GET", "/v2.0/networks?fields=id&name=nobody", ""), 200, `{"networks":[]}`)
+	g.want(g.send(admin, "DELETE", path, ""), 204, ``)
+	g.want(g.send(admin, "GET", path, ""), 404, `{"NeutronError": {"type": "NetworkNotFound", "message": "Network `+id+` could not be found.", "detail": ""}}`)
+	g.want(g.send(admin, "DELETE", path, ""), 404, `{"NeutronError": {"type": "NetworkNotFound", "message": "Network `+id+` could not be found.", "detail": ""}}`)
+}
+
+func TestBulkIsAllOrNothing(t *testing.T) {
+	g := newRig(t, Config{})
+	g.want(g.send(admin, "POST", "/v2.0/networks?fields=name", `{"networks":[{"name":"c"},{"name":"a"},{"network":{"name":"b"}}]}`), 201,
+		`{"networks":[{"name":"c"},{"name":"a"},{"name":"b"}]}`)
+	g.want(g.send(admin, "POST", "/v2.0/networks", `{"networks":[{"name":"d"},{"name":7}]}`), 400,
+		badRequest+`Invalid input for name. Reason: '7' is not a valid string.", "detail": ""}}`)
+	g.want(g.send(who("p1", "member"), "POST", "/v2.0/networks", `{"networks":[{"name":"d"},{"name":"e","shared":true}]}`), 403, `{"NeutronError": {"type": `+
+		`"PolicyNotAuthorized", "message": "(rule:create_network and rule:create_network:shared) is disallowed by policy", "detail": ""}}`)
+	g.want(g.send(admin, "GET", "/v2.0/networks?fields=name&sort_key=name&sort_dir=asc", ""), 200, `{"networks":[{"name":"a"},{"name":"b"},{"name":"c"}]}`)
+}
+
+func TestIfMatch(t *testing.T) {
+	g := newRig(t, Config{})
+	path := "/v2.0/networks/" + g.make(admin, "networks", `{"network":{}}`)
+	const bad = `{"NeutronError": {"type": "BadRequest", "message": "Bad if-match request: `
+	for i, tc := range []struct {
+		header string
+		status int
+		want   string
+	}{
+		{`revision_number=2`, 412, `{"NeutronError": {"type": "RevisionNumberConstraintFailed", "message": "Constrained to 2, but current revision is 1", "detail": ""}}`},
+		{`"revision_number=x"`, 400, bad + `Revision number etag must be in the format of revision_number=<int>.", "detail": ""}}`},
+		{`"revision_number=1", "revision_number=2"`, 400, bad + `Multiple revision_number etags are not supported..", "detail": ""}}`},
+		{`"abc", "revision_number=1"`, 200, `{"network":{"revision_number":2}}`},
+		{`revision_number=2`, 200, `{"network":{"revision_number":3}}`},
+		{`*`, 200, `{"network":{"revision_number":4}}`},
+	} {
+		h := admin.Clone()
+		h.Set("If-Match", tc.header)
+		g.want(g.send(h, "PUT", path+"?fields=revision_number", fmt.Sprintf(`{"network":{"name":"%d"}}`, i)), tc.status, tc.want)
+	}
+	h := admin.Clone()
+	h.Set("If-Match", "revision_number=3")
+	g.want(g.send(h, "DELETE", path, ""), 412, `{"NeutronError": {"type": "RevisionNumberConstraintFailed", "message": "Constrained to 3, but current revision is 4", "detail": ""}}`)
+	h.Set("If-Match", "revision_number=4")
+	g.want(g.send(h, "DELETE", path, ""), 204, ``)
+}
+
+func TestPages(t *testing.T) {
+	g := newRig(t, Config{})
+	ids := map[string]string{}
+	for _, name := range []string{"a", "b", "c"} {
+		ids[name] = g.make(admin, "networks", `{"network":{"name":"`+name+`"}}`)
+	}
+	const base = `"href":"http://neutron.example:9696/v2.0/networks?`
+	const params = `fields=name&sort_key=name&sort_dir=asc&limit=2`
+	next := func(name string) string { return `{"rel":"next",` + base + params + `&marker=` + ids[name] + `"}` }
+	previous := func(name string) string {
+		return `{"rel":"previous",` + base + params + `&marker=` + ids[name] + `&page_reverse=True"}`
+	}
+	for _, tc := range []struct{ name, query, want string }{
+		{"first", "", `{"networks":[{"name":"a"},{"name":"b"}],"networks_links":[` + next("b") + `,` + previous("a") + `]}`},
+		{"last", "&marker=" + ids["b"], `{"networks":[{"name":"c"}],"networks_links":[` + previous("c") + `]}`},
+		{"beyond", "&marker=" + ids["c"], `{"networks":[],"networks_links":[{"rel":"previous",` + base + params + `&page_reverse=True"}]}`},
+		{"back", "&page_reverse=true&marker=" + ids["c"], `{"networks":[{"name":"a"},{"name":"b"}],"networks_links":[` + next("b") + `,` + previous("a") + `]}`},
+		{"back to the start", "&page_reverse=True&marker=" + ids["b"], `{"networks":[{"name":"a"}],"networks_links":[` + next("a") + `]}`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			g.t = t
+			g.want(g.send(admin, "GET", "/v2.0/networks?"+params+tc.query, ""), 200, tc.want)
+		})
+	}
+	g.want(g.send(admin, "GET", "/v2.0/networks?fields=name&limit=0", ""), 200, `{"networks":[{"name":"*"},{"name":"*"},{"name":"*"}]}`)
+}
+
+func TestLinksBehindProxies(t *testing.T) {
+	forwarded := http.Header{"X-Forwarded-Proto": {"https"}, "X-Forwarded-Host": {"cloud.example"}, "X-Forwarded-Prefix": {"/networking"}}
+	for _, tc := range []struct {
+		name       string
+		cfg        Config
+		header     http.Header
+		page, root string
+	}{
+		{"none", Config{}, nil, "http://neutron.example:9696/v2.0/networks?limit=1", "http://neutron.example:9696/v2.0/"},
+		{"not trusted", Config{}, forwarded, "https://neutron.example:9696/v2.0/networks?limit=1", "http://neutron.example:9696/v2.0/"},
+		{"trusted", Config{TrustProxy: true}, forwarded, "https://cloud.example/networking/v2.0/networks?limit=1", "https://cloud.example/networking/v2.0/"},
+		{"RFC 7239", Config{TrustProxy: true}, http.Header{"Forwarded": {`for=1.2.3.4;proto=https;host="cloud.example", for=5.6.7.8;proto=http`}},
+			"https://cloud.example/v2.0/networks?limit=1", "https://cloud.example/v2.0/"},
+		{"prefix", Config{LinkPrefix: "https://cloud.example/net"}, nil, "https://cloud.example/net/v2.0/networks?limit=1", "https://cloud.example/net/v2.0/"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			g := newRig(t, tc.cfg)
+			g.want(g.send(tc.header, "GET", "/v2.0/networks?limit=1", ""), 200,
+				`{"networks":[],"networks_links":[{"rel":"previous","href":"`+tc.page+`&page_reverse=True"}]}`)
+			g.want(g.send(tc.header, "GET", "/", ""), 200, `{"versions":[{"id":"v2.0","status":"CURRENT","links":[{"rel":"self","href":"`+tc.root+`"}]}]}`)
+		})
+	}
+}
+
+func TestMaxPage(t *testing.T) {
+	g := newRig(t, Config{MaxPage: 1})
+	g.make(admin, "networks", `{"network":{"name":"a"}}`)
+	g.make(admin, "networks", `{"network":{"name":"b"}}`)
+	for _, query := range []string{"fields=mtu", "fields=mtu&limit=5"} {
+		w := g.send(admin, "GET", "/v2.0/networks?"+query, "")
+		if !strings.HasPrefix(w.Body.String(), `{"networks":[{"mtu":1450}],"networks_links":[{"rel":"next"`) {
+			t.Errorf("%s: %s", query, w.Body)
+		}
+	}
+}
