@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -64,7 +65,7 @@ func TestPolicy(t *testing.T) {
 // port writes a port without the plug-in.
 func (g *rig) port(network, project string, n int) {
 	g.t.Helper()
-	err := g.db.Write(g.t.Context(), func(tx *store.Tx) error {
+	err := g.db.Write(context.Background(), func(tx *store.Tx) error {
 		std, err := tx.Insert("INSERT INTO standardattributes (resource_type, revision_number) VALUES ('ports', 1)")
 		if err != nil {
 			return err
