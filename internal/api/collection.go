@@ -94,6 +94,9 @@ func (c *Collection[R]) appendMany(b []byte, show resource.Set, objs []*R) []byt
 	b = resource.AppendString(append(b, '{'), c.res.Collection)
 	b = append(b, ':', '[')
 	for i, obj := range objs {
+		if i == 1 { // the others will be about as long as the first
+			b = slices.Grow(b, len(b)*len(objs)+len(b)*len(objs)/8)
+		}
 		if i > 0 {
 			b = append(b, ',')
 		}

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 
@@ -24,8 +25,8 @@ type judges struct {
 const maxJudges = 1000
 
 func (j *judges) get(rules *policy.Rules, c *identity.Caller) *judge {
-	key := strings.Join([]string{c.UserID, c.ProjectID, c.ProjectName, c.DomainID, c.SystemScope,
-		strings.Join(c.Roles, ","), strings.Join(c.ServiceRoles, ",")}, "\x00")
+	// Quoted: no name may be chosen so that it looks like several.
+	key := fmt.Sprintf("%q %q %q %q %q %q %q", c.UserID, c.ProjectID, c.ProjectName, c.DomainID, c.SystemScope, c.Roles, c.ServiceRoles)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.rules != rules || len(j.by) >= maxJudges {

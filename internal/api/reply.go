@@ -21,10 +21,10 @@ type reply struct {
 	pooled bool
 }
 
-// buffers are reused for answers. One that a huge list has made huge is left to the garbage collector.
+// buffers are reused for answers. One that a list of many thousands has made huge is left to the garbage collector.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }}
 
-const maxPooled = 1 << 20
+const maxPooled = 8 << 20
 
 func newReply(status int) *reply {
 	return &reply{status: status, body: (*buffers.Get().(*[]byte))[:0], pooled: true}
