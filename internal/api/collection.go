@@ -56,6 +56,11 @@ func (c *Collection[R]) list(call *Call) (*reply, error) {
 	q.Set, q.Caller = v.read, call.Caller
 	var objs []*R
 	if v.verdict != policy.No {
+		if c.logic.BeforeList != nil {
+			if err := c.logic.BeforeList(call.Request.Context(), call.Caller, call.Query); err != nil {
+				return nil, err
+			}
+		}
 		err = c.s.db.Read(call.Request.Context(), func(tx *store.Tx) error {
 			if objs, err = c.res.Select(tx, q); err != nil {
 				return err
@@ -250,7 +255,7 @@ func (c *Collection[R]) insert(tx *store.Tx, call *Call, drafts []draft[R]) erro
 	}
 	if c.s.quota != nil {
 		for _, project := range slices.Sorted(maps.Keys(perProject)) {
-			if err := c.s.quota.Reserve(tx, call.Caller, c.res.Name, project, perProject[project]); err != nil {
+			if err := c.s.quota.Check(tx, call.Caller, c.res.Name, project, perProject[project]); err != nil {
 				return err
 			}
 		}

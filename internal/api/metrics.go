@@ -1,16 +1,14 @@
 package api
 
 import (
-	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
+	"neutrino/internal/health"
 	"neutrino/internal/store"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // metrics are the server's figures for Prometheus.
@@ -22,21 +20,16 @@ type metrics struct {
 
 func newMetrics(db *store.DB) *metrics {
 	m := &metrics{
-		registry: prometheus.NewRegistry(),
+		registry: health.Registry(),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "neutrino_api_requests_total",
 			Help: "Requests answered."}, []string{"method", "route", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "neutrino_api_request_seconds",
 			Help: "Time to answer.", Buckets: prometheus.ExponentialBuckets(0.0005, 4, 9)}, []string{"method", "route"}),
 	}
-	m.registry.MustRegister(m.requests, m.seconds, collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	m.registry.MustRegister(m.requests, m.seconds,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "neutrino_db_statements_total", Help: "SQL statements executed."},
 			func() float64 { return float64(db.Statements()) }))
 	return m
-}
-
-func (m *metrics) handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
 // observe counts one request. The labels come from short lists, whatever clients send.

@@ -92,8 +92,8 @@ func (s *Server) fault(ctx context.Context, err error) *fault.Error {
 // faultBody is upstream's JSON form of an error (neutron/api/api_common.py, convert_exception_to_http_exc).
 func faultBody(f *fault.Error) []byte {
 	key := "NeutronError"
-	if f.Status == http.StatusNotImplemented {
-		key = "NotImplementedError"
+	if f.Type == "NotImplementedError" {
+		key = f.Type
 	}
 	b := resource.AppendString([]byte("{"), key)
 	b = resource.AppendString(append(b, `: {"type": `...), f.Type)

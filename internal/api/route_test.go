@@ -134,7 +134,7 @@ func TestActionsAndEndpoints(t *testing.T) {
 
 type quotaOf func(resource, project string, n int) error
 
-func (q quotaOf) Reserve(_ *store.Tx, _ *identity.Caller, resource, project string, n int) error {
+func (q quotaOf) Check(_ *store.Tx, _ *identity.Caller, resource, project string, n int) error {
 	return q(resource, project, n)
 }
 
@@ -164,6 +164,7 @@ func TestFailures(t *testing.T) {
 		"internal":    func() error { return errors.New("secret") },
 		"raced":       func() error { return store.Retry(errors.New("secret")) },
 		"missing":     func() error { return fault.New(501, "NotImplementedError", "no") },
+		"unsupported": func() error { return fault.New(501, "HTTPNotImplemented", "no") },
 		"unavailable": func() error { return &net.OpError{Op: "dial", Err: errors.New("secret")} },
 	} {
 		g.server.Handle("GET", "/fail/"+name, Endpoint{Do: func(context.Context, *store.Tx, *Call) (any, error) { return nil, do() }})
@@ -177,6 +178,7 @@ func TestFailures(t *testing.T) {
 	}{
 		{"panic", 500, internal}, {"internal", 500, internal}, {"raced", 503, unavailable}, {"unavailable", 503, unavailable},
 		{"missing", 501, `{"NotImplementedError": {"type": "NotImplementedError", "message": "no", "detail": ""}}`},
+		{"unsupported", 501, `{"NeutronError": {"type": "HTTPNotImplemented", "message": "no", "detail": ""}}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			g.t = t

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"time"
 
+	"neutrino/internal/health"
 	"neutrino/internal/identity"
 	"neutrino/internal/policy"
 	"neutrino/internal/store"
@@ -44,9 +45,9 @@ type Deps struct {
 
 // Quota limits how many objects a project may have.
 type Quota interface {
-	// Reserve checks, inside the transaction that will create them, that the project may have count more objects of the
+	// Check makes sure, inside the transaction that will create them, that the project may have count more objects of the
 	// named resource ("port"). The error is the 409 for the caller.
-	Reserve(tx *store.Tx, caller *identity.Caller, resource, project string, count int) error
+	Check(tx *store.Tx, caller *identity.Caller, resource, project string, count int) error
 }
 
 // Server is the API. Mount and Handle add routes to it before Handler is called.
@@ -87,15 +88,31 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("/v2.0/", s.endpoint(nil)) // asks for authentication before it says that there is nothing
 	mux.HandleFunc("/{$}", s.versions)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, errNoSuchPage) })
-	mux.HandleFunc("/healthcheck", s.healthcheck)
+	operator := s.Metrics()
+	mux.Handle("/healthcheck", operator)
 	if s.cfg.Metrics {
-		mux.Handle("/metrics", s.Metrics())
+		mux.Handle("/metrics", operator)
 	}
 	return s.outer(mux)
 }
 
-// Metrics serves Prometheus metrics, for a listener that only the operator reaches.
-func (s *Server) Metrics() http.Handler { return s.metrics.handler() }
+// Metrics serves /metrics and /healthcheck, for a listener that only the operator reaches.
+func (s *Server) Metrics() http.Handler { return health.Handler(s.metrics.registry, s.databaseInReach) }
+
+// databaseInReach is the health check.
+func (s *Server) databaseInReach() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	err := s.db.Read(ctx, func(tx *store.Tx) error {
+		_, _, err := store.One[int](tx.QueryRow("SELECT 1"))
+		return err
+	})
+	if err != nil {
+		s.log.Error("health check: database out of reach", "error", err)
+		return errors.New("database out of reach")
+	}
+	return nil
+}
 
 // The limits protect against clients that are slow on purpose. Writing takes longest: a list of everything over a poor line.
 const (

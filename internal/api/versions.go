@@ -1,14 +1,11 @@
 package api
 
 import (
-	"context"
 	"net/http"
 	"strings"
-	"time"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/resource"
-	"neutrino/internal/store"
 )
 
 // coreResources are those that exist without any extension; GET /v2.0/ lists them.
@@ -78,30 +75,6 @@ func (s *Server) listResources(c *Call) (*reply, error) {
 		entries = append(entries, entry{r.name, r.path, []link{{"self", base + r.path}}})
 	}
 	return jsonReply(http.StatusOK, map[string]any{"resources": entries})
-}
-
-// healthcheck answers as oslo.middleware's does, and tells whether the database is in reach.
-func (s *Server) healthcheck(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
-	defer cancel()
-	status, text := http.StatusOK, "OK"
-	err := s.db.Read(ctx, func(tx *store.Tx) error {
-		_, _, err := store.One[int](tx.QueryRow("SELECT 1"))
-		return err
-	})
-	if err != nil {
-		s.log.ErrorContext(ctx, "health check: database out of reach", "error", err)
-		status, text = http.StatusServiceUnavailable, "database out of reach"
-	}
-	if r.Method == http.MethodHead {
-		if status == http.StatusOK {
-			status = http.StatusNoContent
-		}
-		text = ""
-	}
-	w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
-	w.WriteHeader(status)
-	w.Write([]byte(text)) // an error means that the client is gone
 }
 
 // appendTo writes the answer of GET /v2.0/extensions.

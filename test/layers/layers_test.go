@@ -35,7 +35,7 @@ var may = []struct {
 	{"agent", []string{"bus", "rpc", "fault"}},
 	{"agent/", []string{"agent", "agent/", "bus", "rpc", "fault", "linux/", "reconcile", "dhcp", "ra", "metadata"}},
 	{"service/", []string{"service/", "model", "resource", "store", "store/", "fault", "identity", "rpc", "bus"}},
-	{"api", []string{"policy", "model", "resource", "store", "store/", "fault", "identity", "logging"}},
+	{"api", []string{"policy", "model", "resource", "store", "store/", "fault", "identity", "logging", "health"}},
 }
 
 func TestPackagesKeepToTheirLayer(t *testing.T) {
