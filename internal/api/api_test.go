@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
+	"neutrino/internal/logging"
 	"neutrino/internal/model"
 	"neutrino/internal/policy"
 	"neutrino/internal/resource"
@@ -30,7 +30,7 @@ type rig struct {
 func newRig(t testing.TB, cfg Config, change ...func(*rig, *Deps)) *rig {
 	t.Helper()
 	g := &rig{t: t}
-	log := slog.New(slog.NewJSONHandler(&g.log, nil))
+	log := logging.New(&g.log, logging.Config{})
 	db, err := store.Open(context.Background(), "sqlite://", log)
 	if err != nil {
 		t.Fatal(err)

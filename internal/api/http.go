@@ -13,6 +13,7 @@ import (
 
 	"neutrino/internal/fault"
 	"neutrino/internal/identity"
+	"neutrino/internal/logging"
 
 	"github.com/google/uuid"
 )
@@ -41,27 +42,27 @@ func (s *Server) add(method, path string, h handler) {
 func (s *Server) outer(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
-		id := requestIDs{own: "req-" + uuid.NewString()}
+		info := logging.RequestInfo{ID: "req-" + uuid.NewString()}
 		if given := r.Header.Get(requestIDHeader); requestIDForm.MatchString(given) {
-			id.global = given
+			info.GlobalID = given
 		}
-		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), requestIDsKey{}, &id), s.cfg.Timeout)
+		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), infoKey{}, &info), s.cfg.Timeout)
 		defer cancel()
-		w.Header().Set(requestIDHeader, id.own)
+		w.Header().Set(requestIDHeader, info.ID)
 		rec := &recorder{ResponseWriter: w}
 		r = normalize(r.WithContext(ctx))
 		defer func() {
 			if p := recover(); p != nil {
-				s.log.ErrorContext(ctx, "panic", "request", id.own, "cause", p, "stack", string(debug.Stack()))
+				s.log.ErrorContext(logging.WithRequest(ctx, info), "panic", "cause", p, "stack", string(debug.Stack()))
 				if rec.status == 0 {
 					s.write(rec, &reply{status: http.StatusInternalServerError, body: faultBody(fault.As(nil))})
 				}
 			}
 			took := time.Since(start)
 			s.metrics.observe(r.Method, r.Pattern, rec.status, took)
-			s.log.LogAttrs(ctx, slog.LevelInfo, "request", slog.String("method", r.Method), slog.String("uri", r.URL.RequestURI()),
-				slog.Int("status", rec.status), slog.Int("bytes", rec.bytes), slog.Duration("took", took), slog.String("from", r.RemoteAddr),
-				slog.String("user", id.caller.UserID), slog.String("project", id.caller.ProjectID), slog.String("request", id.own))
+			s.log.LogAttrs(logging.WithRequest(ctx, info), slog.LevelInfo, "request", slog.String("method", r.Method),
+				slog.String("uri", r.URL.RequestURI()), slog.Int("status", rec.status), slog.Int("bytes", rec.bytes),
+				slog.Duration("took", took), slog.String("from", r.RemoteAddr))
 		}()
 		next.ServeHTTP(rec, r)
 	})
@@ -72,19 +73,14 @@ const requestIDHeader = "X-Openstack-Request-Id"
 // requestIDForm is what oslo.middleware (request_id.py) accepts from a client.
 var requestIDForm = regexp.MustCompile(`^req-[a-f0-9]{8}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{12}$`)
 
-type requestIDsKey struct{}
+type infoKey struct{}
 
-// requestIDs are what the log line of a request tells about it.
-type requestIDs struct {
-	own, global string
-	caller      identity.Caller // empty until authenticated
-}
-
-func idsOf(r *http.Request) *requestIDs {
-	if id, ok := r.Context().Value(requestIDsKey{}).(*requestIDs); ok {
-		return id
+// infoOf is what the log tells about a request. The caller is added when they are known, so it is shared.
+func infoOf(r *http.Request) *logging.RequestInfo {
+	if info, ok := r.Context().Value(infoKey{}).(*logging.RequestInfo); ok {
+		return info
 	}
-	return &requestIDs{}
+	return &logging.RequestInfo{}
 }
 
 // recorder notes what was answered.
@@ -167,11 +163,11 @@ func (s *Server) call(r *http.Request) (*Call, error) {
 	if err != nil {
 		return nil, err
 	}
-	ids := idsOf(r)
+	info := infoOf(r)
 	judge := s.judges.get(s.rules(), caller)
-	caller.RequestID, caller.GlobalRequestID = ids.own, ids.global
+	caller.RequestID, caller.GlobalRequestID = info.ID, info.GlobalID
 	caller.IsAdmin, caller.IsService = judge.admin, judge.service
-	ids.caller = *caller
-	r = r.WithContext(identity.With(r.Context(), caller))
+	info.User, info.Project, info.Domain, info.SystemScope = caller.UserID, caller.ProjectID, caller.DomainID, caller.SystemScope
+	r = r.WithContext(identity.With(logging.WithRequest(r.Context(), *info), caller))
 	return &Call{Caller: caller, Query: r.URL.Query(), Request: r, server: s, judge: judge}, nil
 }

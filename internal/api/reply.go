@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"neutrino/internal/fault"
+	"neutrino/internal/logging"
 	"neutrino/internal/resource"
 	"neutrino/internal/store"
 )
@@ -69,7 +70,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		if errors.Is(r.Context().Err(), context.Canceled) { // the client went away
 			level = slog.LevelInfo
 		}
-		s.log.LogAttrs(r.Context(), level, "request failed", slog.String("request", idsOf(r).own), slog.String("method", r.Method),
+		s.log.LogAttrs(logging.WithRequest(r.Context(), *infoOf(r)), level, "request failed", slog.String("method", r.Method),
 			slog.String("path", r.URL.Path), slog.Any("error", err), slog.Any("cause", f.Unwrap()))
 	}
 	if f.Status == http.StatusServiceUnavailable {
