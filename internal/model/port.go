@@ -75,13 +75,26 @@ func Ports(enabled func(string) bool) *resource.Resource[Port] {
 					{Name: "opt_name", Ref: func(e *DHCPOpt) any { return &e.Name }}, {Name: "opt_value", Ref: func(e *DHCPOpt) any { return &e.Value }},
 					{Name: "ip_version", Ref: func(e *DHCPOpt) any { return &e.IPVersion }}}}, resource.Default([]DHCPOpt{}))),
 		resource.Ext("binding",
-			resource.Field("binding:host_id", resource.String(255), post|put|filter|policy, func(p *Port) *string { return &p.HostID }, binding("host", "''")),
+			resource.Field("binding:host_id", hostID, post|put|filter|policy, func(p *Port) *string { return &p.HostID }, binding("host", "''")),
 			resource.Field("binding:vnic_type", vnicType, post|put|policy, func(p *Port) *string { return &p.VNICType }, binding("vnic_type", "'normal'"), resource.Default("normal")),
 			resource.Field("binding:profile", Dictionary, post|put|policy, func(p *Port) *Dict { return &p.Profile }, binding("profile", "''")),
 			resource.Field("binding:vif_type", resource.String(64), policy, func(p *Port) *string { return &p.VIFType }, binding("vif_type", "'unbound'")),
 			resource.Field("binding:vif_details", Dictionary, policy, func(p *Port) *Dict { return &p.VIFDetails }, binding("vif_details", "''"))),
 	)
 }
+
+// hostID: null takes the port away from its host; Nova sends that when it detaches an interface.
+var hostID = func() resource.Type[string] {
+	t := resource.String(255)
+	parse := t.Parse
+	t.Parse = func(v any) (string, error) {
+		if v == nil {
+			return "", nil
+		}
+		return parse(v)
+	}
+	return t
+}()
 
 // portMAC: null asks for a new random address (extension port-mac-address-regenerate).
 var portMAC = func() resource.Type[string] {

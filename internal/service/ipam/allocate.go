@@ -45,8 +45,14 @@ func (n *Network) Allocate(tx *store.Tx, wants ...*Want) error {
 }
 
 func (n *Network) serve(tx *store.Tx, all []*request) error {
-	if err := find(tx, involved(all)); err != nil {
+	subnets := involved(all)
+	if err := find(tx, subnets); err != nil {
 		return err
+	}
+	for _, s := range subnets {
+		if s.ipamID == "" {
+			return store.Retry(fmt.Errorf("subnet %s has no row in ipamsubnets", s.ID)) // deleted meanwhile
+		}
 	}
 	var certain, open []*request
 	for _, r := range all {

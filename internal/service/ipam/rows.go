@@ -36,6 +36,9 @@ func UpdatePools(tx *store.Tx, s *model.Subnet) error {
 	if err := find(tx, []*Subnet{x}); err != nil {
 		return err
 	}
+	if x.ipamID == "" {
+		return fmt.Errorf("subnet %s has no row in ipamsubnets", s.ID)
+	}
 	if _, err := tx.Exec("DELETE FROM ipamallocationpools WHERE ipam_subnet_id = ?", x.ipamID); err != nil {
 		return fmt.Errorf("delete allocation pools: %w", err)
 	}
@@ -79,7 +82,8 @@ func allocate(tx *store.Tx, rows [][]any) error {
 	return err
 }
 
-// Release gives addresses back. Records in ipallocations go with their ports; Forget removes them before.
+// Release gives addresses back; those of subnets that are gone went with them. Records in ipallocations go with their
+// ports; Forget removes them before.
 func Release(tx *store.Tx, ips []model.FixedIP) error {
 	bySubnet := map[string][]string{}
 	var subnets []*Subnet

@@ -134,7 +134,8 @@ func parseMAC(s string) (net.HardwareAddr, error) {
 }
 
 // find adds the ids of the rows in ipamsubnets to subnets that lack them. Rows that we make have the subnet's own id, so
-// that the primary key finds them; those that upstream made need a search, as their table has no index.
+// that the primary key finds them; those that upstream made need a search, as their table has no index. What is not
+// found stays "".
 func find(tx *store.Tx, subnets []*Subnet) error {
 	for _, column := range []string{"id", "neutron_subnet_id"} {
 		missing := map[string]*Subnet{}
@@ -157,11 +158,6 @@ func find(tx *store.Tx, subnets []*Subnet) error {
 			if s := missing[x.subnet]; s != nil {
 				s.ipamID = x.id
 			}
-		}
-	}
-	for _, s := range subnets {
-		if s.ipamID == "" {
-			return fmt.Errorf("subnet %s has no row in ipamsubnets", s.ID)
 		}
 	}
 	return nil

@@ -24,7 +24,10 @@ func TestCreatedIsStored(t *testing.T) {
 	n.SubnetIDs = []string{s.ID}
 	opts := cmpopts.EquateEmpty()
 	stored := reread(e, e.catalog.Networks, n.ID)
-	stored.Revision, stored.UpdatedAt = n.Revision, n.UpdatedAt // a new subnet counts it up
+	if stored.Revision != n.Revision+1 {
+		t.Errorf("revision %d: a new subnet has to count it up", stored.Revision)
+	}
+	stored.Revision, stored.UpdatedAt = n.Revision, n.UpdatedAt
 	if diff := cmp.Diff(n, stored, opts); diff != "" {
 		t.Error("network", diff)
 	}

@@ -24,19 +24,22 @@ type Plugin struct {
 	types      map[string]typeDriver
 	mechanisms []Mechanism
 	baseMAC    net.HardwareAddr
+	invalid    error // what is wrong with the configuration
 }
 
-// New makes the plug-in. Start checks the configuration.
+// New makes the plug-in. Start tells whether the configuration is valid.
 func New(cfg Config, db *store.DB, catalog *model.Catalog, log *slog.Logger) *Plugin {
 	cfg = cfg.withDefaults()
-	return &Plugin{cfg: cfg, db: db, catalog: catalog, log: log, types: typeDrivers(cfg)}
+	p := &Plugin{cfg: cfg, db: db, catalog: catalog, log: log, types: typeDrivers(cfg)}
+	p.invalid = p.configure()
+	return p
 }
 
-// Start checks the configuration and brings the tables of free segments into agreement with it. Several servers may do
-// that at the same time.
+// Start brings the tables of free segments into agreement with the configuration, if that is valid. Several servers may
+// do that at the same time.
 func (p *Plugin) Start(ctx context.Context) error {
-	if err := p.check(); err != nil {
-		return err
+	if p.invalid != nil {
+		return p.invalid
 	}
 	for _, name := range slices.Sorted(keysOf(p.types)) {
 		if err := p.db.Write(ctx, p.types[name].synchronise); err != nil {
@@ -46,7 +49,8 @@ func (p *Plugin) Start(ctx context.Context) error {
 	return nil
 }
 
-func (p *Plugin) check() error {
+// configure finds the drivers that the configuration names.
+func (p *Plugin) configure() error {
 	for _, name := range append(slices.Clone(p.cfg.TenantNetworkTypes), p.cfg.ExternalNetworkType) {
 		if p.types[name] == nil && name != "" {
 			return fmt.Errorf("no type driver for network type %q", name)
@@ -58,7 +62,6 @@ func (p *Plugin) check() error {
 		}
 	}
 	known := append(builtinMechanisms(), p.cfg.Mechanisms...)
-	p.mechanisms = nil
 	for _, name := range p.cfg.MechanismDrivers {
 		i := slices.IndexFunc(known, func(m Mechanism) bool { return m.Name() == name })
 		if i < 0 {

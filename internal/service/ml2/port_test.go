@@ -308,6 +308,11 @@ func TestBinding(t *testing.T) {
 			t.Errorf("host %q: %s on %q", step.host, s, got.HostID)
 		}
 	}
+	wants(t, e.setPort(p, "binding:host_id", "h2"), "")
+	wants(t, e.setPort(p, "binding:host_id", nil), "")
+	if got := reread(e, e.catalog.Ports, p.ID); got.VIFType != "unbound" || got.HostID != "" {
+		t.Errorf("%s on %q after null", got.VIFType, got.HostID)
+	}
 	// What failed is tried again with the next update.
 	failed := e.port(overlay, "binding:host_id", "h1")
 	e.exec("UPDATE agents SET configurations = ? WHERE host = 'h1'", `{"tunnel_types": ["vxlan"]}`)
