@@ -145,10 +145,12 @@ func (a *Agent) close(d *device) {
 
 // verify has the firewall and the forwarding entries compared with the kernel.
 func (a *Agent) verify(ctx context.Context) error {
+	var err error
 	if a.firewall != nil {
 		a.firewall.Verify()
+	} else if err = firewall.Remove(ctx, &a.writes); err != nil {
+		return err
 	}
-	var err error
 	if a.kernel, err = a.entries.List(ctx); err != nil {
 		return err
 	}
