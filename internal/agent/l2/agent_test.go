@@ -12,6 +12,7 @@ import (
 
 	"neutrino/internal/agent/l2/linuxbridge"
 	"neutrino/internal/linux/bridge"
+	"neutrino/internal/linux/conntrack"
 	"neutrino/internal/linux/link"
 	"neutrino/internal/linux/nft"
 	"neutrino/internal/rpc"
@@ -60,6 +61,7 @@ func newRig(t *testing.T) *rig {
 	r.server.Groups[groupClosed] = allOut()
 	t.Cleanup(func() {
 		r.stop()
+		cleanHost(t)
 		goleak.VerifyNone(t)
 	})
 	return r
@@ -285,8 +287,8 @@ func TestForeignDevicesStay(t *testing.T) {
 		if err := bridge.Add(name, 0); err != nil {
 			t.Fatal(err)
 		}
-		defer deleteLink(t, name)
 	}
+	defer deleteLink(t, "br-foreign")
 	foreign := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "tap0"}, PeerName: "tap0p"}
 	if err := netlink.LinkAdd(foreign); err != nil {
 		t.Fatal(err)
@@ -308,8 +310,6 @@ func TestForeignDevicesStay(t *testing.T) {
 			t.Errorf("%s was deleted", name)
 		}
 	}
-	deleteLink(t, "brqaaaa0000-00")
-	deleteLink(t, "vxlan-5")
 }
 
 func deleteLink(t *testing.T, name string) {
@@ -380,4 +380,63 @@ func TestOneDeviceIsAskedPerGroup(t *testing.T) {
 	if len(r.server.asked) != 1 || len(r.server.asked[0]) != 1 {
 		t.Errorf("asked for %v", r.server.asked)
 	}
+}
+
+// A stateless group has no memory: answers need a rule of their own.
+func TestStatelessGroup(t *testing.T) {
+	r := newRig(t)
+	stateless := func(rules []rpc.SecurityGroupRule) []rpc.SecurityGroupRule {
+		for i := range rules {
+			rules[i].Stateful = false
+		}
+		return rules
+	}
+	icmp := rpc.SecurityGroupRule{Direction: "ingress", Ethertype: "IPv4", Protocol: "icmp", Stateful: true}
+	r.server.Groups[groupDefault] = append(allOut(), icmp)
+	r.server.Groups[groupClosed] = stateless(allOut())
+	a := newInstance(t, r.server, netA, 1, groupDefault).plug()
+	b := newInstance(t, r.server, netA, 2, groupClosed).plug()
+	r.start()
+	r.server.waitFor(t, a.device, b.device)
+	b.reaches(a.v4, false)
+	r.server.change(func() { r.server.Groups[groupClosed] = stateless(append(allOut(), icmp)) })
+	r.tell(rpc.SecurityGroupsRuleUpdated, groupClosed)
+	b.reaches(a.v4, true)
+	a.reaches(b.v4, true)
+	tracked, err := conntrack.List(func(f *conntrack.Flow) bool { return f.Source == b.v4 || f.Dest == b.v4 })
+	if err != nil || len(tracked) > 0 {
+		t.Errorf("tracked: %+v, %v", tracked, err)
+	}
+}
+
+// Networks with the same addresses have zones of their own: cutting in one leaves the other alone.
+func TestOverlappingNetworks(t *testing.T) {
+	r := newRig(t)
+	ssh := rpc.SecurityGroupRule{Direction: "ingress", Ethertype: "IPv4", Protocol: "tcp", Stateful: true}
+	r.server.Groups[groupDefault] = append(allOut(), ssh)
+	r.server.Groups[groupClosed] = append(allOut(), ssh)
+	a1 := newInstance(t, r.server, netA, 1, groupDefault).plug()
+	a2 := newInstance(t, r.server, netA, 2, groupDefault).plug()
+	b1 := newInstance(t, r.server, netB, 1, groupClosed).plug()
+	b2 := newInstance(t, r.server, netB, 2, groupClosed).plug()
+	for _, i := range []*instance{b1, b2} {
+		r.details(i, func(d *rpc.DeviceDetails) { d.SegmentationID = ptr(6) })
+	}
+	r.start()
+	r.server.waitFor(t, a1.device, a2.device, b1.device, b2.device)
+	kept, cut := a1.connect(a2, 22), b1.connect(b2, 22)
+	kept.echoes(true)
+	cut.echoes(true)
+	zones := map[uint16]bool{}
+	if _, err := conntrack.List(func(f *conntrack.Flow) bool { zones[f.Zone] = f.DestPort == 22; return false }); err != nil {
+		t.Fatal(err)
+	}
+	if len(zones) < 2 || zones[0] {
+		t.Errorf("zones: %v", zones)
+	}
+	r.server.change(func() { r.server.Groups[groupClosed] = allOut() })
+	r.tell(rpc.SecurityGroupsRuleUpdated, groupClosed)
+	eventually(t, "cut", func() bool { return !cut.works() })
+	cut.echoes(false)
+	kept.echoes(true)
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"neutrino/internal/bus"
@@ -19,6 +20,7 @@ type memoryBus struct {
 	mu    sync.Mutex
 	topic map[string][]*served
 	again chan struct{}
+	down  atomic.Bool // calls find nobody
 }
 
 type served struct {
@@ -43,7 +45,7 @@ func (b *memoryBus) to(t bus.Target) []*served {
 
 func (b *memoryBus) Call(ctx context.Context, to bus.Target, m *bus.Message, reply any) error {
 	all := b.to(to)
-	if len(all) == 0 {
+	if len(all) == 0 || b.down.Load() {
 		return bus.ErrNoResponder
 	}
 	r, err := all[0].h(ctx, m)

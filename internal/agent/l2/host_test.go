@@ -162,7 +162,7 @@ func (i *instance) unplug() {
 func (i *instance) pings(to netip.Addr) bool {
 	i.t.Helper()
 	err := netns.Do(i.ns, func() error {
-		return exec.Command("ping", "-n", "-c", "3", "-i", "0.2", "-w", "1", to.String()).Run()
+		return exec.Command("ping", "-n", "-c", "2", "-i", "0.1", "-W", "0.4", to.String()).Run()
 	})
 	if _, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {
 		i.t.Fatal(err)
@@ -214,13 +214,20 @@ func (i *instance) connect(to *instance, port int) *connection {
 	}); err != nil {
 		i.t.Fatal(err)
 	}
-	i.t.Cleanup(func() { listener.Close() })
+	accepted := make(chan net.Conn, 1)
 	go func() {
+		defer close(accepted)
 		if c, err := listener.Accept(); err == nil {
+			accepted <- c
 			io.Copy(c, c)
-			c.Close()
 		}
 	}()
+	i.t.Cleanup(func() { // the other side's end of a cut connection never arrives
+		listener.Close()
+		if c := <-accepted; c != nil {
+			c.Close()
+		}
+	})
 	c := &connection{t: i.t}
 	if err := netns.Do(i.ns, func() (err error) {
 		c.conn, err = net.DialTimeout("tcp", address, 10*time.Second)
@@ -260,6 +267,25 @@ func (c *connection) echoes(want bool) {
 		return
 	}
 	eventually(c.t, "echo", c.works)
+}
+
+// cleanHost removes what an agent leaves.
+func cleanHost(t *testing.T) {
+	links, err := netlink.LinkList()
+	if err != nil {
+		t.Error(err)
+	}
+	for _, l := range links {
+		if name := l.Attrs().Name; strings.HasPrefix(name, "brq") || strings.HasPrefix(name, "vxlan-") {
+			deleteLink(t, name)
+		}
+	}
+	if out, err := exec.Command("nft", "flush", "ruleset").CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	if err := netlink.ConntrackTableFlush(netlink.ConntrackTable); err != nil {
+		t.Error(err)
+	}
 }
 
 func putInBridge(device, bridge string) error {

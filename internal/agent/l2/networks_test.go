@@ -1,10 +1,12 @@
 package l2
 
 import (
+	"errors"
 	"net"
 	"testing"
 
 	"neutrino/internal/linux/bridge"
+	"neutrino/internal/linux/nft"
 	"neutrino/internal/rpc"
 
 	"github.com/vishvananda/netlink"
@@ -142,7 +144,6 @@ func TestLeftoversAreSwept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	defer deleteLink(t, "brqffffffff-ff")
 	if err := netlink.LinkAdd(&netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "vxlan-77"}, VxlanId: 77, Port: 4789}); err != nil {
 		t.Fatal(err)
 	}
@@ -166,4 +167,43 @@ func TestLostTunnelIsRepaired(t *testing.T) {
 	eventually(t, "entries", func() bool { return len(kernelFDB(t)) == 5 })
 	deleteLink(t, "vxlan-5")
 	eventually(t, "entries again", func() bool { return len(kernelFDB(t)) == 5 })
+}
+
+// Nothing is written before the server said what the host should have; afterwards the agent does without it.
+func TestServerIsAway(t *testing.T) {
+	r := newRig(t)
+	a := newInstance(t, r.server, netA, 1, groupDefault).plug()
+	b := newInstance(t, r.server, netA, 2, groupDefault).plug()
+	r.members(groupDefault, a, b)
+	r.bus.down.Store(true)
+	r.start()
+	eventually(t, "complaint", func() bool { return r.agent.failure.Load() != nil })
+	if n := r.agent.Writes(); n != 0 || r.agent.Healthy() == nil || exists("brqaaaa0000-00") {
+		t.Errorf("%d writes without server", n)
+	}
+	r.bus.down.Store(false)
+	r.server.waitFor(t, a.device, b.device)
+	r.bus.down.Store(true)
+	r.tell(rpc.SecurityGroupsRuleUpdated, groupDefault)
+	deleteLink(t, "vxlan-5")
+	eventually(t, "repair without server", func() bool { return exists("vxlan-5") })
+	a.reaches(b.v4, true)
+}
+
+// A firewall that was switched off leaves no rules behind.
+func TestFirewallSwitchedOff(t *testing.T) {
+	r := newRig(t)
+	a := newInstance(t, r.server, netA, 1, groupClosed).plug()
+	b := newInstance(t, r.server, netA, 2, groupClosed).plug()
+	r.start()
+	r.server.waitFor(t, a.device, b.device)
+	r.stop()
+	r.server.change(func() { clear(r.server.up) })
+	r.cfg.DisableFirewall = true
+	r.start()
+	r.server.waitFor(t, a.device, b.device)
+	a.reaches(b.v4, true)
+	if _, err := nft.List(t.Context(), "bridge", "neutrino"); !errors.Is(err, nft.ErrNotFound) {
+		t.Errorf("rules are left: %v", err)
+	}
 }

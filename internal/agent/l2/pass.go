@@ -9,6 +9,9 @@ import (
 
 	"neutrino/internal/agent/l2/firewall"
 	"neutrino/internal/agent/l2/linuxbridge"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // pass brings the host in line: fetch what is new, close and open ports in the firewall, then wire them, then forwarding
@@ -142,10 +145,12 @@ func (a *Agent) close(d *device) {
 
 // verify has the firewall and the forwarding entries compared with the kernel.
 func (a *Agent) verify(ctx context.Context) error {
+	var err error
 	if a.firewall != nil {
 		a.firewall.Verify()
+	} else if err = firewall.Remove(ctx, &a.writes); err != nil {
+		return err
 	}
-	var err error
 	if a.kernel, err = a.entries.List(ctx); err != nil {
 		return err
 	}
@@ -214,10 +219,11 @@ func (a *Agent) wire(ctx context.Context) {
 		if d.details == nil || !d.wire || !d.ready(now) { // without filter yet it is closed, and may be plugged
 			continue
 		}
-		if a.links.Get(d.name) == nil { // its end is the next news
+		err := a.plug(ctx, d)
+		if gone(err) { // the next news
 			continue
 		}
-		if err := a.plug(ctx, d); err != nil {
+		if err != nil {
 			a.log.Error("cannot wire device", "device", d.name, "error", err)
 			d.failed(now)
 			continue
@@ -225,6 +231,12 @@ func (a *Agent) wire(ctx context.Context) {
 		d.wire = false
 		d.succeeded()
 	}
+}
+
+// gone tells whether the device vanished while it was being plugged.
+func gone(err error) bool {
+	_, notFound := errors.AsType[netlink.LinkNotFoundError](err)
+	return notFound || errors.Is(err, unix.ENODEV) || errors.Is(err, linuxbridge.ErrGone)
 }
 
 func (a *Agent) plug(ctx context.Context, d *device) error {

@@ -49,7 +49,9 @@ func (a *Agent) tell(ctx context.Context) error {
 		}
 	}
 	for _, name := range r.FailedDevicesDown {
-		a.gone[name] = a.devices[name] == nil
+		if a.devices[name] == nil {
+			a.gone[name] = true
+		}
 	}
 	return nil
 }

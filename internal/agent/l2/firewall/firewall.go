@@ -371,14 +371,14 @@ func canonical(o object, key string) string {
 }
 
 // Remove deletes our tables, for a host whose firewall was switched off.
-func (f *Firewall) Remove(ctx context.Context) error {
+func Remove(ctx context.Context, writes *atomic.Int64) error {
 	for _, family := range []string{familyBridge, familyInet} {
 		if _, err := nft.List(ctx, family, tableName); errors.Is(err, nft.ErrNotFound) {
 			continue
 		} else if err != nil {
 			return err
 		}
-		f.writes.Add(1)
+		writes.Add(1)
 		if err := nft.Run(ctx, fmt.Sprintf("delete table %s %s\n", family, tableName)); err != nil {
 			return err
 		}

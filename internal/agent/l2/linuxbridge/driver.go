@@ -7,6 +7,7 @@
 package linuxbridge
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -44,6 +45,9 @@ type Network struct {
 	Physical string // physical network of vlan and flat
 	MTU      int    // 0: leave as it is
 }
+
+// ErrGone says that a port's device is not there any more.
+var ErrGone = errors.New("device is gone")
 
 // Driver wires networks and ports.
 type Driver struct {
@@ -145,7 +149,7 @@ func (d *Driver) ensure(n Network) error {
 func (d *Driver) Plug(device string, n Network, up bool) error {
 	l := d.links.Get(device)
 	if l == nil {
-		return fmt.Errorf("device %s is gone", device)
+		return fmt.Errorf("device %s: %w", device, ErrGone)
 	}
 	br := d.links.Get(d.BridgeName(n))
 	if br == nil {
