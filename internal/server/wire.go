@@ -45,7 +45,7 @@ func wire(s *Server) (*services, error) {
 
 	h := &core.Hooks
 	h.BeforeNetwork = append(h.BeforeNetwork, groups.BeforeNetwork, routers.BeforeNetwork)
-	h.BeforeSubnet = append(h.BeforeSubnet, routers.BeforeSubnet, agentRPC.BeforeSubnet)
+	h.BeforeSubnet = append(h.BeforeSubnet, agentRPC.BeforeSubnet)
 	h.BeforePort = append(h.BeforePort, groups.BeforePort, routers.BeforePort, agentRPC.BeforePort)
 	h.GuardPortDelete = append(h.GuardPortDelete, routers.GuardPortDelete)
 	h.AfterNetwork = append(h.AfterNetwork, agentRPC.AfterNetwork, routers.AfterNetwork)

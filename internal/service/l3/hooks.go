@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/identity"
@@ -36,10 +37,7 @@ func (s *Service) BeforePort(c *resource.Change[model.Port]) error {
 	if c.New == nil {
 		return s.disassociate(c.Tx, c.Caller, c.Old.ID)
 	}
-	if err := checkDevice(c); err != nil {
-		return err
-	}
-	if c.Old == nil || !c.Has("fixed_ips") {
+	if c.Old == nil || slices.Equal(c.Old.FixedIPs, c.New.FixedIPs) {
 		return nil
 	}
 	if err := checkRouterAddress(c); err != nil {
@@ -48,58 +46,9 @@ func (s *Service) BeforePort(c *resource.Change[model.Port]) error {
 	return checkFloatingAddress(c)
 }
 
-// checkDevice keeps users from making their ports look like interfaces of other projects' routers.
-func checkDevice(c *resource.Change[model.Port]) error {
-	p := c.New
-	unchanged := c.Old != nil && c.Old.DeviceID == p.DeviceID && c.Old.DeviceOwner == p.DeviceOwner
-	if c.Caller.IsAdmin || p.DeviceID == "" || unchanged || !slices.Contains(interfaceOwners, p.DeviceOwner) {
-		return nil
-	}
-	project, found, err := store.One[string](c.Tx.QueryRow("SELECT COALESCE(project_id, '') FROM routers WHERE id = ?", p.DeviceID))
-	if err != nil {
-		return fmt.Errorf("read router %s: %w", p.DeviceID, err)
-	}
-	if found && project != p.ProjectID {
-		return fault.Conflict("DeviceIDNotOwnedByTenant", "The following device_id %s is not owned by your project or matches another "+
-			"project router.", p.DeviceID)
-	}
-	return nil
-}
-
 // checkRouterAddress keeps the IPv4 addresses of router interfaces as they are.
 func checkRouterAddress(c *resource.Change[model.Port]) error {
-	if !slices.Contains(fixedOwners, c.Old.DeviceOwner) {
-		return nil
-	}
-	left := slices.Clone(c.Old.FixedIPs)
-	drop := func(same func(model.FixedIP) bool) bool {
-		i := slices.IndexFunc(left, same)
-		if i >= 0 {
-			left = slices.Delete(left, i, i+1)
-		}
-		return i >= 0
-	}
-	changed := false
-	var anyOf []string // subnets of which any address is asked for
-	for _, f := range c.New.FixedIPs {
-		switch {
-		case f.IPAddress == "":
-			anyOf = append(anyOf, f.SubnetID)
-		case !drop(func(o model.FixedIP) bool { return o.IPAddress == f.IPAddress }):
-			changed = changed || len(ipv4([]model.FixedIP{f})) > 0
-		}
-	}
-	for _, id := range anyOf {
-		if drop(func(o model.FixedIP) bool { return o.SubnetID == id }) {
-			continue
-		}
-		v4, err := exists(c.Tx, "FROM subnets WHERE id = ? AND ip_version = 4", id)
-		if err != nil {
-			return err
-		}
-		changed = changed || v4
-	}
-	if !changed && len(ipv4(left)) == 0 {
+	if !slices.Contains(fixedOwners, c.Old.DeviceOwner) || slices.Equal(sorted(ipv4(c.Old.FixedIPs)), sorted(ipv4(c.New.FixedIPs))) {
 		return nil
 	}
 	router, err := exists(c.Tx, "FROM routers WHERE id = ?", c.Old.DeviceID)
@@ -107,6 +56,10 @@ func checkRouterAddress(c *resource.Change[model.Port]) error {
 		return err
 	}
 	return fault.BadRequest("IPAddressChangeNotAllowed", "IP updates for port %s are not allowed", c.Old.ID)
+}
+
+func sorted(ips []model.FixedIP) []model.FixedIP {
+	return slices.SortedFunc(slices.Values(ips), func(a, b model.FixedIP) int { return strings.Compare(a.IPAddress, b.IPAddress) })
 }
 
 // checkFloatingAddress keeps the addresses that floating IPs stand for.
@@ -179,24 +132,12 @@ func (s *Service) announce(ctx context.Context, find func(tx *store.Tx) ([]strin
 	s.tell(ctx, places)
 }
 
-// BeforeNetwork keeps networks external while routers need that, and removes unused floating IPs of a network that is
-// being deleted (hook of the ML2 plug-in).
+// BeforeNetwork removes unused floating IPs of a network that is being deleted (hook of the ML2 plug-in).
 func (s *Service) BeforeNetwork(c *resource.Change[model.Network]) error {
-	switch {
-	case c.Old == nil:
-	case c.New == nil:
-		return s.removeUnused(c.Tx, c.Old.ID)
-	case c.Old.External && !c.New.External:
-		used, err := exists(c.Tx, "FROM ports WHERE network_id = ? AND device_owner = ?", c.Old.ID, ownerGateway)
-		if err != nil {
-			return err
-		}
-		if used {
-			return fault.Conflict("ExternalNetworkInUse", "External network %s cannot be updated to be made non-external, since it has "+
-				"existing gateway ports.", c.Old.ID)
-		}
+	if c.New != nil {
+		return nil
 	}
-	return nil
+	return s.removeUnused(c.Tx, c.Old.ID)
 }
 
 func (s *Service) removeUnused(tx *store.Tx, network string) error {
@@ -221,22 +162,6 @@ func (s *Service) AfterNetwork(ctx context.Context, old, now *model.Network) {
 	s.announce(ctx, func(tx *store.Tx) ([]string, error) {
 		return store.Strings(tx.Query("SELECT DISTINCT rp.router_id FROM routerports rp JOIN ports p ON p.id = rp.port_id WHERE p.network_id = ?", now.ID))
 	})
-}
-
-// BeforeSubnet keeps the gateway address of a subnet while a router has it (hook of the ML2 plug-in).
-func (s *Service) BeforeSubnet(c *resource.Change[model.Subnet]) error {
-	if c.Old == nil || c.New == nil || c.Old.GatewayIP == nil || sameAddress(c.Old.GatewayIP, c.New.GatewayIP) {
-		return nil
-	}
-	port, used, err := store.One[string](c.Tx.QueryRow("SELECT a.port_id FROM ipallocations a JOIN routerports rp ON rp.port_id = a.port_id "+
-		"WHERE a.subnet_id = ? AND a.ip_address = ? LIMIT 1", c.Old.ID, *c.Old.GatewayIP))
-	if err != nil {
-		return fmt.Errorf("read routers of subnet %s: %w", c.Old.ID, err)
-	}
-	if used {
-		return fault.Conflict("GatewayIpInUse", "Current gateway ip %s already in use by port %s. Unable to update.", *c.Old.GatewayIP, port)
-	}
-	return nil
 }
 
 func sameAddress(a, b *string) bool {
