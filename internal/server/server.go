@@ -70,7 +70,11 @@ func Start(d *daemon.Daemon) (*Server, error) {
 		return nil, fmt.Errorf("the API cannot listen: %w", err)
 	}
 	d.Log.Info("the API listens", "url", "http://"+listener.Addr().String()+"/")
-	d.Go("router failover", func(ctx context.Context) error { services.routers.Run(ctx); return ctx.Err() })
+	d.Go("router failover", func(ctx context.Context) error {
+		services.routers.Run(ctx) // returns at once where failover is switched off
+		<-ctx.Done()
+		return nil
+	})
 	d.Go("API", func(ctx context.Context) error { return services.api.Serve(ctx, listener) })
 	return s, nil
 }
