@@ -127,6 +127,7 @@ func (s *Service) moved(tx *store.Tx, router string, from []string, to string) {
 // Run moves routers off dead agents until ctx ends, if that is allowed (upstream reschedule_routers_from_down_agents).
 func (s *Service) Run(ctx context.Context) {
 	if !s.cfg.AutomaticFailover {
+		<-ctx.Done()
 		return
 	}
 	// The first check waits so long that agents which were cut off together with the servers can report.

@@ -7,6 +7,8 @@
 package linuxbridge
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -319,10 +321,10 @@ func (d *Driver) mute(device string) error {
 // suppression only then; but the host gets no address from anybody, and answers ARP for none of its own.
 func (d *Driver) quiet(name string) error {
 	for _, s := range [][2]string{
-		{"net/ipv6/conf/" + name + "/disable_ipv6", "0"},
-		{"net/ipv6/conf/" + name + "/addr_gen_mode", "1"},
+		{"net/ipv6/conf/" + name + "/addr_gen_mode", "1"}, // before it is enabled, which gives a link-local address
 		{"net/ipv6/conf/" + name + "/accept_ra", "0"},
 		{"net/ipv6/conf/" + name + "/autoconf", "0"},
+		{"net/ipv6/conf/" + name + "/disable_ipv6", "0"},
 		{"net/ipv4/conf/" + name + "/arp_ignore", "1"},
 	} {
 		if err := d.sysctl(s[0], s[1]); err != nil {
@@ -330,6 +332,18 @@ func (d *Driver) quiet(name string) error {
 		}
 	}
 	return nil
+}
+
+// pin gives the bridge an address of its own. Otherwise it has the lowest of its ports', and whenever a new port changes
+// that the kernel forgets all neighbours of the bridge, permanent ones included.
+func (d *Driver) pin(br netlink.Link) error {
+	sum := sha256.Sum256([]byte(br.Attrs().Name + " " + d.cfg.LocalIP.String()))
+	address := net.HardwareAddr(sum[:6])
+	address[0] = address[0]&^1 | 2 // locally administered, one station
+	if bytes.Equal(br.Attrs().HardwareAddr, address) {
+		return nil
+	}
+	return d.change(br, "set address", d.handle.LinkSetHardwareAddr(br, address))
 }
 
 func (d *Driver) sysctl(key, value string) error {

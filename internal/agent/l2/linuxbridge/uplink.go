@@ -56,6 +56,9 @@ func (d *Driver) vxlan(n Network, br netlink.Link) error {
 	if err := d.mute(want.Name); err != nil {
 		return err
 	}
+	if err := d.pin(br); err != nil {
+		return err
+	}
 	if err := d.enslave(l, br); err != nil {
 		return err
 	}
