@@ -157,7 +157,7 @@ default via 192.0.2.1 dev ns-00000001-00 proto static
 	before := show(t, "qdhcp-net1")
 
 	stop()
-	a, stop = s.start(t, testConfig())
+	a, _ = s.start(t, testConfig())
 	eventually(t, "second agent has synchronised", func() bool { return s.count("get_active_networks_info") == 2 && a.Healthy() == nil })
 	eventually(t, "second agent serves", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.ready["new"] > 1 })
 	if a.Writes() != 0 {

@@ -132,7 +132,7 @@ func TestMarkStandsForTheRules(t *testing.T) {
 			t.Error("not seen: another", name)
 		}
 	}
-	if fullNAT().mark() != fullNAT().mark() {
+	if one, other := fullNAT(), fullNAT(); one.mark() != other.mark() {
 		t.Error("the same rules have two marks")
 	}
 }

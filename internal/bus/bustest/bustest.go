@@ -30,24 +30,25 @@ func New() *Bus { return &Bus{reconnected: make(chan struct{}, 1)} }
 
 // Call implements bus.Transport.
 func (b *Bus) Call(ctx context.Context, to bus.Target, m *bus.Message, reply any) error {
-	for _, s := range b.find(to) {
-		result, err := s.handle(ctx, clone(m))
-		if err != nil {
-			if remote, ok := errors.AsType[*bus.RemoteError](err); ok {
-				return remote
-			}
-			return err
-		}
-		raw, err := json.Marshal(result)
-		if err != nil {
-			return fmt.Errorf("result of %s: %w", m.Method, err)
-		}
-		if reply == nil {
-			return nil
-		}
-		return json.Unmarshal(raw, reply)
+	servers := b.find(to)
+	if len(servers) == 0 {
+		return bus.ErrNoResponder
 	}
-	return bus.ErrNoResponder
+	result, err := servers[0].handle(ctx, clone(m))
+	if err != nil {
+		if remote, ok := errors.AsType[*bus.RemoteError](err); ok {
+			return remote
+		}
+		return err
+	}
+	raw, err := json.Marshal(result)
+	if err != nil {
+		return fmt.Errorf("result of %s: %w", m.Method, err)
+	}
+	if reply == nil {
+		return nil
+	}
+	return json.Unmarshal(raw, reply)
 }
 
 // Cast implements bus.Transport. The message is handled before Cast returns.

@@ -66,11 +66,11 @@ func (s *Service) AddRouterToAgent(tx *store.Tx, agentID, router string) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range places {
-		if p.agent == agentID {
+	if len(places) > 0 {
+		if places[0].agent == agentID {
 			return nil
 		}
-		return fault.Conflict("RouterHostedByL3Agent", "The router %s has been already hosted by the L3 Agent %s.", router, p.agent)
+		return fault.Conflict("RouterHostedByL3Agent", "The router %s has been already hosted by the L3 Agent %s.", router, places[0].agent)
 	}
 	if err := bind(tx, []placement{{router: router, agent: agentID}}); err != nil {
 		return err
