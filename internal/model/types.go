@@ -112,44 +112,62 @@ func appendFixedIP(b []byte, f FixedIP) []byte {
 // FixedIPs is the type of fixed_ips.
 var FixedIPs = resource.Type[[]FixedIP]{Name: "list of {subnet_id, ip_address}", Append: resource.AppendList(appendFixedIP),
 	Parse: func(v any) ([]FixedIP, error) {
-		list, ok := listOrDicts(v)
-		if !ok {
-			return nil, resource.Reasonf("Invalid data format for fixed IP: '%s'", resource.Py(v))
-		}
-		out := []FixedIP{}
 		seen := map[string]bool{}
-		for _, e := range list {
-			m, ok := e.(map[string]any)
-			if !ok {
-				return nil, resource.Reasonf("Invalid data format for fixed IP: '%s'", resource.Py(e))
-			}
-			var f FixedIP
-			if ip, given := m["ip_address"]; given {
-				if s, _ := ip.(string); s != "" && seen[s] {
-					return nil, resource.Reasonf("Duplicate IP address '%s'", s)
-				}
-				s, err := parseIP(ip)
-				if err != nil {
-					return nil, err
-				}
-				f.IPAddress = s
-				seen[ip.(string)] = true
-			}
-			if id, given := m["subnet_id"]; given {
-				s, err := resource.UUID.Parse(id)
-				if err != nil {
-					return nil, err
-				}
-				f.SubnetID = s
-			}
-			out = append(out, f)
-		}
-		return out, nil
+		return list[FixedIP]{format: "Invalid data format for fixed IP: '%s'", parse: func(e any) (FixedIP, error) {
+			return parseFixedIP(e, seen)
+		}}.of(v)
 	}}
 
-func listOrDicts(v any) ([]any, bool) {
-	l, ok := v.([]any)
-	return l, ok
+// parseFixedIP reads one entry; seen are the addresses of those before.
+func parseFixedIP(e any, seen map[string]bool) (f FixedIP, err error) {
+	m, ok := e.(map[string]any)
+	if !ok {
+		return f, resource.Reasonf("Invalid data format for fixed IP: '%s'", resource.Py(e))
+	}
+	if ip, given := m["ip_address"]; given {
+		s, _ := ip.(string)
+		if seen[s] {
+			return f, resource.Reasonf("Duplicate IP address '%s'", s)
+		}
+		if f.IPAddress, err = parseIP(ip); err != nil {
+			return f, err
+		}
+		seen[s] = true
+	}
+	if id, given := m["subnet_id"]; given {
+		f.SubnetID, err = resource.UUID.Parse(id)
+	}
+	return f, err
+}
+
+// list reads JSON lists. format is the reason for what is no list, with a %s for it.
+type list[T comparable] struct {
+	format      string
+	nullIsEmpty bool
+	parse       func(e any) (T, error)
+	duplicate   func(e any, x T) error // nil: the same element may come twice
+}
+
+func (l list[T]) of(v any) ([]T, error) {
+	out := []T{}
+	if v == nil && l.nullIsEmpty {
+		return out, nil
+	}
+	elements, ok := v.([]any)
+	if !ok {
+		return nil, resource.Reasonf(l.format, resource.Py(v))
+	}
+	for _, e := range elements {
+		x, err := l.parse(e)
+		if err != nil {
+			return nil, err
+		}
+		if l.duplicate != nil && slices.Contains(out, x) {
+			return nil, l.duplicate(e, x)
+		}
+		out = append(out, x)
+	}
+	return out, nil
 }
 
 // onlyKeys checks that a dictionary has exactly the expected keys.
@@ -199,52 +217,27 @@ type Pool struct {
 
 // Pools is the type of allocation_pools.
 var Pools = resource.Type[[]Pool]{Name: "list of {start, end}", Append: resource.AppendList(resource.AppendJSON[Pool]),
-	Parse: func(v any) ([]Pool, error) {
-		list, ok := v.([]any)
-		if !ok {
-			return nil, resource.Reasonf("Invalid data format for IP pool: '%s'", resource.Py(v))
+	Parse: list[Pool]{format: "Invalid data format for IP pool: '%s'", parse: func(e any) (p Pool, err error) {
+		m, err := onlyKeys(e, "start", "end")
+		if err != nil {
+			return p, err
 		}
-		out := []Pool{}
-		for _, e := range list {
-			m, err := onlyKeys(e, "start", "end")
-			if err != nil {
-				return nil, err
-			}
-			var p Pool
-			if p.Start, err = parseIP(m["start"]); err != nil {
-				return nil, err
-			}
-			if p.End, err = parseIP(m["end"]); err != nil {
-				return nil, err
-			}
-			out = append(out, p)
+		if p.Start, err = parseIP(m["start"]); err != nil {
+			return p, err
 		}
-		return out, nil
-	}}
+		p.End, err = parseIP(m["end"])
+		return p, err
+	}}.of}
 
 // Nameservers is the type of dns_nameservers; null means none.
 var Nameservers = resource.Type[[]string]{Name: "list of IP addresses", Append: resource.AppendList(resource.AppendString),
-	Parse: func(v any) ([]string, error) {
-		if v == nil {
-			return []string{}, nil
+	Parse: list[string]{format: "Invalid data format for nameserver: '%s'", nullIsEmpty: true, parse: func(e any) (string, error) {
+		s, err := parseIP(e)
+		if err != nil {
+			err = resource.Reasonf("'%s' is not a valid nameserver. %s", resource.Py(e), err)
 		}
-		list, ok := v.([]any)
-		if !ok {
-			return nil, resource.Reasonf("Invalid data format for nameserver: '%s'", resource.Py(v))
-		}
-		out := []string{}
-		for _, e := range list {
-			s, err := parseIP(e)
-			if err != nil {
-				return nil, resource.Reasonf("'%s' is not a valid nameserver. %s", resource.Py(e), err)
-			}
-			if slices.Contains(out, s) {
-				return nil, resource.Reasonf("Duplicate nameserver '%s'", s)
-			}
-			out = append(out, s)
-		}
-		return out, nil
-	}}
+		return s, err
+	}, duplicate: func(_ any, s string) error { return resource.Reasonf("Duplicate nameserver '%s'", s) }}.of}
 
 // Route is a host route of a subnet or an extra route of a router.
 type Route struct {
@@ -254,34 +247,17 @@ type Route struct {
 
 // Routes is the type of host_routes and routes; null means none.
 var Routes = resource.Type[[]Route]{Name: "list of {destination, nexthop}", Append: resource.AppendList(resource.AppendJSON[Route]),
-	Parse: func(v any) ([]Route, error) {
-		if v == nil {
-			return []Route{}, nil
+	Parse: list[Route]{format: "Invalid data format for hostroute: '%s'", nullIsEmpty: true, parse: func(e any) (r Route, err error) {
+		m, err := onlyKeys(e, "destination", "nexthop")
+		if err != nil {
+			return r, err
 		}
-		list, ok := v.([]any)
-		if !ok {
-			return nil, resource.Reasonf("Invalid data format for hostroute: '%s'", resource.Py(v))
+		if r.Destination, err = parseRouteCIDR(m["destination"]); err != nil {
+			return r, err
 		}
-		out := []Route{}
-		for _, e := range list {
-			m, err := onlyKeys(e, "destination", "nexthop")
-			if err != nil {
-				return nil, err
-			}
-			var r Route
-			if r.Destination, err = parseRouteCIDR(m["destination"]); err != nil {
-				return nil, err
-			}
-			if r.Nexthop, err = parseIP(m["nexthop"]); err != nil {
-				return nil, err
-			}
-			if slices.Contains(out, r) {
-				return nil, resource.Reasonf("Duplicate hostroute '%s'", resource.Py(e))
-			}
-			out = append(out, r)
-		}
-		return out, nil
-	}}
+		r.Nexthop, err = parseIP(m["nexthop"])
+		return r, err
+	}, duplicate: func(e any, _ Route) error { return resource.Reasonf("Duplicate hostroute '%s'", resource.Py(e)) }}.of}
 
 func parseRouteCIDR(v any) (string, error) {
 	s, _ := v.(string)
@@ -297,48 +273,18 @@ func parseRouteCIDR(v any) (string, error) {
 
 // UUIDs is a list of distinct UUIDs; null means none.
 var UUIDs = resource.Type[[]string]{Name: "list of uuid", Append: resource.AppendList(resource.AppendString),
-	Parse: func(v any) ([]string, error) {
-		if v == nil {
-			return []string{}, nil
-		}
-		list, ok := v.([]any)
-		if !ok {
-			return nil, resource.Reasonf("'%s' is not a list", resource.Py(v))
-		}
-		out := []string{}
-		for _, e := range list {
-			s, err := resource.UUID.Parse(e)
-			if err != nil {
-				return nil, err
-			}
-			if slices.Contains(out, s) {
-				return nil, resource.Reasonf("Duplicate items in the list: '%s'", s)
-			}
-			out = append(out, s)
-		}
-		return out, nil
-	}}
+	Parse: list[string]{format: "'%s' is not a list", nullIsEmpty: true, parse: resource.UUID.Parse,
+		duplicate: func(_ any, s string) error { return resource.Reasonf("Duplicate items in the list: '%s'", s) }}.of}
 
 // Strings is a list of text.
 var Strings = resource.Type[[]string]{Name: "list of strings", Append: resource.AppendList(resource.AppendString),
-	Parse: func(v any) ([]string, error) {
-		if v == nil {
-			return []string{}, nil
-		}
-		list, ok := v.([]any)
+	Parse: list[string]{format: "'%s' is not a list", nullIsEmpty: true, parse: func(e any) (string, error) {
+		s, ok := e.(string)
 		if !ok {
-			return nil, resource.Reasonf("'%s' is not a list", resource.Py(v))
+			return "", resource.Reasonf("'%s' is not a valid string", resource.Py(e))
 		}
-		out := []string{}
-		for _, e := range list {
-			s, ok := e.(string)
-			if !ok {
-				return nil, resource.Reasonf("'%s' is not a valid string", resource.Py(e))
-			}
-			out = append(out, s)
-		}
-		return out, nil
-	}}
+		return s, nil
+	}}.of}
 
 // AddressPair is another source address that a port may use. IPAddress may be a CIDR; MACAddress empty in a request
 // means the port's own.
@@ -350,26 +296,13 @@ type AddressPair struct {
 // AddressPairs is the type of allowed_address_pairs; null means none.
 var AddressPairs = resource.Type[[]AddressPair]{Name: "list of {mac_address, ip_address}", Append: resource.AppendList(resource.AppendJSON[AddressPair]),
 	Parse: func(v any) ([]AddressPair, error) {
-		if v == nil {
-			return []AddressPair{}, nil
-		}
-		list, ok := v.([]any)
-		if !ok {
+		if _, isList := v.([]any); !isList && v != nil {
 			return nil, fault.BadRequest("HTTPBadRequest", "Allowed address pairs must be a list.")
 		}
-		out := []AddressPair{}
-		for _, e := range list {
-			p, err := parsePair(e)
-			if err != nil {
-				return nil, err
-			}
-			if slices.Contains(out, p) {
-				return nil, fault.BadRequest("DuplicateAddressPairInRequest",
-					"Request contains duplicate address pair: mac_address %s ip_address %s.", p.MACAddress, p.IPAddress)
-			}
-			out = append(out, p)
-		}
-		return out, nil
+		return list[AddressPair]{nullIsEmpty: true, parse: parsePair, duplicate: func(_ any, p AddressPair) error {
+			return fault.BadRequest("DuplicateAddressPairInRequest",
+				"Request contains duplicate address pair: mac_address %s ip_address %s.", p.MACAddress, p.IPAddress)
+		}}.of(v)
 	}}
 
 func parsePair(e any) (AddressPair, error) {
@@ -423,24 +356,13 @@ type DHCPOpt struct {
 
 // DHCPOpts is the type of extra_dhcp_opts; null means none.
 var DHCPOpts = resource.Type[[]DHCPOpt]{Name: "list of {opt_name, opt_value, ip_version}", Append: resource.AppendList(resource.AppendJSON[DHCPOpt]),
-	Parse: func(v any) ([]DHCPOpt, error) {
-		if v == nil {
-			return []DHCPOpt{}, nil
-		}
-		list, ok := v.([]any)
+	Parse: list[DHCPOpt]{format: "'%s' is not a list", nullIsEmpty: true, parse: func(e any) (DHCPOpt, error) {
+		o, ok := parseDHCPOpt(e)
 		if !ok {
-			return nil, resource.Reasonf("'%s' is not a list", resource.Py(v))
+			return o, resource.Reasonf("No valid key specs matched for: %s", resource.Py(e))
 		}
-		out := []DHCPOpt{}
-		for _, e := range list {
-			o, ok := parseDHCPOpt(e)
-			if !ok {
-				return nil, resource.Reasonf("No valid key specs matched for: %s", resource.Py(e))
-			}
-			out = append(out, o)
-		}
-		return out, nil
-	}}
+		return o, nil
+	}}.of}
 
 func parseDHCPOpt(e any) (DHCPOpt, bool) {
 	o := DHCPOpt{IPVersion: 4}
