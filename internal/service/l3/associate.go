@@ -3,10 +3,12 @@ package l3
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
+	"neutrino/internal/resource"
 	"neutrino/internal/store"
 )
 
@@ -14,8 +16,7 @@ import (
 // the router that connects the two networks. Nothing is written.
 func (s *Service) associate(tx *store.Tx, caller *identity.Caller, f *model.FloatingIP, portID string, fixed *string) error {
 	ports := s.catalog.Ports
-	port, err := ports.Get(tx, caller, portID, ports.Bits("id", "project_id", "name", "network_id", "mac_address", "admin_state_up", "status",
-		"device_id", "device_owner", "fixed_ips"))
+	port, err := ports.Get(tx, caller, portID, ports.Bits("id", "project_id", "network_id", "device_owner", "fixed_ips"))
 	if err != nil {
 		return err
 	}
@@ -46,8 +47,6 @@ func (s *Service) associate(tx *store.Tx, caller *identity.Caller, f *model.Floa
 		router = *f.RouterID // port forwardings, which upstream may have made, tie it to that router
 	}
 	f.PortID, f.FixedIPAddress, f.RouterID = &port.ID, &internal.IPAddress, &router
-	f.PortDetails = &model.PortDetails{Name: port.Name, NetworkID: port.NetworkID, MACAddress: port.MACAddress, AdminStateUp: port.AdminStateUp,
-		Status: port.Status, DeviceID: port.DeviceID, DeviceOwner: port.DeviceOwner}
 	return nil
 }
 
@@ -79,14 +78,17 @@ func internalAddress(port *model.Port, fixed *string) (model.FixedIP, error) {
 // the subnet's gateway. It keeps the connection from being taken away until the transaction ends.
 func routerBetween(tx *store.Tx, port *model.Port, subnet, external string) (string, error) {
 	type candidate struct {
-		router    string
-		isGateway bool
+		router   string
+		gateways int // how many of its addresses are the subnet's gateway
 	}
-	rows, err := tx.Query("SELECT r.id, COALESCE(a.ip_address = s.gateway_ip, ?) FROM routerports rp JOIN routers r ON r.id = rp.router_id "+
-		"JOIN ports g ON g.id = r.gw_port_id JOIN ipallocations a ON a.port_id = rp.port_id JOIN subnets s ON s.id = a.subnet_id "+
-		"WHERE a.subnet_id = ? AND g.network_id = ? AND rp.port_type IN (?, ?, ?) ORDER BY r.id"+tx.Dialect().ForShare(),
-		false, subnet, external, ownerInterface, ownerReplicated, ownerDistributed)
-	list, err := store.All(rows, err, func(rows *store.Rows) (c candidate, err error) { return c, rows.Scan(&c.router, &c.isGateway) })
+	// From the few interfaces on the network to their addresses: the subnet may have thousands.
+	owners := resource.In("device_owner", interfaceOwners)
+	rows, err := tx.Query("SELECT r.id, (SELECT COUNT(*) FROM ipallocations a JOIN subnets s ON s.id = a.subnet_id AND s.gateway_ip = a.ip_address "+
+		"WHERE a.port_id = rp.port_id AND a.subnet_id = ?) FROM routerports rp JOIN routers r ON r.id = rp.router_id JOIN ports g ON g.id = r.gw_port_id "+
+		"WHERE rp.port_id IN (SELECT id FROM ports WHERE network_id = ? AND "+owners.SQL+") AND g.network_id = ? "+
+		"AND EXISTS (SELECT 1 FROM ipallocations a WHERE a.port_id = rp.port_id AND a.subnet_id = ?) ORDER BY r.id"+tx.Dialect().ForShare(),
+		slices.Concat([]any{subnet, port.NetworkID}, owners.Args, []any{external, subnet})...)
+	list, err := store.All(rows, err, func(rows *store.Rows) (c candidate, err error) { return c, rows.Scan(&c.router, &c.gateways) })
 	if err != nil {
 		return "", fmt.Errorf("find router for port %s: %w", port.ID, err)
 	}
@@ -95,7 +97,7 @@ func routerBetween(tx *store.Tx, port *model.Port, subnet, external string) (str
 			"cannot associate Port %s with a Floating IP.", external, subnet, port.ID)
 	}
 	for _, c := range list {
-		if c.isGateway {
+		if c.gateways > 0 {
 			return c.router, nil
 		}
 	}

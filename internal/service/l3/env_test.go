@@ -333,9 +333,13 @@ func newSite(e *env) *site {
 	e.Helper()
 	x := &site{env: e}
 	x.external = e.network(admin, body{"name": "public", "router:external": true, "project_id": "operator"})
-	x.public = e.subnet(x.external, "203.0.113.0/24", nil)
+	// Addresses that tests name are outside of the pools, where ports get addresses by chance.
+	pool := func(prefix string) body {
+		return body{"allocation_pools": []any{body{"start": prefix + "100", "end": prefix + "199"}}}
+	}
+	x.public = e.subnet(x.external, "203.0.113.0/24", pool("203.0.113."))
 	x.internal = e.network(member, body{"name": "private"})
-	x.private = e.subnet(x.internal, "10.0.0.0/24", nil)
+	x.private = e.subnet(x.internal, "10.0.0.0/24", pool("10.0.0."))
 	x.gateway = e.router(body{"name": "r", "external_gateway_info": body{"network_id": x.external.ID}})
 	e.connect(x.gateway, x.private)
 	e.told.take()

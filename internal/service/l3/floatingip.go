@@ -128,7 +128,7 @@ func (s *Service) updateFloatingIP(c *resource.Change[model.FloatingIP]) error {
 			return err
 		}
 	case c.Has("port_id") && old.PortID != nil:
-		f.PortID, f.FixedIPAddress, f.RouterID, f.PortDetails = nil, nil, nil, nil
+		f.PortID, f.FixedIPAddress, f.RouterID = nil, nil, nil
 	}
 	moved := !same(old.RouterID, f.RouterID)
 	if moved {

@@ -100,8 +100,8 @@ func (s *Service) removeBySubnet(tx *store.Tx, caller *identity.Caller, router s
 
 // checkNotNeeded refuses to disconnect a subnet that floating IPs or routes of the router use.
 func checkNotNeeded(tx *store.Tx, router, subnet string, cidr netip.Prefix) error {
-	used, err := exists(tx, "FROM floatingips f JOIN ipallocations a ON a.port_id = f.fixed_port_id AND a.ip_address = f.fixed_ip_address "+
-		"WHERE f.router_id = ? AND a.subnet_id = ?", router, subnet)
+	used, err := exists(tx, "FROM floatingips f WHERE f.router_id = ? AND EXISTS (SELECT 1 FROM ipallocations a WHERE a.port_id = f.fixed_port_id "+
+		"AND a.ip_address = f.fixed_ip_address AND a.subnet_id = ?)", router, subnet)
 	if err != nil {
 		return fmt.Errorf("read floating IPs of router %s: %w", router, err)
 	}

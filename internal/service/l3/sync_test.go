@@ -3,6 +3,7 @@ package l3
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -42,12 +43,14 @@ func TestSyncRouters(t *testing.T) {
 		gw.UpdatedAt: "TIME", in.UpdatedAt: "TIME"} {
 		text = strings.ReplaceAll(text, id, name)
 	}
-	if diff := cmp.Diff(goldenRouter, text); diff != "" {
+	want, err := os.ReadFile("testdata/router.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), text+"\n"); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
-
-const goldenRouter = `GOLDEN`
 
 func TestSyncBindsPorts(t *testing.T) {
 	x := newSite(setUp(t))
