@@ -27,11 +27,10 @@ import (
 
 var ctx = context.Background()
 
-// Callers: an administrator, and users of the projects "p" and "other".
+// Callers of the project "p": an administrator and a user.
 var (
 	admin  = &identity.Caller{ProjectID: "p", IsAdmin: true}
 	member = &identity.Caller{ProjectID: "p"}
-	other  = &identity.Caller{ProjectID: "other"}
 )
 
 // env is a server's L3 service with the core plug-in.

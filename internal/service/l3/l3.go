@@ -30,8 +30,7 @@ type Core interface {
 	CreatePort(tx *store.Tx, caller *identity.Caller, p *model.Port, named ...string) error
 	// UpdatePort changes a port and returns what it became. named are the attributes that change sets.
 	UpdatePort(tx *store.Tx, caller *identity.Caller, id string, named []string, change func(*model.Port)) (*model.Port, error)
-	// DeletePort removes a port, also one that users may not delete. A port that is not there is no error worth a name:
-	// it is the usual PortNotFound.
+	// DeletePort removes a port, also one that users may not delete.
 	DeletePort(tx *store.Tx, caller *identity.Caller, id string) error
 }
 
