@@ -13,13 +13,14 @@ import (
 // L2 population (upstream ml2/drivers/l2pop/mech_driver.py): hosts learn where the addresses of a tunnel network are.
 // Messages go to the hosts that have the network, not to all.
 
-// place is an active port of a tunnel network.
+// place is a bound port of a tunnel network.
 type place struct {
 	port, mac, host string
 	ips             []string
+	wired           bool // its L2 agent is done; others, DHCP for example, may not be
 }
 
-// overlay is a tunnel network with its active ports, and the tunnel endpoints of hosts.
+// overlay is a tunnel network with its bound ports.
 type overlay struct {
 	networkType string
 	vni         int
@@ -42,14 +43,15 @@ func (s *Server) overlays(tx *store.Tx, networks []string) (map[string]*overlay,
 		return out, err
 	}
 	in = resource.In("p.network_id", networks)
-	rows, err = tx.Query("SELECT p.network_id, p.id, p.mac_address, b.host, a.ip_address FROM ports p "+
-		"JOIN ml2_port_bindings b ON b.port_id = p.id AND b.status = 'ACTIVE' LEFT JOIN ipallocations a ON a.port_id = p.id "+
-		"WHERE p.status = 'ACTIVE' AND b.host <> '' AND "+in.SQL+" ORDER BY p.id, a.ip_address", in.Args...)
+	rows, err = tx.Query("SELECT p.network_id, p.id, p.mac_address, b.host, a.ip_address, "+
+		"p.status IN ('ACTIVE', 'BUILD') AND NOT EXISTS (SELECT 1 FROM provisioningblocks w WHERE w.standard_attr_id = p.standard_attr_id AND w.entity = ?) "+
+		"FROM ports p JOIN ml2_port_bindings b ON b.port_id = p.id AND b.status = 'ACTIVE' LEFT JOIN ipallocations a ON a.port_id = p.id "+
+		"WHERE b.host <> '' AND "+in.SQL+" ORDER BY p.id, a.ip_address", append([]any{EntityL2}, in.Args...)...)
 	_, err = store.All(rows, err, func(rows *store.Rows) (struct{}, error) {
 		var network string
 		var pl place
 		var ip *string
-		if err := rows.Scan(&network, &pl.port, &pl.mac, &pl.host, &ip); err != nil || out[network] == nil {
+		if err := rows.Scan(&network, &pl.port, &pl.mac, &pl.host, &ip, &pl.wired); err != nil || out[network] == nil {
 			return struct{}{}, err
 		}
 		o := out[network]
@@ -85,12 +87,12 @@ func entries(mac string, ips []string) []rpc.FDBEntry {
 	return out
 }
 
-// fdbFor is what host must know of the network: all places elsewhere.
+// fdbFor is what host must know of the network: all wired places elsewhere.
 func (o *overlay) fdbFor(host string, endpoints map[string]string) rpc.NetworkFDB {
 	fdb := rpc.NetworkFDB{NetworkType: o.networkType, SegmentID: o.vni, Ports: map[string][]rpc.FDBEntry{}}
 	for _, p := range o.places {
 		ip := endpoints[p.host]
-		if ip == "" || p.host == host {
+		if ip == "" || p.host == host || !p.wired {
 			continue
 		}
 		if fdb.Ports[ip] == nil {
@@ -101,14 +103,22 @@ func (o *overlay) fdbFor(host string, endpoints map[string]string) rpc.NetworkFD
 	return fdb
 }
 
-// hosts that have an active port of the network.
+// hosts that have a port of the network, also one that is not wired yet: what is told in the meantime must not pass it by.
 func (o *overlay) hosts() []string {
-	var out []string
-	for _, p := range o.places {
-		out = append(out, p.host)
-	}
+	out := convert(o.places, func(p place) string { return p.host })
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// wiredOn counts the wired ports of the network on a host.
+func (o *overlay) wiredOn(host string) int {
+	n := 0
+	for _, p := range o.places {
+		if p.host == host && p.wired {
+			n++
+		}
+	}
+	return n
 }
 
 // populate tells about ports that host just wired: the others where they are, and host, for networks that are new to it
@@ -132,12 +142,6 @@ func (s *Server) populate(ctx context.Context, host string, wired []*model.Port,
 			continue
 		}
 		mine := []rpc.FDBEntry{rpc.FloodEntry}
-		here := 0
-		for _, p := range o.places {
-			if p.host == host {
-				here++
-			}
-		}
 		for _, p := range ports {
 			mine = append(mine, entries(p.MACAddress, addresses(p))...)
 		}
@@ -148,7 +152,7 @@ func (s *Server) populate(ctx context.Context, host string, wired []*model.Port,
 				s.cast("add_fdb_entries", rpc.AddFDBEntries.Cast(ctx, s.bus, other, add))
 			}
 		}
-		if refresh || here <= len(ports) {
+		if refresh || o.wiredOn(host) <= len(ports) {
 			if fdb := o.fdbFor(host, endpoints); len(fdb.Ports) > 0 || refresh {
 				whole[network] = fdb
 			}
@@ -175,7 +179,7 @@ func (s *Server) depopulate(ctx context.Context, host string, lost []*model.Port
 			continue
 		}
 		var gone []rpc.FDBEntry
-		if !slices.Contains(o.hosts(), host) {
+		if o.wiredOn(host) == 0 {
 			gone = append(gone, rpc.FloodEntry)
 		}
 		for _, p := range ports {
