@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -112,17 +113,20 @@ func (d *scene) createRouter() string {
 
 func (d *scene) createGroup() string {
 	d.group = d.api.Create("security-groups", lab.Object{"name": "shop"})
-	rule := func(ethertype, protocol string, more lab.Object) lab.Object {
-		attributes := lab.Object{"security_group_id": d.group.ID(), "direction": "ingress",
-			"ethertype": ethertype, "protocol": protocol}
-		for k, v := range more {
-			attributes[k] = v
-		}
-		return d.api.Create("security-group-rules", attributes)
-	}
-	rule("IPv4", "tcp", lab.Object{"port_range_min": 22, "port_range_max": 22})
-	d.icmpRules = []lab.Object{rule("IPv4", "icmp", nil), rule("IPv6", "ipv6-icmp", nil)}
+	d.allow("IPv4", "tcp", lab.Object{"port_range_min": 22, "port_range_max": 22})
+	d.allowPings()
 	return "security group shop lets in ssh and pings"
+}
+
+// allow makes a rule for traffic into the instances.
+func (d *scene) allow(ethertype, protocol string, more lab.Object) lab.Object {
+	rule := lab.Object{"security_group_id": d.group.ID(), "direction": "ingress", "ethertype": ethertype, "protocol": protocol}
+	maps.Copy(rule, more)
+	return d.api.Create("security-group-rules", rule)
+}
+
+func (d *scene) allowPings() {
+	d.icmpRules = []lab.Object{d.allow("IPv4", "icmp", nil), d.allow("IPv6", "ipv6-icmp", nil)}
 }
 
 func (d *scene) boot(name string, instance **lab.Instance) string {

@@ -32,6 +32,7 @@ func (d *scene) keep(stop <-chan os.Signal) {
 		d.Logf("%v", err)
 	}
 	defer os.Remove(pidFile)
+	d.allowPings() // the last step has shut them off
 	enter := func(n *lab.Node) string { return fmt.Sprintf("nsenter -t %d -n -m -u -p", n.Pid()) }
 	fmt.Fprintf(d.out, `
 Everything is left running. The API for openstackclient, from any shell of this machine:
@@ -42,7 +43,7 @@ Everything is left running. The API for openstackclient, from any shell of this 
 The machines (as root):
 
   %[2]s bash                         # a shell in instance web
-  %[2]s ping %[7]s             # web pings db
+  %[2]s ping %[7]s          # web pings db
   %[3]s ping %[8]s          # the internet pings web's floating IP
   %[4]s ip netns                     # the host: namespaces, bridges, filters
   %[4]s tcpdump -nei any

@@ -19,7 +19,8 @@ type story struct {
 	mu          sync.Mutex
 	good        int
 	bad         int
-	interrupted bool // steps that go on while everything is removed do not count
+	took        time.Duration // the steps
+	interrupted bool          // steps that go on while everything is removed do not count
 	cleanups    []func()
 }
 
@@ -34,6 +35,7 @@ func newStory(out io.Writer) *story { return &story{out: out, began: time.Now()}
 // tell runs the steps until the end or until one that the rest depends on fails.
 func (s *story) tell(steps func()) {
 	defer func() {
+		s.stopClock()
 		switch r := recover().(type) {
 		case nil, over:
 		case failure:
@@ -87,7 +89,7 @@ func (s *story) line(mark, text string, took time.Duration) {
 
 // end removes everything and prints the summary.
 func (s *story) end() {
-	told := time.Since(s.began)
+	ended := time.Now()
 	s.mu.Lock()
 	cleanups := slices.Clone(s.cleanups)
 	s.mu.Unlock()
@@ -97,11 +99,18 @@ func (s *story) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fmt.Fprintf(s.out, "\n%d steps went well, %d failed; %.1f s, and %.1f s to remove everything\n",
-		s.good, s.bad, told.Seconds(), (time.Since(s.began) - told).Seconds())
+		s.good, s.bad, s.took.Seconds(), time.Since(ended).Seconds())
+}
+
+func (s *story) stopClock() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.took = time.Since(s.began)
 }
 
 // interrupt is called instead of waiting for the end of the steps.
 func (s *story) interrupt() {
+	s.stopClock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.interrupted = true

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -12,8 +13,19 @@ type Capture struct{ process *Process }
 // Capture records frames that pass a device of the node. The filter is tcpdump's.
 func (n *Node) Capture(device, filter string) *Capture {
 	n.lab.T.Helper()
-	args := append([]string{"tcpdump", "-Z", "root", "-i", device, "-nn", "-e", "-l", "--immediate-mode"},
-		strings.Fields(filter)...)
+	return n.capture(device, filter)
+}
+
+// CaptureTunnels records what goes from host to host by VXLAN, with the frames inside.
+func (h *Host) CaptureTunnels() *Capture {
+	h.lab.T.Helper()
+	return h.capture("under0", fmt.Sprintf("udp port %d", vxlanPort), "-T", "vxlan") // tcpdump takes 8472 for OTV
+}
+
+func (n *Node) capture(device, filter string, options ...string) *Capture {
+	n.lab.T.Helper()
+	args := []string{"tcpdump", "-Z", "root", "-i", device, "-nn", "-e", "-l", "--immediate-mode"}
+	args = append(append(args, options...), strings.Fields(filter)...)
 	p := n.startTool("tcpdump-"+device, args...)
 	if err := p.waitForLog("listening on", 5*time.Second); err != nil {
 		n.lab.T.Fatalf("capture on %s of %s: %v", device, n.Name, err)
@@ -21,12 +33,19 @@ func (n *Node) Capture(device, filter string) *Capture {
 	return &Capture{p}
 }
 
+// Every frame begins with the time; what tcpdump says of the frame inside a tunnel follows on the next line.
+var frameStart = regexp.MustCompile(`^[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]+ `)
+
 // Frames returns what was recorded until now, one line a frame.
 func (c *Capture) Frames() []string {
 	var frames []string
 	for line := range strings.Lines(c.process.Log()) {
-		if line[0] >= '0' && line[0] <= '9' && strings.Contains(line, " > ") { // begins with the time
-			frames = append(frames, strings.TrimSpace(line))
+		line = strings.TrimRight(line, "\n")
+		switch {
+		case frameStart.MatchString(line):
+			frames = append(frames, line)
+		case len(frames) > 0 && strings.Contains(line, " > "):
+			frames[len(frames)-1] += " | " + line
 		}
 	}
 	return frames

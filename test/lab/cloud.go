@@ -37,6 +37,7 @@ const (
 	novaAddress  = "127.0.0.1:8775"
 	healthListen = "127.0.0.1:%d"
 	busPort      = 4222
+	vxlanPort    = 8472 // the default of the agent
 	underlayMTU  = 1600
 	sharedSecret = "the secret of nova and neutron"
 	busToken     = "the token of the lab"

@@ -64,7 +64,7 @@ func TestKill(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			before := c.states()
+			before := c.steady()
 			streams := c.streams(t, a, b, fip)
 			test.host.Daemons[test.daemon].Kill()
 			time.Sleep(300 * time.Millisecond)
@@ -133,6 +133,26 @@ func (c *cloud) streams(t *testing.T, a, b *lab.Instance, fip netip.Addr) map[st
 		streams[s.name] = stream
 	}
 	return streams
+}
+
+// steady waits until nothing changes any more, and returns the states of the hosts.
+func (c *cloud) steady() map[*lab.Host][]string {
+	c.t.Helper()
+	states := c.states()
+	if err := lab.Eventually(10*time.Second, func() error {
+		time.Sleep(200 * time.Millisecond)
+		last := states
+		states = c.states()
+		for h, facts := range states {
+			if d := lab.Difference(last[h], facts); len(d) > 0 {
+				return fmt.Errorf("%s still changes: %q", h.Name, d)
+			}
+		}
+		return nil
+	}); err != nil {
+		c.t.Fatal(err)
+	}
+	return states
 }
 
 // states are the kernel's facts on all hosts.

@@ -4,6 +4,7 @@ package scenario
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,7 +65,19 @@ const sshPort = 22
 func multiHost(t *testing.T) *cloud {
 	t.Helper()
 	needRoot(t)
-	c := &cloud{Cloud: lab.New(t).MultiHost(binary, 2), t: t}
+	return opened(t, lab.New(t).MultiHost(binary, 2))
+}
+
+// allInOne starts everything in one process on one host.
+func allInOne(t *testing.T) *cloud {
+	t.Helper()
+	needRoot(t)
+	return opened(t, lab.New(t).AllInOne(binary))
+}
+
+func opened(t *testing.T, started *lab.Cloud) *cloud {
+	t.Helper()
+	c := &cloud{Cloud: started, t: t}
 	c.open = c.group("open", lab.Object{"protocol": "icmp"}, lab.Object{"protocol": "ipv6-icmp", "ethertype": "IPv6"},
 		lab.Object{"protocol": "tcp", "port_range_min": sshPort, "port_range_max": sshPort})
 	return c
@@ -76,9 +89,7 @@ func (c *cloud) group(name string, ingress ...lab.Object) lab.Object {
 	group := c.API.Create("security-groups", lab.Object{"name": name})
 	for _, rule := range ingress {
 		attributes := lab.Object{"security_group_id": group.ID(), "direction": "ingress", "ethertype": "IPv4"}
-		for k, v := range rule {
-			attributes[k] = v
-		}
+		maps.Copy(attributes, rule)
 		c.API.Create("security-group-rules", attributes)
 	}
 	return group

@@ -69,12 +69,15 @@ func TestAcrossHosts(t *testing.T) {
 		address := netip.MustParseAddr(f.Str("floating_ip_address"))
 		for _, i := range []*lab.Instance{a, b} {
 			c.API.Update("floatingips", f.ID(), lab.Object{"port_id": i.Port.ID()})
-			i.Listen(":2222")
+			arriving := i.Capture("eth0", "tcp dst port 22 and src host "+lab.InternetIP.String())
 			if err := lab.Eventually(5*time.Second, func() error {
-				_, err := c.Internet.Connect(address, sshPort)
+				if _, err := c.Internet.Connect(address, sshPort); err != nil {
+					return err
+				}
+				_, err := arriving.WaitFor("Flags [S]", 100*time.Millisecond)
 				return err
 			}); err != nil {
-				t.Error(err)
+				t.Errorf("floating IP of %s: %v", i.Name, err)
 			}
 		}
 		if _, err := c.Internet.Reach(address, 5*time.Second); err != nil {

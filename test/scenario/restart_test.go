@@ -98,7 +98,7 @@ func TestRollingRestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := c.states()
+	before := c.steady()
 	stream, err := a.PingStream(b.IP(), 10*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)

@@ -10,9 +10,6 @@ import (
 	"neutrino/test/lab"
 )
 
-// vxlan is the filter for tunnel packets on the underlay; the port is the agent's default.
-const vxlan = "udp port 8472"
-
 // An ARP request for a known address stays on its host, and broadcasts go to hosts with the network only.
 func TestNoFlood(t *testing.T) {
 	c := multiHost(t)
@@ -24,7 +21,7 @@ func TestNoFlood(t *testing.T) {
 
 	t.Run("ARP is answered locally", func(t *testing.T) {
 		a.Run("ip neigh flush dev eth0")
-		tunnel := c.Compute[0].Capture("under0", vxlan)
+		tunnel := c.Compute[0].CaptureTunnels()
 		if _, err := a.Reach(b.IP(), 2*time.Second); err != nil {
 			t.Fatal(err)
 		}
@@ -38,8 +35,8 @@ func TestNoFlood(t *testing.T) {
 		}
 	})
 	t.Run("broadcasts reach hosts with the network only", func(t *testing.T) {
-		with := c.Network.Capture("under0", vxlan)
-		without := c.Compute[1].Capture("under0", vxlan)
+		with := c.Network.CaptureTunnels()
+		without := c.Compute[1].CaptureTunnels()
 		from, to := netip.AddrPortFrom(alone.IP(), 9999), netip.MustParseAddrPort("255.255.255.255:9999")
 		if err := alone.SendUDP("eth0", from, to, []byte("anybody?")); err != nil {
 			t.Fatal(err)

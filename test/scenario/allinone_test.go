@@ -1,0 +1,75 @@
+package scenario
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"neutrino/test/lab"
+)
+
+// The process that is everything dies by kill -9: packets go on, its state is in the database, and another takes over.
+func TestAllInOneKill(t *testing.T) {
+	c := allInOne(t)
+	c.withRouter()
+	a, b := c.boot("a", c.Compute[0], c.tenant), c.boot("b", c.Compute[0], c.tenant)
+	fip := c.floatingIP(b.Port)
+	c.settled(a, b)
+	open, err := c.Internet.Connect(fip, sshPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := c.steady()
+	streams := c.streams(t, a, b, fip)
+	c.Network.Daemons["all-in-one"].Kill()
+	if err := lab.Exchange(open); err != nil {
+		t.Errorf("the open connection while nothing runs: %v", err)
+	}
+	c.Network.Daemons["all-in-one"].Restart()
+	if err := c.Network.WaitHealthy("all-in-one", 15*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second) // the agents' first pass over everything
+	for name, stream := range streams {
+		if pings := stream.Stop(); pings.Lost() > 0 {
+			t.Errorf("%s: %s", name, pings)
+		}
+	}
+	c.compare(t, before)
+	c.settled(a, c.boot("late", c.Compute[0], c.tenant))
+}
+
+// Addresses and options by DHCPv6, as the subnet's modes say.
+func TestDHCPv6(t *testing.T) {
+	c := allInOne(t)
+	network, _ := c.network("six", "10.6.0.0/24")
+	subnet := c.API.Create("subnets", lab.Object{"network_id": network.ID(), "ip_version": 6, "cidr": "fd06::/64",
+		"ipv6_ra_mode": "dhcpv6-stateful", "ipv6_address_mode": "dhcpv6-stateful", "dns_nameservers": []string{"2620:fe::9"}})
+	router := c.API.Create("routers", lab.Object{"name": "r"})
+	c.API.Action("routers", router.ID(), "add_router_interface", lab.Object{"subnet_id": subnet.ID()})
+	a := c.boot("a", c.Compute[0], network)
+	want := ""
+	for _, fixed := range a.Port.Objects("fixed_ips") {
+		if fixed.Str("subnet_id") == subnet.ID() {
+			want = fixed.Str("ip_address")
+		}
+	}
+	got, options, err := a.DHCP6()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != want {
+		t.Errorf("DHCPv6 gave %s, the port has %s", got, want)
+	}
+	if dns := options["new_dhcp6_name_servers"]; dns != "2620:fe::9" {
+		t.Errorf("DNS server %q", dns)
+	}
+	if err := lab.Eventually(10*time.Second, func() error { // the default route comes by router advertisement
+		if routes := a.Run("ip -6 route show default"); routes == "" {
+			return fmt.Errorf("no default route")
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}
