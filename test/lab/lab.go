@@ -65,7 +65,8 @@ func New(t T) *Lab {
 }
 
 // Close stops every process, removes every machine and deletes the directory. After a failure it first puts the end of
-// each log into the test's output.
+// each log into the test's output; logs, databases and what the kernels hold are copied to the directory that
+// NEUTRINO_LAB_LOGS names, if it is set.
 func (l *Lab) Close() {
 	l.mu.Lock()
 	closed := l.closed
@@ -77,6 +78,9 @@ func (l *Lab) Close() {
 	}
 	if l.T.Failed() {
 		l.logTails(processes)
+		if to := os.Getenv("NEUTRINO_LAB_LOGS"); to != "" {
+			l.keepEvidence(nodes, to)
+		}
 	}
 	for _, n := range nodes {
 		n.end()
@@ -103,6 +107,24 @@ func (l *Lab) logTails(processes []*Process) {
 		tail := all[max(0, len(all)-lines):]
 		l.T.Logf("--- end of the log of %s (%s)\n%s", p.Name, p.node.Name, strings.Join(tail, "\n"))
 	}
+}
+
+// keepEvidence copies the lab's directory, and writes the kernel state of its machines beside.
+func (l *Lab) keepEvidence(nodes []*Node, to string) {
+	to = filepath.Join(to, filepath.Base(l.Dir))
+	if err := os.CopyFS(to, os.DirFS(l.Dir)); err != nil {
+		l.T.Logf("copy logs: %v", err)
+	}
+	for _, n := range nodes {
+		facts, err := n.kernelState()
+		if err != nil {
+			l.T.Logf("state of %s: %v", n.Name, err)
+		}
+		if err := os.WriteFile(filepath.Join(to, n.Name+".state"), []byte(strings.Join(facts, "\n")), 0o644); err != nil {
+			l.T.Logf("state of %s: %v", n.Name, err)
+		}
+	}
+	l.T.Logf("logs and states are in %s", to)
 }
 
 // Sweep deletes directories of labs whose process is gone. The kernel has already removed the rest of them.

@@ -33,34 +33,56 @@ var volatile = regexp.MustCompile(`\w+_timer +[0-9.]+|expires \w+|valid_lft \w+ 
 // fact a line.
 func (n *Node) KernelState() []string {
 	n.lab.T.Helper()
-	facts := n.stateIn("")
-	for _, name := range n.Namespaces() {
-		facts = append(facts, n.stateIn(name)...)
+	facts, err := n.kernelState()
+	if err != nil {
+		n.lab.T.Fatalf("%v", err)
 	}
-	slices.Sort(facts)
 	return facts
 }
 
-// Namespaces are the names of the node's network namespaces, such as qrouter-….
-func (n *Node) Namespaces() []string {
-	n.lab.T.Helper()
-	var names []string
-	for line := range strings.Lines(n.Run("ip netns list")) {
-		names = append(names, strings.Fields(line)[0])
+func (n *Node) kernelState() ([]string, error) {
+	names, err := n.namespaces()
+	if err != nil {
+		return nil, err
 	}
-	return names
+	var facts []string
+	for _, name := range append([]string{""}, names...) {
+		more, err := n.stateIn(name)
+		if err != nil {
+			return nil, err
+		}
+		facts = append(facts, more...)
+	}
+	slices.Sort(facts)
+	return facts, nil
 }
 
-func (n *Node) stateIn(namespace string) []string {
-	n.lab.T.Helper()
+// namespaces are the names of the node's network namespaces, such as qrouter-….
+func (n *Node) namespaces() ([]string, error) {
+	out, err := n.Exec("ip", "netns", "list")
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for line := range strings.Lines(out) {
+		names = append(names, strings.Fields(line)[0])
+	}
+	return names, nil
+}
+
+func (n *Node) stateIn(namespace string) ([]string, error) {
 	facts := []string{namespace + " exists"}
 	for _, c := range stateCommands {
-		command := c.command
+		words := strings.Fields(c.command)
 		if namespace != "" {
-			command = "ip netns exec " + namespace + " " + command
+			words = append([]string{"ip", "netns", "exec", namespace}, words...)
+		}
+		out, err := n.Exec(words[0], words[1:]...)
+		if err != nil {
+			return nil, err
 		}
 		context := "" // lines of the rule set mean something only in their chain
-		for line := range strings.Lines(n.Run(command)) {
+		for line := range strings.Lines(out) {
 			line = volatile.ReplaceAllString(strings.TrimRight(line, "\n "), "")
 			if c.keep != nil && !c.keep.MatchString(line) {
 				continue
@@ -74,7 +96,7 @@ func (n *Node) stateIn(namespace string) []string {
 			facts = append(facts, namespace+" "+c.what+" "+line)
 		}
 	}
-	return facts
+	return facts, nil
 }
 
 // Difference lists the facts that are only in one of two states: "-" before, "+" after.
@@ -124,7 +146,11 @@ type Watch struct {
 func (n *Node) Watch() *Watch {
 	n.lab.T.Helper()
 	w := &Watch{node: n}
-	for _, namespace := range append([]string{""}, n.Namespaces()...) {
+	names, err := n.namespaces()
+	if err != nil {
+		n.lab.T.Fatalf("%v", err)
+	}
+	for _, namespace := range append([]string{""}, names...) {
 		w.add(namespace)
 	}
 	return w
