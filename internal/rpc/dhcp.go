@@ -1,6 +1,19 @@
 package rpc
 
+import (
+	"strings"
+
+	"github.com/google/uuid"
+)
+
 // DHCP agent to server (upstream DhcpRpcCallback 1.10) and server to DHCP agent (DhcpAgentNotifyAPI 1.0).
+
+// DHCPDeviceID is the device_id of the DHCP port of a host on a network. Both sides derive it
+// (neutron/common/utils.py, get_dhcp_agent_device_id).
+func DHCPDeviceID(host, networkID string) string {
+	short, _, _ := strings.Cut(host, ".")
+	return "dhcp" + uuid.NewSHA1(uuid.NameSpaceDNS, []byte(short)).String() + "-" + networkID
+}
 
 // DHCPNetwork is a network with all that its DHCP service needs. Subnets are those with DHCP enabled, sorted by id.
 type DHCPNetwork struct {

@@ -73,3 +73,19 @@ func TestDHCPv6(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A subnet that comes when the network is already served gets DHCP too.
+func TestSubnetAddedLater(t *testing.T) {
+	c := allInOne(t)
+	network, _ := c.network("grows", "10.7.0.0/24")
+	first := c.boot("first", c.Compute[0], network)
+	second := c.API.Create("subnets", lab.Object{"network_id": network.ID(), "ip_version": 4, "cidr": "10.8.0.0/24"})
+	late := c.Boot("late", c.Compute[0], lab.Object{"network_id": network.ID(), "security_groups": []string{c.open.ID()},
+		"fixed_ips": []lab.Object{{"subnet_id": second.ID()}}})
+	if late.Boot.Address.Addr() != late.IP() || !late.Boot.Address.Masked().Contains(late.IP()) {
+		t.Errorf("lease %v, the port has %s", late.Boot.Address, late.IP())
+	}
+	if _, err := first.DHCP(); err != nil {
+		t.Errorf("the first subnet: %v", err)
+	}
+}

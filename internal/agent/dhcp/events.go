@@ -104,7 +104,7 @@ func (a *Agent) portChanged(p *rpc.DHCPPayload) {
 	}
 	a.table.Want(n.ID, n.with(port))
 	_, missing, _ := wantedIPs(n, port)
-	lost := missing && port.DeviceID == deviceID(a.cfg.Host, n.ID) // perhaps because the subnet is going
+	lost := missing && port.DeviceID == rpc.DHCPDeviceID(a.cfg.Host, n.ID) // perhaps because the subnet is going
 	if lost || clash(n, port) {
 		a.fetch[n.ID] = true
 	}
@@ -136,7 +136,7 @@ func (a *Agent) portDeleted(p *rpc.DHCPPayload) {
 			continue
 		}
 		a.table.Want(n.ID, n.without(p.PortID))
-		if port.DeviceID == deviceID(a.cfg.Host, n.ID) {
+		if port.DeviceID == rpc.DHCPDeviceID(a.cfg.Host, n.ID) {
 			a.fetch[n.ID] = true
 		}
 	}

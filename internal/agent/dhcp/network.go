@@ -4,11 +4,8 @@ import (
 	"maps"
 	"net/netip"
 	"reflect"
-	"strings"
 
 	"neutrino/internal/rpc"
-
-	"github.com/google/uuid"
 )
 
 // Device owners and ids that matter here (neutron_lib/constants.py).
@@ -33,12 +30,6 @@ func needsDHCP(owner string) bool {
 		return false
 	}
 	return true
-}
-
-// deviceID is upstream's device_id of the DHCP port of a host on a network.
-func deviceID(host, networkID string) string {
-	short, _, _ := strings.Cut(host, ".")
-	return "dhcp" + uuid.NewSHA1(uuid.NameSpaceDNS, []byte(short)).String() + "-" + networkID
 }
 
 // network is what the server said of a network. It does not change once made; changes make a new one that shares the

@@ -22,7 +22,7 @@ const portTimeout = 20 * time.Second
 func (a *Agent) ensurePort(ctx context.Context, s *service, n *network) (*rpc.Port, error) {
 	ctx, cancel := context.WithTimeout(ctx, portTimeout)
 	defer cancel()
-	id := deviceID(a.cfg.Host, n.ID)
+	id := rpc.DHCPDeviceID(a.cfg.Host, n.ID)
 	own, err := n.port(id), error(nil)
 	if own == nil {
 		if own, err = a.adoptPort(ctx, n, id); err != nil {
@@ -120,6 +120,6 @@ func (a *Agent) releasePort(ctx context.Context, networkID string) error {
 	ctx, cancel := context.WithTimeout(ctx, portTimeout)
 	defer cancel()
 	_, err := rpc.ReleaseDHCPPort.Call(ctx, a.transport, "", rpc.ReleaseDHCPPortArgs{NetworkID: networkID,
-		DeviceID: deviceID(a.cfg.Host, networkID), Host: a.cfg.Host})
+		DeviceID: rpc.DHCPDeviceID(a.cfg.Host, networkID), Host: a.cfg.Host})
 	return err
 }

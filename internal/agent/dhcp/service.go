@@ -48,7 +48,7 @@ type served struct {
 // serve brings everything of one network in line with n.
 func (a *Agent) serve(ctx context.Context, s *service, n *network) error {
 	if !n.served() {
-		if n.port(deviceID(a.cfg.Host, n.ID)) == nil && !a.exists(n.ID) {
+		if n.port(rpc.DHCPDeviceID(a.cfg.Host, n.ID)) == nil && !a.exists(n.ID) {
 			return nil
 		}
 		return a.withdraw(ctx, s)

@@ -31,7 +31,7 @@ func dualStack() *network {
 	}, NonLocalSubnets: []rpc.Subnet{{ID: "far", IPVersion: 4, CIDR: "10.9.0.0/24", GatewayIP: ptr("10.9.0.1"), EnableDHCP: true,
 		SegmentID: ptr("other")}}, Ports: []rpc.Port{
 		{ID: "r", DeviceOwner: "network:router_interface", DeviceID: "router", FixedIPs: []rpc.FixedIP{{SubnetID: "a", IPAddress: "10.0.0.1"}}},
-		{ID: "d", DeviceOwner: ownerDHCP, DeviceID: deviceID("h1", "net"), MACAddress: "fa:16:3e:00:00:02", FixedIPs: []rpc.FixedIP{
+		{ID: "d", DeviceOwner: ownerDHCP, DeviceID: rpc.DHCPDeviceID("h1", "net"), MACAddress: "fa:16:3e:00:00:02", FixedIPs: []rpc.FixedIP{
 			{SubnetID: "a", IPAddress: "10.0.0.2"}, {SubnetID: "b", IPAddress: "10.1.0.2"}, {SubnetID: "slaac", IPAddress: "2001:db8:1::2"},
 			{SubnetID: "stateless", IPAddress: "2001:db8:2::2"}, {SubnetID: "stateful", IPAddress: "2001:db8:3::2"},
 			{SubnetID: "plain", IPAddress: "2001:db8:4::2"}, {SubnetID: "ra-only", IPAddress: "2001:db8:5::2"}}},
@@ -169,7 +169,7 @@ func TestServesMetadata(t *testing.T) {
 func TestDeviceID(t *testing.T) {
 	// python3 -c 'import uuid; print(uuid.uuid5(uuid.NAMESPACE_DNS, "h1"))'
 	const want = "dhcp8839d356-f787-5a0b-8010-d454645c55f8-net"
-	if got := deviceID("h1.example.org", "net"); got != want {
+	if got := rpc.DHCPDeviceID("h1.example.org", "net"); got != want {
 		t.Errorf("got %s", got)
 	}
 }

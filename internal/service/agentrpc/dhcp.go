@@ -144,7 +144,7 @@ func (s *Server) updateDHCPPort(ctx context.Context, args rpc.UpdateDHCPPortArgs
 		if err != nil {
 			return nil, err
 		}
-		if old.DeviceID != reservedDHCPPort && (want.DeviceID == nil || old.DeviceID != *want.DeviceID) {
+		if old.DeviceID != reservedDHCPPort && old.DeviceID != rpc.DHCPDeviceID(args.Host, old.NetworkID) {
 			return nil, nil // taken by another agent
 		}
 		hosts, err := s.agents.DHCPHosts(tx, old.NetworkID)
