@@ -12,15 +12,14 @@ package lab
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // T is what the lab needs of a testing.TB.
@@ -35,8 +34,9 @@ type T interface {
 // Lab owns machines, processes and a directory, and removes them all when the test ends.
 type Lab struct {
 	T   T
-	Dir string // for logs, state and configuration; its name starts with dirPrefix and our process id
+	Dir string // for logs, state and configuration; its name starts with dirPrefix
 
+	inUse *os.File     // the directory, locked
 	tools atomic.Int32 // how many were started
 	sw    *Node        // the switch all segments are bridges of; made with the first segment
 
@@ -46,7 +46,7 @@ type Lab struct {
 	closed    bool
 }
 
-const dirPrefix = "neutrino-lab-"
+const dirPrefix = "neutrino-lab."
 
 // New makes an empty lab that is closed when the test ends.
 func New(t T) *Lab {
@@ -55,11 +55,15 @@ func New(t T) *Lab {
 		t.Fatalf("the lab makes namespaces and needs root")
 	}
 	Sweep()
-	dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", dirPrefix, os.Getpid()))
+	dir, err := os.MkdirTemp("", dirPrefix)
 	if err != nil {
 		t.Fatalf("lab directory: %v", err)
 	}
-	l := &Lab{T: t, Dir: dir}
+	inUse, err := lock(dir)
+	if err != nil {
+		t.Fatalf("lab directory: %v", err)
+	}
+	l := &Lab{T: t, Dir: dir, inUse: inUse}
 	t.Cleanup(l.Close)
 	return l
 }
@@ -94,6 +98,7 @@ func (l *Lab) Close() {
 	if err := os.RemoveAll(l.Dir); err != nil {
 		l.T.Logf("remove lab directory: %v", err)
 	}
+	_ = l.inUse.Close()
 }
 
 func (l *Lab) logTails(processes []*Process) {
@@ -127,6 +132,19 @@ func (l *Lab) keepEvidence(nodes []*Node, to string) {
 	l.T.Logf("logs and states are in %s", to)
 }
 
+// lock marks the directory as in use, for as long as this process lives and the file is open.
+func lock(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
 // Sweep deletes directories of labs whose process is gone. The kernel has already removed the rest of them.
 func Sweep() {
 	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), dirPrefix+"*"))
@@ -134,9 +152,12 @@ func Sweep() {
 		return
 	}
 	for _, dir := range dirs {
-		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), dirPrefix), "-")
-		if n, err := strconv.Atoi(pid); err == nil && syscall.Kill(n, 0) == syscall.ESRCH {
+		if info, err := os.Stat(dir); err != nil || time.Since(info.ModTime()) < time.Minute {
+			continue // perhaps made a moment ago and not yet locked
+		}
+		if f, err := lock(dir); err == nil {
 			_ = os.RemoveAll(dir)
+			_ = f.Close()
 		}
 	}
 }

@@ -153,6 +153,12 @@ func TestCloseLeavesNothing(t *testing.T) {
 	if err := Eventually(5*time.Second, func() error { return noProcessIn(string(dir)) }); err != nil {
 		t.Error(err)
 	}
+	old := time.Now().Add(-time.Hour)
+	for _, d := range []string{string(dir), l.Dir} {
+		if err := os.Chtimes(d, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
 	Sweep()
 	if _, err := os.Stat(string(dir)); err == nil {
 		t.Error("the directory of the killed lab is still there")
