@@ -4,17 +4,14 @@ import (
 	"maps"
 	"net/netip"
 	"reflect"
-	"strings"
 
 	"neutrino/internal/rpc"
-
-	"github.com/google/uuid"
 )
 
 // Device owners and ids that matter here (neutron_lib/constants.py).
 const (
 	ownerDHCP        = "network:dhcp"
-	reservedDeviceID = "reserved_dhcp_port"
+	reservedDeviceID = rpc.ReservedDHCPPort
 	pdPool           = "prefix_delegation" // of subnets whose prefix comes from another router
 )
 
@@ -36,10 +33,7 @@ func needsDHCP(owner string) bool {
 }
 
 // deviceID is upstream's device_id of the DHCP port of a host on a network.
-func deviceID(host, networkID string) string {
-	short, _, _ := strings.Cut(host, ".")
-	return "dhcp" + uuid.NewSHA1(uuid.NameSpaceDNS, []byte(short)).String() + "-" + networkID
-}
+func deviceID(host, networkID string) string { return rpc.DHCPDeviceID(host, networkID) }
 
 // network is what the server said of a network. It does not change once made; changes make a new one that shares the
 // ports.
