@@ -30,6 +30,7 @@ func agent(add func(*daemonSetup) error) func(program string, args []string) err
 		if err != nil {
 			return err
 		}
+		defer d.Close()
 		t, err := d.DialBus()
 		if err != nil {
 			return err

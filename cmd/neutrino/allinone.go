@@ -58,6 +58,7 @@ func allInOne(program string, args []string) error {
 	if err != nil {
 		return err
 	}
+	defer d.Close()
 	s, err := serverd.Start(d)
 	if err != nil {
 		return err

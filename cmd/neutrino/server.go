@@ -23,6 +23,7 @@ func server(program string, args []string) error {
 	if err != nil {
 		return err
 	}
+	defer d.Close()
 	s, err := serverd.Start(d)
 	if err != nil {
 		return err

@@ -108,11 +108,14 @@ func (d *Daemon) BusTLS() nats.TLS {
 	return nats.TLS{CertFile: config.BusCertFile.Get(d.File), KeyFile: config.BusKeyFile.Get(d.File), CAFile: config.BusCAFile.Get(d.File)}
 }
 
-// Run runs all tasks until SIGTERM or SIGINT, or until one fails.
+// Close closes the log. It comes last, after all that may still write to it.
+func (d *Daemon) Close() error { return d.logOut.Close() }
+
+// Run runs all tasks until SIGTERM or SIGINT, or until one fails. A second signal ends the process at once.
 func (d *Daemon) Run() error {
-	defer d.logOut.Close()
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
+	context.AfterFunc(ctx, cancel) // gives the signals their default meaning back
 	group, ctx := errgroup.WithContext(ctx)
 	_, stop, err := health.Start(ctx, config.HealthListen.Get(d.File), health.Handler(d.Metrics, d.checks...), d.Logger("health"))
 	if err != nil {

@@ -122,6 +122,14 @@ func (r *Resource[R]) Attr(name string) (*Attr[R], bool) {
 	return &r.Attrs[i], true
 }
 
+// SetMatching says how an attribute is filtered when that depends on the configuration; see Matching. It must be called
+// before the first request.
+func (r *Resource[R]) SetMatching(name string, f func(values []string) (Cond, error)) {
+	if i, ok := r.byName[name]; ok {
+		r.Attrs[i].condition = f
+	}
+}
+
 // Names lists the attributes in s, in the order of the table.
 func (r *Resource[R]) Names(s Set) []string {
 	var names []string

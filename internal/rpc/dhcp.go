@@ -8,8 +8,11 @@ import (
 
 // DHCP agent to server (upstream DhcpRpcCallback 1.10) and server to DHCP agent (DhcpAgentNotifyAPI 1.0).
 
-// DHCPDeviceID is the device_id of the DHCP port of a host on a network. Both sides derive it
-// (neutron/common/utils.py, get_dhcp_agent_device_id).
+// ReservedDHCPPort is the device_id of a DHCP port that no agent uses; its address waits for the next agent.
+const ReservedDHCPPort = "reserved_dhcp_port"
+
+// DHCPDeviceID is the device_id of the port that the DHCP agent on host has on a network. Only the first label of the
+// host's name counts (upstream get_dhcp_agent_device_id).
 func DHCPDeviceID(host, networkID string) string {
 	short, _, _ := strings.Cut(host, ".")
 	return "dhcp" + uuid.NewSHA1(uuid.NameSpaceDNS, []byte(short)).String() + "-" + networkID
@@ -26,10 +29,10 @@ type DHCPNetwork struct {
 	Ports           []Port   `json:"ports"`
 }
 
-// HostArgs name the asking host. EnableDHCPFilter false asks for subnets without DHCP too.
+// HostArgs name the asking host. EnableDHCPFilter false asks for subnets without DHCP too; nil means true.
 type HostArgs struct {
 	Host             string `json:"host"`
-	EnableDHCPFilter bool   `json:"enable_dhcp_filter,omitempty"`
+	EnableDHCPFilter *bool  `json:"enable_dhcp_filter,omitempty"`
 }
 
 // NetworkInfoArgs ask for one network.

@@ -2,8 +2,10 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"neutrino/internal/api"
 	"neutrino/internal/fault"
@@ -29,7 +31,7 @@ func mountQuotas(s *api.Server, q *quota.Service) {
 			if rule == "get_quota" && project(c) == c.Caller.ProjectID && project(c) != "" {
 				return nil
 			}
-			return c.Enforce(rule, map[string]string{"project_id": project(c)})
+			return c.Enforce(rule, map[string]string{"project_id": c.Caller.ProjectID}) // the project is not asked for, as upstream
 		}
 	}
 	show := func(tx *store.Tx, id string) (any, error) {
@@ -53,6 +55,9 @@ func mountQuotas(s *api.Server, q *quota.Service) {
 	}})
 	s.Handle("GET", "/quotas/{id}", api.Endpoint{Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		if id := project(c); id == "tenant" || id == "project" {
+			if c.Caller.ProjectID == "" {
+				return nil, fault.BadRequest("QuotaMissingTenant", "Tenant-id was missing from quota request.")
+			}
 			return map[string]any{id: map[string]string{id + "_id": c.Caller.ProjectID}}, nil
 		}
 		if err := may("get_quota")(c); err != nil {
@@ -64,8 +69,8 @@ func mountQuotas(s *api.Server, q *quota.Service) {
 		return map[string]any{"quota": q.Defaults()}, may("get_quota")(c)
 	}})
 	s.Handle("GET", "/quotas/{id}/details", api.Endpoint{Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
-		if err := may("get_quota")(c); err != nil {
-			return nil, err
+		if project(c) != c.Caller.ProjectID && !c.Caller.IsAdmin {
+			return nil, fault.Forbidden("AdminRequired", "User does not have admin privileges: Only admin is authorized to access quotas for another project.")
 		}
 		return quotaDetails(tx, q, project(c))
 	}})
@@ -112,33 +117,48 @@ func quotaBody(q *quota.Service, body map[string]any) (limits map[string]int, fo
 		return nil, false, fault.BadRequest("HTTPBadRequest", "Unable to find 'quota' in request body")
 	}
 	limits = map[string]int{}
-	for name, v := range members {
+	var unknown []string
+	for _, name := range slices.Sorted(maps.Keys(members)) {
 		switch {
 		case name == quotaForce:
-			force, _ = v.(bool)
+			force = members[name] == true
 		case name == quotaCheck:
 		case !q.Known(name):
-			return nil, false, fault.BadRequest("HTTPBadRequest", "Unrecognized attribute(s) '%s'", name)
+			unknown = append(unknown, name)
 		default:
-			n, err := resource.Int.Parse(v)
-			if err != nil {
+			if limits[name], err = quotaLimit(name, members[name]); err != nil {
 				return nil, false, err
 			}
-			if n < quota.Unlimited {
-				return nil, false, fault.BadRequest("HTTPBadRequest", "Invalid input for %s. Reason: '%d' is too small - must be at least '-1'.", name, n)
-			}
-			if n > 1<<31-1 {
-				return nil, false, fault.BadRequest("HTTPBadRequest",
-					"Invalid input for %s. Reason: '%d' is too large - must be no larger than '2147483647'.", name, n)
-			}
-			limits[name] = n
 		}
+	}
+	if len(unknown) > 0 {
+		return nil, false, fault.BadRequest("HTTPBadRequest", "Unrecognized attribute(s) '%s'", strings.Join(unknown, ", "))
 	}
 	return limits, force, nil
 }
 
-func mountAgents(s *api.Server, catalog *model.Catalog, svc *agents.Service) {
-	api.Mount(s, catalog.Agents, svc.Logic(), "GET", "PUT", "DELETE")
+// quotaLimit reads a limit from a body: a number, also as text.
+func quotaLimit(name string, v any) (int, error) {
+	n, err := resource.Int.Parse(v)
+	if err != nil {
+		return 0, fault.InvalidInput("%s", err.Error())
+	}
+	reason := ""
+	if n < quota.Unlimited {
+		reason = fmt.Sprintf("'%d' is too small - must be at least '-1'", n)
+	}
+	if n > 1<<31-1 {
+		reason = fmt.Sprintf("'%d' is too large - must be no larger than '2147483647'", n)
+	}
+	if reason != "" {
+		return 0, fault.BadRequest("HTTPBadRequest", "Invalid input for %s. Reason: %s.", name, reason)
+	}
+	return n, nil
+}
+
+// mountAgents serves agents, and which networks DHCP agents serve.
+func mountAgents(s *api.Server, catalog *model.Catalog, networks *api.Collection[model.Network], svc *agents.Service) *api.Collection[model.Agent] {
+	collection := api.Mount(s, catalog.Agents, svc.Logic(), "GET", "PUT", "DELETE")
 	s.Handle("GET", "/availability_zones", api.Endpoint{Rule: "get_availability_zone", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		zones, err := svc.Zones(tx)
 		list := []map[string]string{}
@@ -151,7 +171,14 @@ func mountAgents(s *api.Server, catalog *model.Catalog, svc *agents.Service) {
 		return map[string]any{"availability_zones": list}, err
 	}})
 	s.Handle("GET", "/agents/{id}/dhcp-networks", api.Endpoint{Rule: "get_dhcp-networks", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
-		return objectsWhere(tx, catalog.Networks, "t.id IN (SELECT network_id FROM networkdhcpagentbindings WHERE dhcp_agent_id = ?)", c.Path("id"))
+		if _, err := catalog.Agents.Get(tx, nil, c.Path("id"), catalog.Agents.Bit("id")); err != nil {
+			return nil, err
+		}
+		ids, err := store.Strings(tx.Query("SELECT network_id FROM networkdhcpagentbindings WHERE dhcp_agent_id = ? ORDER BY network_id", c.Path("id")))
+		if err != nil {
+			return nil, err
+		}
+		return networks.Objects(tx, c, ids)
 	}})
 	s.Handle("POST", "/agents/{id}/dhcp-networks", api.Endpoint{Rule: "create_dhcp-network", Write: true, Status: 201,
 		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
@@ -166,8 +193,13 @@ func mountAgents(s *api.Server, catalog *model.Catalog, svc *agents.Service) {
 			return nil, svc.RemoveNetwork(tx, c.Path("id"), c.Path("network"))
 		}})
 	s.Handle("GET", "/networks/{id}/dhcp-agents", api.Endpoint{Rule: "get_dhcp-agents", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
-		return agentsWhere(tx, catalog, svc, "t.id IN (SELECT dhcp_agent_id FROM networkdhcpagentbindings WHERE network_id = ?)", c.Path("id"))
+		ids, err := store.Strings(tx.Query("SELECT dhcp_agent_id FROM networkdhcpagentbindings WHERE network_id = ? ORDER BY binding_index", c.Path("id")))
+		if err != nil {
+			return nil, err
+		}
+		return collection.Objects(tx, c, ids)
 	}})
+	return collection
 }
 
 // matches tells whether all query parameters that name a member of the entry have its value.
@@ -179,34 +211,3 @@ func matches(entry map[string]string, query map[string][]string) bool {
 	}
 	return true
 }
-
-// objectsWhere reads and encodes the objects that match, as a list answer.
-func objectsWhere[R any](tx *store.Tx, res *resource.Resource[R], where string, args ...any) (any, error) {
-	list, err := res.Select(tx, &resource.Query{Set: res.Shown, Where: []resource.Cond{{SQL: where, Args: args}}})
-	if err != nil {
-		return nil, err
-	}
-	return encodeList(res, list), nil
-}
-
-func agentsWhere(tx *store.Tx, catalog *model.Catalog, svc *agents.Service, where string, args ...any) (any, error) {
-	list, err := catalog.Agents.Select(tx, &resource.Query{Set: catalog.Agents.Shown, Where: []resource.Cond{{SQL: where, Args: args}}})
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range list {
-		a.Alive = svc.Alive(a)
-	}
-	return encodeList(catalog.Agents, list), nil
-}
-
-func encodeList[R any](res *resource.Resource[R], list []*R) any {
-	b := append([]byte(`{"`+res.Collection+`":`), resource.AppendList(func(b []byte, r *R) []byte { return res.Append(b, r, res.Shown) })(nil, list)...)
-	return rawJSON(append(b, '}'))
-}
-
-// rawJSON is an answer that is encoded already.
-type rawJSON []byte
-
-// MarshalJSON gives the text as it is.
-func (r rawJSON) MarshalJSON() ([]byte, error) { return r, nil }

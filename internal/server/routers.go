@@ -6,13 +6,13 @@ import (
 	"neutrino/internal/api"
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
-	"neutrino/internal/service/agents"
+	"neutrino/internal/resource"
 	"neutrino/internal/service/l3"
 	"neutrino/internal/store"
 )
 
 // mountRouters serves routers, floating IPs and their member actions.
-func mountRouters(s *api.Server, catalog *model.Catalog, routers *l3.Service, agentService *agents.Service) {
+func mountRouters(s *api.Server, catalog *model.Catalog, routers *l3.Service, agents *api.Collection[model.Agent]) {
 	api.Mount(s, catalog.FloatingIPs, routers.FloatingIPs())
 	r := api.Mount(s, catalog.Routers, routers.Routers())
 	for name, do := range map[string]func(*store.Tx, *identity.Caller, string, map[string]any) (map[string]any, error){
@@ -32,7 +32,10 @@ func mountRouters(s *api.Server, catalog *model.Catalog, routers *l3.Service, ag
 	}
 	s.Handle("GET", "/agents/{id}/l3-routers", api.Endpoint{Rule: "get_l3-routers", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		list, err := routers.RoutersOnAgent(tx, c.Path("id"))
-		return encodeList(catalog.Routers, list), err
+		if err != nil {
+			return nil, err
+		}
+		return r.Objects(tx, c, ids(catalog.Routers, list))
 	}})
 	s.Handle("POST", "/agents/{id}/l3-routers", api.Endpoint{Rule: "create_l3-router", Write: true, Status: 201,
 		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
@@ -45,9 +48,17 @@ func mountRouters(s *api.Server, catalog *model.Catalog, routers *l3.Service, ag
 		}})
 	s.Handle("GET", "/routers/{id}/l3-agents", api.Endpoint{Rule: "get_l3-agents", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		list, err := routers.AgentsHostingRouter(tx, c.Caller, c.Path("id"))
-		for _, a := range list {
-			a.Alive = agentService.Alive(a)
+		if err != nil {
+			return nil, err
 		}
-		return encodeList(catalog.Agents, list), err
+		return agents.Objects(tx, c, ids(catalog.Agents, list))
 	}})
+}
+
+func ids[R any](res *resource.Resource[R], list []*R) []string {
+	out := make([]string, len(list))
+	for i, r := range list {
+		out[i] = res.ID(r)
+	}
+	return out
 }

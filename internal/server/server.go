@@ -70,11 +70,15 @@ func Start(d *daemon.Daemon) (*Server, error) {
 		return nil, fmt.Errorf("the API cannot listen: %w", err)
 	}
 	d.Log.Info("the API listens", "url", "http://"+listener.Addr().String()+"/")
-	d.Go("router failover", func(ctx context.Context) error {
-		services.routers.Run(ctx) // returns at once where failover is switched off
-		<-ctx.Done()
-		return nil
-	})
+	for name, run := range map[string]func(context.Context){
+		"router failover": services.routers.Run, "DHCP failover": services.agents.Run, "port reminders": services.agentRPC.Run,
+	} {
+		d.Go(name, func(ctx context.Context) error {
+			run(ctx)
+			<-ctx.Done() // it returns at once where it is switched off
+			return nil
+		})
+	}
 	d.Go("API", func(ctx context.Context) error { return services.api.Serve(ctx, listener) })
 	return s, nil
 }

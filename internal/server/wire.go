@@ -20,6 +20,7 @@ import (
 type services struct {
 	core     *ml2.Plugin
 	routers  *l3.Service
+	agents   *agents.Service
 	agentRPC *agentrpc.Server
 	api      *api.Server
 }
@@ -36,7 +37,9 @@ func wire(s *Server) (*services, error) {
 		return nil, err
 	}
 	agentService := agents.New(agents.Config{AgentDownTime: config.AgentDownTime.Get(f), DHCPAgentsPerNetwork: config.DHCPAgentsPerNetwork.Get(f),
-		NetworkAutoSchedule: config.NetworkAutoSchedule.Get(f), DefaultZones: config.DefaultAvailabilityZones.Get(f)}, s.db, catalog, log("agents"))
+		NetworkAutoSchedule: config.NetworkAutoSchedule.Get(f), DefaultZones: config.DefaultAvailabilityZones.Get(f),
+		EnableNewAgents: config.EnableNewAgents.Get(f), DHCPLoadType: config.DHCPLoadType.Get(f),
+		AutomaticFailover: config.AllowAutomaticDHCPFailover.Get(f)}, s.db, catalog, log("agents"))
 	groups := secgroup.New(s.db, catalog, quotas, log("secgroup"))
 	routers := l3.New(l3.Config{AgentDownTime: config.AgentDownTime.Get(f), EnableSNATByDefault: config.EnableSNATByDefault.Get(f),
 		RouterAutoSchedule: config.RouterAutoSchedule.Get(f), AutomaticFailover: config.AllowAutomaticL3Failover.Get(f)}, s.db, catalog, core, log("l3"))
@@ -53,7 +56,7 @@ func wire(s *Server) (*services, error) {
 	h.AfterPort = append(h.AfterPort, agentRPC.AfterPort, groups.AfterPort, routers.AfterPort)
 	groups.Hooks.RulesChanged = append(groups.Hooks.RulesChanged, agentRPC.RulesChanged)
 	groups.Hooks.MembersChanged = append(groups.Hooks.MembersChanged, agentRPC.MembersChanged)
-	agentService.Notifier = agentRPC
+	agentService.Notifier, agentService.Core = agentRPC, core
 	routers.Notifier = agentRPC
 
 	rules, err := s.rules()
@@ -62,17 +65,17 @@ func wire(s *Server) (*services, error) {
 	}
 	a := api.New(api.Config{MaxPage: max(config.PaginationMaxLimit.Get(f), 0), LinkPrefix: config.NetworkLinkPrefix.Get(f), Metrics: true},
 		api.Deps{DB: s.db, Log: log("api"), Auth: api.NoAuth{}, Rules: rules, Quota: quotas, Extensions: extensions})
-	api.Mount(a, catalog.Networks, core.Networks())
+	networks := api.Mount(a, catalog.Networks, core.Networks())
 	api.Mount(a, catalog.Subnets, core.Subnets())
 	api.Mount(a, catalog.Ports, core.Ports())
 	api.Mount(a, catalog.SecurityGroups, groups.Groups())
 	api.Mount(a, catalog.SecurityGroupRules, groups.Rules(), "GET", "POST", "DELETE")
+	agentCollection := mountAgents(a, catalog, networks, agentService)
 	if extensions.Enabled("router") {
-		mountRouters(a, catalog, routers, agentService)
+		mountRouters(a, catalog, routers, agentCollection)
 	}
-	mountAgents(a, catalog, agentService)
 	mountQuotas(a, quotas)
-	return &services{core, routers, agentRPC, a}, nil
+	return &services{core, routers, agentService, agentRPC, a}, nil
 }
 
 // newCore makes the ML2 plug-in from the configuration.

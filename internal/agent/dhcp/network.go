@@ -11,7 +11,7 @@ import (
 // Device owners and ids that matter here (neutron_lib/constants.py).
 const (
 	ownerDHCP        = "network:dhcp"
-	reservedDeviceID = "reserved_dhcp_port"
+	reservedDeviceID = rpc.ReservedDHCPPort
 	pdPool           = "prefix_delegation" // of subnets whose prefix comes from another router
 )
 

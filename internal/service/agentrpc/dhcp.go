@@ -13,9 +13,6 @@ import (
 	"neutrino/internal/store"
 )
 
-// reservedDHCPPort is the device_id of a DHCP port whose agent gave it up.
-const reservedDHCPPort = "reserved_dhcp_port"
-
 // activeNetworks answers which networks the DHCP agent on a host serves, after giving it those that nobody serves.
 func (s *Server) activeNetworks(ctx context.Context, args rpc.HostArgs) ([]rpc.DHCPNetwork, error) {
 	return write(ctx, s.db, func(tx *store.Tx) ([]rpc.DHCPNetwork, error) {
@@ -26,14 +23,15 @@ func (s *Server) activeNetworks(ctx context.Context, args rpc.HostArgs) ([]rpc.D
 		if err != nil || len(ids) == 0 {
 			return []rpc.DHCPNetwork{}, err
 		}
-		return s.dhcpNetworks(tx, resource.In("t.id", ids), resource.In("t.admin_state_up", []bool{true}))
+		onlyDHCP := args.EnableDHCPFilter == nil || *args.EnableDHCPFilter
+		return s.dhcpNetworks(tx, onlyDHCP, resource.In("t.id", ids), resource.In("t.admin_state_up", []bool{true}))
 	})
 }
 
 // networkInfo answers one network, or null if it is gone.
 func (s *Server) networkInfo(ctx context.Context, args rpc.NetworkInfoArgs) (*rpc.DHCPNetwork, error) {
 	return read(ctx, s.db, func(tx *store.Tx) (*rpc.DHCPNetwork, error) {
-		list, err := s.dhcpNetworks(tx, resource.In("t.id", []string{args.NetworkID}))
+		list, err := s.dhcpNetworks(tx, true, resource.In("t.id", []string{args.NetworkID}))
 		if err != nil || len(list) == 0 {
 			return nil, err
 		}
@@ -41,8 +39,8 @@ func (s *Server) networkInfo(ctx context.Context, args rpc.NetworkInfoArgs) (*rp
 	})
 }
 
-// dhcpNetworks reads networks with their DHCP subnets and all their ports.
-func (s *Server) dhcpNetworks(tx *store.Tx, where ...resource.Cond) ([]rpc.DHCPNetwork, error) {
+// dhcpNetworks reads networks with their subnets, those without DHCP only if asked, and all their ports.
+func (s *Server) dhcpNetworks(tx *store.Tx, onlyDHCP bool, where ...resource.Cond) ([]rpc.DHCPNetwork, error) {
 	networks, err := s.catalog.Networks.Select(tx, &resource.Query{Set: s.catalog.Networks.Bits("id", "project_id", "admin_state_up", "mtu"), Where: where})
 	if err != nil || len(networks) == 0 {
 		return []rpc.DHCPNetwork{}, err
@@ -55,8 +53,11 @@ func (s *Server) dhcpNetworks(tx *store.Tx, where ...resource.Cond) ([]rpc.DHCPN
 			Subnets: []rpc.Subnet{}, NonLocalSubnets: []rpc.Subnet{}, Ports: []rpc.Port{}}
 		byID[n.ID], ids[i] = &out[i], n.ID
 	}
-	subnets, err := s.catalog.Subnets.Select(tx, &resource.Query{Set: s.catalog.Subnets.All,
-		Where: []resource.Cond{resource.In("t.network_id", ids), resource.In("t.enable_dhcp", []bool{true})}})
+	of := []resource.Cond{resource.In("t.network_id", ids)}
+	if onlyDHCP {
+		of = append(of, resource.In("t.enable_dhcp", []bool{true}))
+	}
+	subnets, err := s.catalog.Subnets.Select(tx, &resource.Query{Set: s.catalog.Subnets.All, Where: of})
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +145,7 @@ func (s *Server) updateDHCPPort(ctx context.Context, args rpc.UpdateDHCPPortArgs
 		if err != nil {
 			return nil, err
 		}
-		if old.DeviceID != reservedDHCPPort && old.DeviceID != rpc.DHCPDeviceID(args.Host, old.NetworkID) {
+		if old.DeviceID != rpc.ReservedDHCPPort && old.DeviceID != rpc.DHCPDeviceID(args.Host, old.NetworkID) {
 			return nil, nil // taken by another agent
 		}
 		hosts, err := s.agents.DHCPHosts(tx, old.NetworkID)
@@ -188,12 +189,7 @@ func (s *Server) releaseDHCPPort(ctx context.Context, args rpc.ReleaseDHCPPortAr
 
 func (s *Server) dhcpReady(ctx context.Context, args rpc.PortIDsArgs) (rpc.None, error) {
 	return rpc.None{}, s.db.Write(ctx, func(tx *store.Tx) error {
-		for _, id := range args.PortIDs {
-			if err := s.core.ProvisioningComplete(tx, id, EntityDHCP); err != nil && !fault.Is(err, "PortNotFound") {
-				return err
-			}
-		}
-		return nil
+		return s.core.ProvisioningComplete(tx, EntityDHCP, args.PortIDs...)
 	})
 }
 

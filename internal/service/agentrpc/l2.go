@@ -11,6 +11,8 @@ import (
 	"neutrino/internal/resource"
 	"neutrino/internal/rpc"
 	"neutrino/internal/store"
+
+	"github.com/google/uuid"
 )
 
 // deviceKey is what a device name and a port id have in common: the first eleven characters of the id.
@@ -19,14 +21,10 @@ func deviceKey(device string) string {
 	return s[:min(len(s), 11)]
 }
 
-// portsOf finds the ports that devices of a host are. Only ports bound to the host are looked at.
+// portsOf finds the ports that devices are. With a host only ports that are bound there are looked at.
 func (s *Server) portsOf(tx *store.Tx, host string, devices []string, set resource.Set) (map[string]*model.Port, error) {
 	found := map[string]*model.Port{}
-	keys := make([]string, len(devices))
-	for i, d := range devices {
-		keys[i] = deviceKey(d)
-	}
-	where := []resource.Cond{resource.In("SUBSTR(t.id, 1, 11)", keys)}
+	where := []resource.Cond{deviceCond(devices)}
 	if host != "" {
 		where = append(where, resource.Cond{SQL: "t.id IN (SELECT b.port_id FROM ml2_port_bindings b WHERE b.host = ?)", Args: []any{host}})
 	}
@@ -44,6 +42,30 @@ func (s *Server) portsOf(tx *store.Tx, host string, devices []string, set resour
 		}
 	}
 	return found, nil
+}
+
+// fewDevices is up to how many devices are found by ranges of the primary key, which takes an index but a condition each.
+const fewDevices = 20
+
+// deviceCond is the condition for the ports that devices are.
+func deviceCond(devices []string) resource.Cond {
+	ids := slices.DeleteFunc(slices.Clone(devices), func(d string) bool { return uuid.Validate(d) != nil })
+	if len(ids) == len(devices) {
+		return resource.In("t.id", ids)
+	}
+	keys := make([]string, len(devices))
+	for i, d := range devices {
+		keys[i] = deviceKey(d)
+	}
+	if len(keys) > fewDevices {
+		return resource.In("SUBSTR(t.id, 1, 11)", keys)
+	}
+	var c resource.Cond
+	for _, k := range keys {
+		c.SQL += " OR t.id >= ? AND t.id < ?"
+		c.Args = append(c.Args, k, k+"g")
+	}
+	return resource.Cond{SQL: "(" + strings.TrimPrefix(c.SQL, " OR ") + ")", Args: c.Args}
 }
 
 // segment is where a port is bound.
@@ -87,9 +109,10 @@ func (s *Server) devicesDetails(ctx context.Context, args rpc.DevicesArgs) (rpc.
 	if len(args.Devices) == 0 {
 		return out, nil
 	}
-	var down []string
+	changed := map[string][]string{} // ports by their new status
 	err := s.db.Read(ctx, func(tx *store.Tx) error {
-		out.Devices, down = out.Devices[:0], nil
+		out.Devices = out.Devices[:0]
+		clear(changed)
 		ports, err := s.portsOf(tx, args.Host, args.Devices, s.catalog.Ports.All)
 		if err != nil {
 			return err
@@ -119,8 +142,8 @@ func (s *Server) devicesDetails(ctx context.Context, args rpc.DevicesArgs) (rpc.
 				continue
 			}
 			out.Devices = append(out.Devices, details(d, args.Host, p, g, mtus[p.NetworkID]))
-			if p.HostID == args.Host && (p.Status == "DOWN" && p.AdminStateUp || p.Status != "DOWN" && !p.AdminStateUp) {
-				down = append(down, p.ID)
+			if status := statusFor(p); p.HostID == args.Host && p.Status != status {
+				changed[status] = append(changed[status], p.ID)
 			}
 		}
 		return nil
@@ -128,7 +151,7 @@ func (s *Server) devicesDetails(ctx context.Context, args rpc.DevicesArgs) (rpc.
 	if err != nil {
 		return out, err
 	}
-	return out, s.startBuilding(ctx, args.Host, down)
+	return out, s.setStatuses(ctx, args.Host, changed)
 }
 
 func details(device, host string, p *model.Port, g segment, mtu int) rpc.DeviceDetails {
@@ -141,30 +164,28 @@ func details(device, host string, p *model.Port, g segment, mtu int) rpc.DeviceD
 		PortSecurity: p.PortSecurity, Profile: p.Profile}
 }
 
-// startBuilding moves ports to BUILD, or to DOWN if they are switched off.
-func (s *Server) startBuilding(ctx context.Context, host string, ports []string) error {
-	if len(ports) == 0 {
-		return nil
+// statusFor is the status of a port whose agent is about to wire it.
+func statusFor(p *model.Port) string {
+	switch {
+	case !p.AdminStateUp:
+		return "DOWN"
+	case p.Status == "ACTIVE":
+		return "ACTIVE"
 	}
-	return s.db.Write(ctx, func(tx *store.Tx) error {
-		for _, id := range ports {
-			p, err := s.catalog.Ports.Get(tx, nil, id, s.catalog.Ports.Bits("admin_state_up", "status"))
-			if fault.Is(err, "PortNotFound") {
-				continue
-			}
+	return "BUILD"
+}
+
+// setStatuses changes the status of ports on host; changed are the ports by their new status.
+func (s *Server) setStatuses(ctx context.Context, host string, changed map[string][]string) error {
+	for status, ports := range changed {
+		for chunk := range slices.Chunk(ports, statusChunk) {
+			err := s.db.Write(ctx, func(tx *store.Tx) error { return s.core.UpdatePortStatus(tx, status, host, chunk...) })
 			if err != nil {
-				return err
-			}
-			status := "BUILD"
-			if !p.AdminStateUp {
-				status = "DOWN"
-			}
-			if err := s.core.UpdatePortStatus(tx, id, status, host); err != nil {
-				return err
+				return fmt.Errorf("set ports %s: %w", status, err)
 			}
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // statusChunk is how many ports change their status in one transaction.
@@ -201,18 +222,20 @@ func (s *Server) devicesUp(ctx context.Context, args rpc.DeviceListArgs, devices
 		if err != nil {
 			return err
 		}
+		var waiting []string
 		for _, p := range ports {
 			if p.HostID != args.Host {
 				continue
 			}
-			if p.Status != "ACTIVE" {
-				if err := s.core.ProvisioningComplete(tx, p.ID, EntityL2); err != nil {
-					return fmt.Errorf("port %s: %w", p.ID, err)
-				}
-			}
 			wired = append(wired, p)
+			if p.Status != "ACTIVE" {
+				waiting = append(waiting, p.ID)
+			}
 		}
-		return nil
+		if len(waiting) == 0 {
+			return nil
+		}
+		return s.core.ProvisioningComplete(tx, EntityL2, waiting...)
 	})
 	if err == nil {
 		s.populate(ctx, args.Host, wired, args.RefreshTunnels)
@@ -225,22 +248,22 @@ func (s *Server) devicesDown(ctx context.Context, host string, devices []string)
 	var lost []*model.Port
 	err := s.db.Write(ctx, func(tx *store.Tx) error {
 		out, lost = nil, nil
-		ports, err := s.portsOf(tx, host, devices, s.catalog.Ports.All)
+		ports, err := s.portsOf(tx, "", devices, s.catalog.Ports.All)
 		if err != nil {
 			return err
 		}
+		var ids []string
 		for _, d := range devices {
 			p := ports[d]
 			out = append(out, rpc.DeviceGone{Device: d, Exists: p != nil})
-			if p == nil || p.HostID != host {
-				continue
+			if p != nil && p.HostID == host { // a port that moved is the other host's by now
+				lost, ids = append(lost, p), append(ids, p.ID)
 			}
-			if err := s.core.UpdatePortStatus(tx, p.ID, "DOWN", host); err != nil {
-				return err
-			}
-			lost = append(lost, p)
 		}
-		return nil
+		if len(ids) == 0 {
+			return nil
+		}
+		return s.core.UpdatePortStatus(tx, "DOWN", host, ids...)
 	})
 	if err == nil {
 		s.depopulate(ctx, host, lost)

@@ -3,7 +3,6 @@ package agentrpc
 import (
 	"context"
 	"reflect"
-	"slices"
 
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
@@ -117,7 +116,7 @@ func (s *Server) AfterPort(ctx context.Context, old, now *model.Port) {
 }
 
 func (s *Server) portChanged(ctx context.Context, old, now *model.Port) {
-	addressed := !slices.Equal(old.FixedIPs, now.FixedIPs) || old.MACAddress != now.MACAddress
+	addressed := !model.SameSet(old.FixedIPs, now.FixedIPs) || old.MACAddress != now.MACAddress
 	if addressed || !reflect.DeepEqual(old.ExtraDHCPOpts, now.ExtraDHCPOpts) {
 		x := Port(now)
 		s.toDHCP(ctx, rpc.DHCPPortUpdateEnd, now.NetworkID, rpc.DHCPPayload{NetworkID: now.NetworkID, Port: &x, Priority: priorityPort})
@@ -128,10 +127,10 @@ func (s *Server) portChanged(ctx context.Context, old, now *model.Port) {
 		s.depopulate(ctx, old.HostID, []*model.Port{old})
 	}
 	if moved || addressed || old.VIFType != now.VIFType || old.AdminStateUp != now.AdminStateUp || old.PortSecurity != now.PortSecurity ||
-		old.DeviceOwner != now.DeviceOwner || !slices.Equal(old.SecurityGroups, now.SecurityGroups) || !slices.Equal(old.AddressPairs, now.AddressPairs) {
+		old.DeviceOwner != now.DeviceOwner || !model.SameSet(old.SecurityGroups, now.SecurityGroups) || !model.SameSet(old.AddressPairs, now.AddressPairs) {
 		s.toL2(ctx, now)
 	}
-	if addressed && !moved && now.HostID != "" && now.Status == "ACTIVE" {
+	if addressed && !moved && now.HostID != "" && now.Status != "DOWN" {
 		s.repopulate(ctx, old, now)
 	}
 }

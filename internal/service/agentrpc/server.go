@@ -19,9 +19,10 @@ type Core interface {
 	CreatePort(tx *store.Tx, caller *identity.Caller, p *model.Port, named ...string) error
 	UpdatePort(tx *store.Tx, caller *identity.Caller, id string, named []string, change func(*model.Port)) (*model.Port, error)
 	DeletePort(tx *store.Tx, caller *identity.Caller, id string) error
-	// ProvisioningComplete says that an entity (EntityL2, EntityDHCP) is done with a port; the last one makes it ACTIVE.
-	ProvisioningComplete(tx *store.Tx, portID, entity string) error
-	UpdatePortStatus(tx *store.Tx, portID, status, host string) error
+	// ProvisioningComplete says that an entity (EntityL2, EntityDHCP) is done with ports; the last one makes them ACTIVE.
+	ProvisioningComplete(tx *store.Tx, entity string, portIDs ...string) error
+	// UpdatePortStatus sets the status of those of the ports that are bound to host.
+	UpdatePortStatus(tx *store.Tx, status, host string, portIDs ...string) error
 }
 
 // Provisioning entities (upstream db/provisioning_blocks.py).

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"neutrino/internal/fault"
@@ -25,6 +26,9 @@ type Config struct {
 	DHCPAgentsPerNetwork int           // dhcp_agents_per_network, 1
 	NetworkAutoSchedule  bool          // network_auto_schedule, true
 	DefaultZones         []string      // default_availability_zones
+	EnableNewAgents      bool          // enable_new_agents, true
+	DHCPLoadType         string        // dhcp_load_type, "networks"
+	AutomaticFailover    bool          // allow_automatic_dhcp_failover, true
 }
 
 // Service manages agents.
@@ -35,8 +39,14 @@ type Service struct {
 	log     *slog.Logger
 	started time.Time
 
-	// Notifier tells DHCP agents of networks that come and go; set by wire.go.
+	// Notifier tells DHCP agents of networks that come and go; Core changes ports. Both are set by wire.go.
 	Notifier Notifier
+	Core     Core
+}
+
+// Core is what the ML2 plug-in does for this service.
+type Core interface {
+	UpdatePort(tx *store.Tx, caller *identity.Caller, id string, named []string, change func(*model.Port)) (*model.Port, error)
 }
 
 // Notifier sends messages to agents.
@@ -54,7 +64,22 @@ func New(cfg Config, db *store.DB, catalog *model.Catalog, log *slog.Logger) *Se
 	if cfg.DHCPAgentsPerNetwork == 0 {
 		cfg.DHCPAgentsPerNetwork = 1
 	}
-	return &Service{cfg: cfg, db: db, catalog: catalog, log: log, started: time.Now()}
+	if cfg.DHCPLoadType == "" {
+		cfg.DHCPLoadType = "networks"
+	}
+	s := &Service{cfg: cfg, db: db, catalog: catalog, log: log, started: time.Now()}
+	catalog.Agents.SetMatching("alive", s.matchAlive)
+	return s
+}
+
+// matchAlive is the filter alive=; only the first value counts, as upstream.
+func (s *Service) matchAlive(values []string) (resource.Cond, error) {
+	alive, err := resource.Bool.Parse(values[0])
+	if err != nil {
+		return resource.Cond{}, fault.InvalidInput("%s", err.Error())
+	}
+	op := map[bool]string{true: ">", false: "<="}[alive]
+	return resource.Cond{SQL: "t.heartbeat_timestamp " + op + " ?", Args: []any{s.aliveSince()}}, nil
 }
 
 // Logic is what agents do beyond being stored: the liveness in answers, and the message when one is switched off.
@@ -82,7 +107,7 @@ func (s *Service) Logic() resource.Logic[model.Agent] {
 
 // Alive tells whether an agent reported lately.
 func (s *Service) Alive(a *model.Agent) bool {
-	return time.Since(a.HeartbeatAt.Time) < s.cfg.AgentDownTime
+	return a.HeartbeatAt.After(s.aliveSince().Time)
 }
 
 // aliveSince is the oldest heartbeat of a living agent.
@@ -109,49 +134,71 @@ func (s *Service) Report(ctx context.Context, args rpc.ReportStateArgs) (string,
 	if err != nil {
 		return "", fmt.Errorf("configurations of %s on %s: %w", state.AgentType, state.Host, err)
 	}
-	answer := rpc.AgentAlive
-	err = s.db.Write(ctx, func(tx *store.Tx) error {
+	var answer string
+	err = s.db.Write(ctx, func(tx *store.Tx) (err error) {
 		answer, err = s.upsert(tx, state, string(configurations))
 		return err
 	})
 	return answer, err
 }
 
+// upsert stores a report; one of an agent that lives is one statement.
 func (s *Service) upsert(tx *store.Tx, state rpc.AgentState, configurations string) (string, error) {
 	now := store.Now()
-	var id string
-	var heartbeat store.Time
-	rows, err := tx.Query("SELECT id, heartbeat_timestamp FROM agents WHERE agent_type = ? AND host = ?", state.AgentType, state.Host)
-	found, err := store.All(rows, err, func(rows *store.Rows) (bool, error) { return true, rows.Scan(&id, &heartbeat) })
-	if err != nil {
-		return "", err
+	columns := []string{tx.Dialect().Quote("binary"), "topic", "heartbeat_timestamp", "configurations", tx.Dialect().Quote("load")}
+	values := []any{state.Binary, state.Topic, now, configurations, s.load(state)}
+	set := func(column string, value any) { columns, values = append(columns, column), append(values, value) }
+	if zone := zone(state); zone != "" {
+		set("availability_zone", zone)
 	}
-	zone := state.AvailabilityZone
-	if zone == "" && (state.AgentType == rpc.AgentTypeDHCP || state.AgentType == rpc.AgentTypeL3) {
-		zone = "nova"
-	}
-	var zoneOrNull *string
-	if zone != "" {
-		zoneOrNull = &zone
-	}
-	if len(found) == 0 {
-		_, err := tx.Exec("INSERT INTO agents (id, agent_type, "+tx.Dialect().Quote("binary")+", topic, host, admin_state_up, created_at, started_at, "+
-			"heartbeat_timestamp, configurations, "+tx.Dialect().Quote("load")+", availability_zone) VALUES "+store.In(12),
-			uuid.NewString(), state.AgentType, state.Binary, state.Topic, state.Host, true, now, now, now, configurations, 0, zoneOrNull)
-		if store.IsDuplicate(err) {
-			return "", store.Retry(err)
+	if len(state.ResourceVersions) > 0 {
+		versions, err := json.Marshal(state.ResourceVersions)
+		if err != nil {
+			return "", fmt.Errorf("resource versions of %s on %s: %w", state.AgentType, state.Host, err)
 		}
-		return rpc.AgentNew, err
+		set("resource_versions", string(versions))
 	}
-	set, values := "heartbeat_timestamp = ?, configurations = ?, topic = ?, availability_zone = ?", []any{now, configurations, state.Topic, zoneOrNull}
+	started := len(columns)
 	if state.StartFlag {
-		set, values = set+", started_at = ?", append(values, now)
+		set("started_at", now)
 	}
-	_, err = tx.Exec("UPDATE agents SET "+set+" WHERE id = ?", append(values, id)...)
-	if time.Since(heartbeat.Time) > s.cfg.AgentDownTime {
+	update := "UPDATE agents SET " + strings.Join(columns, " = ?, ") + " = ? WHERE agent_type = ? AND host = ?"
+	key := append(slices.Clone(values), state.AgentType, state.Host)
+	if n, err := tx.Exec(update+" AND heartbeat_timestamp > ?", append(slices.Clone(key), s.aliveSince())...); err != nil || n > 0 {
+		return rpc.AgentAlive, err
+	}
+	if n, err := tx.Exec(update, key...); err != nil || n > 0 {
 		return rpc.AgentRevived, err
 	}
-	return rpc.AgentAlive, err
+	columns, values = columns[:started], values[:started]
+	set("id", uuid.NewString())
+	set("agent_type", state.AgentType)
+	set("host", state.Host)
+	set("admin_state_up", s.cfg.EnableNewAgents)
+	set("created_at", now)
+	set("started_at", now)
+	_, err := tx.Exec("INSERT INTO agents ("+strings.Join(columns, ", ")+") VALUES "+store.In(len(columns)), values...)
+	if store.IsDuplicate(err) {
+		return "", store.Retry(err)
+	}
+	return rpc.AgentNew, err
+}
+
+// zone is the availability zone of an agent. Agents whose work is placed by zones always have one.
+func zone(state rpc.AgentState) string {
+	if state.AvailabilityZone == "" && (state.AgentType == rpc.AgentTypeDHCP || state.AgentType == rpc.AgentTypeL3) {
+		return "nova"
+	}
+	return state.AvailabilityZone
+}
+
+// load is what upstream's servers on the same database choose DHCP agents by.
+func (s *Service) load(state rpc.AgentState) int {
+	if state.AgentType != rpc.AgentTypeDHCP {
+		return 0
+	}
+	n, _ := state.Configurations[s.cfg.DHCPLoadType].(float64)
+	return int(n)
 }
 
 // OnHost returns the agents of a type, only on host unless that is "".

@@ -2,10 +2,12 @@ package agents
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 
 	"neutrino/internal/fault"
+	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
 	"neutrino/internal/rpc"
@@ -15,12 +17,21 @@ import (
 // DHCP scheduling (upstream db/agentschedulers_db.py, scheduler/dhcp_agent_scheduler.py): each network with a subnet that
 // has DHCP is served by dhcp_agents_per_network agents.
 
-// DHCPHosts returns the hosts whose DHCP agents serve each of the networks.
+// DHCPHosts returns the hosts whose DHCP agents serve each of the networks, dead ones too.
 func (s *Service) DHCPHosts(tx *store.Tx, networks ...string) (map[string][]string, error) {
+	return dhcpHosts(tx, networks, resource.Cond{SQL: "1 = 1"})
+}
+
+// LivingDHCPHosts is DHCPHosts without agents that are dead.
+func (s *Service) LivingDHCPHosts(tx *store.Tx, networks ...string) (map[string][]string, error) {
+	return dhcpHosts(tx, networks, resource.Cond{SQL: "a.heartbeat_timestamp > ?", Args: []any{s.aliveSince()}})
+}
+
+func dhcpHosts(tx *store.Tx, networks []string, which resource.Cond) (map[string][]string, error) {
 	hosts := map[string][]string{}
 	in := resource.In("b.network_id", networks)
 	rows, err := tx.Query("SELECT b.network_id, a.host FROM networkdhcpagentbindings b JOIN agents a ON a.id = b.dhcp_agent_id WHERE "+
-		in.SQL+" AND a.admin_state_up = ? ORDER BY b.binding_index", append(in.Args, true)...)
+		in.SQL+" AND a.admin_state_up = ? AND "+which.SQL+" ORDER BY b.binding_index", slices.Concat(in.Args, []any{true}, which.Args)...)
 	_, err = store.All(rows, err, func(rows *store.Rows) (struct{}, error) {
 		var network, host string
 		err := rows.Scan(&network, &host)
@@ -32,6 +43,9 @@ func (s *Service) DHCPHosts(tx *store.Tx, networks ...string) (map[string][]stri
 
 // ScheduleNetwork gives a network the agents that it lacks and tells them.
 func (s *Service) ScheduleNetwork(tx *store.Tx, network string) error {
+	if !s.cfg.NetworkAutoSchedule {
+		return nil
+	}
 	bound, err := s.bindings(tx, network)
 	if err != nil {
 		return err
@@ -45,7 +59,7 @@ func (s *Service) ScheduleNetwork(tx *store.Tx, network string) error {
 		return err
 	}
 	for _, a := range candidates[:min(missing, len(candidates))] {
-		if err := s.bind(tx, network, a); err != nil {
+		if bound, err = s.bind(tx, network, a, bound); err != nil {
 			return err
 		}
 		s.announce(tx, a.Host, network)
@@ -94,29 +108,38 @@ func (s *Service) candidates(tx *store.Tx, network string, bound []binding) ([]*
 		return nil, err
 	}
 	list = slices.DeleteFunc(list, func(a *model.Agent) bool {
-		return slices.ContainsFunc(bound, func(b binding) bool { return b.agent == a.ID }) ||
-			len(hints) > 0 && (a.AvailabilityZone == nil || !slices.Contains(hints, *a.AvailabilityZone))
+		return slices.ContainsFunc(bound, func(b binding) bool { return b.agent == a.ID }) || !s.inZone(a, hints)
 	})
 	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	slices.SortStableFunc(list, func(a, b *model.Agent) int { return load[a.ID] - load[b.ID] })
 	return list, nil
 }
 
-// bind makes an agent serve a network, at the lowest vacant index: two servers that pick the same one race for the row.
-func (s *Service) bind(tx *store.Tx, network string, a *model.Agent) error {
-	taken, err := s.bindings(tx, network)
-	if err != nil {
-		return err
+// inZone tells whether an agent may serve a network with these hints.
+func (s *Service) inZone(a *model.Agent, hints model.ZoneHints) bool {
+	if len(hints) == 0 {
+		hints = s.cfg.DefaultZones
 	}
+	return len(hints) == 0 || a.AvailabilityZone != nil && slices.Contains(hints, *a.AvailabilityZone)
+}
+
+// bind makes an agent serve a network that has the bindings bound, and returns them with the new one.
+func (s *Service) bind(tx *store.Tx, network string, a *model.Agent, bound []binding) ([]binding, error) {
+	b := binding{a.ID, vacant(bound)}
+	_, err := tx.Exec("INSERT INTO networkdhcpagentbindings (network_id, dhcp_agent_id, binding_index) VALUES (?, ?, ?)", network, b.agent, b.index)
+	if store.IsDuplicate(err) || store.IsForeignKey(err) {
+		return nil, store.Retry(err)
+	}
+	return append(bound, b), err
+}
+
+// vacant is the lowest free index: two servers that choose at the same time race for the row.
+func vacant(bound []binding) int {
 	index := 1
-	for slices.ContainsFunc(taken, func(b binding) bool { return b.index == index }) {
+	for slices.ContainsFunc(bound, func(b binding) bool { return b.index == index }) {
 		index++
 	}
-	_, err = tx.Exec("INSERT INTO networkdhcpagentbindings (network_id, dhcp_agent_id, binding_index) VALUES (?, ?, ?)", network, a.ID, index)
-	if store.IsDuplicate(err) {
-		return store.Retry(err)
-	}
-	return err
+	return index
 }
 
 // AutoSchedule gives the agent on host networks with DHCP that lack agents, before it fetches what it serves.
@@ -128,20 +151,54 @@ func (s *Service) AutoSchedule(tx *store.Tx, host string) error {
 	if err != nil || len(list) == 0 || !list[0].AdminStateUp || !list[0].Alive {
 		return err
 	}
-	rows, err := tx.Query("SELECT DISTINCT s.network_id FROM subnets s WHERE s.enable_dhcp = ? AND "+
-		"(SELECT COUNT(*) FROM networkdhcpagentbindings b WHERE b.network_id = s.network_id) < ? AND "+
-		"NOT EXISTS (SELECT 1 FROM networkdhcpagentbindings b WHERE b.network_id = s.network_id AND b.dhcp_agent_id = ?)",
-		true, s.cfg.DHCPAgentsPerNetwork, list[0].ID)
-	networks, err := store.Strings(rows, err)
+	lacking, err := s.lackingAgents(tx)
 	if err != nil {
 		return err
 	}
-	for _, n := range networks {
-		if err := s.bind(tx, n, list[0]); err != nil {
-			return err
+	var rows [][]any
+	for _, n := range lacking {
+		if s.inZone(list[0], n.hints) && !slices.ContainsFunc(n.bound, func(b binding) bool { return b.agent == list[0].ID }) {
+			rows = append(rows, []any{n.id, list[0].ID, vacant(n.bound)})
 		}
 	}
-	return nil
+	err = tx.InsertRows("networkdhcpagentbindings", []string{"network_id", "dhcp_agent_id", "binding_index"}, rows)
+	if store.IsDuplicate(err) || store.IsForeignKey(err) {
+		return store.Retry(err)
+	}
+	return err
+}
+
+// lackingNetwork is a network with DHCP that has fewer agents than it should.
+type lackingNetwork struct {
+	id    string
+	hints model.ZoneHints
+	bound []binding
+}
+
+func (s *Service) lackingAgents(tx *store.Tx) ([]*lackingNetwork, error) {
+	const few = "n.id IN (SELECT s.network_id FROM subnets s WHERE s.enable_dhcp = ?) AND " +
+		"(SELECT COUNT(*) FROM networkdhcpagentbindings c WHERE c.network_id = n.id) < ?"
+	args := []any{true, s.cfg.DHCPAgentsPerNetwork}
+	byID := map[string]*lackingNetwork{}
+	rows, err := tx.Query("SELECT n.id, n.availability_zone_hints FROM networks n WHERE "+few+" ORDER BY n.id", args...)
+	list, err := store.All(rows, err, func(rows *store.Rows) (*lackingNetwork, error) {
+		n := &lackingNetwork{}
+		err := rows.Scan(&n.id, &n.hints)
+		byID[n.id] = n
+		return n, err
+	})
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	rows, err = tx.Query("SELECT b.network_id, b.dhcp_agent_id, b.binding_index FROM networkdhcpagentbindings b JOIN networks n "+
+		"ON n.id = b.network_id WHERE "+few, args...)
+	_, err = store.All(rows, err, func(rows *store.Rows) (b binding, err error) {
+		var network string
+		err = rows.Scan(&network, &b.agent, &b.index)
+		byID[network].bound = append(byID[network].bound, b)
+		return b, err
+	})
+	return list, err
 }
 
 // NetworksOn returns the networks that the agent on host serves.
@@ -164,30 +221,48 @@ func (s *Service) AddNetwork(tx *store.Tx, agentID, network string) error {
 	if slices.ContainsFunc(bound, func(b binding) bool { return b.agent == agentID }) {
 		return fault.Conflict("NetworkHostedByDHCPAgent", "The network %s has been already hosted by the DHCP Agent %s.", network, agentID)
 	}
-	if err := s.bind(tx, network, a); err != nil {
+	if _, err := s.bind(tx, network, a, bound); err != nil {
 		return err
 	}
 	s.announce(tx, a.Host, network)
 	return nil
 }
 
-// RemoveNetwork ends it.
+// RemoveNetwork ends it. The agent's port stays, with its address, for the next agent.
 func (s *Service) RemoveNetwork(tx *store.Tx, agentID, network string) error {
-	a, err := s.dhcpAgent(tx, agentID)
+	a, err := s.catalog.Agents.Get(tx, nil, agentID, s.catalog.Agents.All)
 	if err != nil {
 		return err
 	}
-	n, err := tx.Exec("DELETE FROM networkdhcpagentbindings WHERE network_id = ? AND dhcp_agent_id = ?", network, agentID)
+	removed, err := s.unbind(tx, a, network)
 	if err != nil {
 		return err
 	}
-	if n == 0 {
-		return fault.Conflict("NetworkNotHostedByDhcpAgent", "The network %s is not hosted by the DHCP agent %s.", network, agentID)
+	if !removed {
+		return fault.Conflict("NetworkNotHostedByDhcpAgent", "The network %s is not hosted by the DHCP Agent %s.", network, agentID)
 	}
 	if s.Notifier != nil {
 		tx.OnCommit(func(ctx context.Context) { s.Notifier.NetworkRemoved(ctx, a.Host, network) })
 	}
 	return nil
+}
+
+// unbind takes a network from an agent and reserves the agent's port.
+func (s *Service) unbind(tx *store.Tx, a *model.Agent, network string) (removed bool, err error) {
+	n, err := tx.Exec("DELETE FROM networkdhcpagentbindings WHERE network_id = ? AND dhcp_agent_id = ?", network, a.ID)
+	if err != nil || n == 0 {
+		return false, err
+	}
+	ports, err := store.Strings(tx.Query("SELECT id FROM ports WHERE network_id = ? AND device_id = ?", network, rpc.DHCPDeviceID(a.Host, network)))
+	if err != nil {
+		return false, err
+	}
+	for _, id := range ports {
+		if _, err := s.Core.UpdatePort(tx, identity.System(), id, []string{"device_id"}, func(p *model.Port) { p.DeviceID = rpc.ReservedDHCPPort }); err != nil {
+			return false, fmt.Errorf("reserve DHCP port %s: %w", id, err)
+		}
+	}
+	return true, nil
 }
 
 func (s *Service) dhcpAgent(tx *store.Tx, id string) (*model.Agent, error) {

@@ -356,7 +356,7 @@ func TestProvisioning(t *testing.T) {
 	e.exec("INSERT INTO networkdhcpagentbindings (network_id, dhcp_agent_id, binding_index) VALUES (?, ?, 1)", n.ID, dhcp)
 	complete := func(p *model.Port, entity, want string) {
 		t.Helper()
-		err := e.db.Write(ctx, func(tx *store.Tx) error { return e.plugin.ProvisioningComplete(tx, p.ID, entity) })
+		err := e.db.Write(ctx, func(tx *store.Tx) error { return e.plugin.ProvisioningComplete(tx, entity, p.ID) })
 		wants(t, err, "")
 		if got := reread(e, e.catalog.Ports, p.ID).Status; got != want {
 			t.Errorf("after %s the port is %s, not %s", entity, got, want)
@@ -378,16 +378,16 @@ func TestProvisioning(t *testing.T) {
 	complete(e.port(n, "device_owner", "compute:nova"), EntityDHCP, "DOWN") // not bound
 	complete(e.port(n, "binding:host_id", "h1"), EntityL2, "ACTIVE")        // nobody waits for ports without owner
 	err := e.db.Write(ctx, func(tx *store.Tx) error {
-		if err := e.plugin.UpdatePortStatus(tx, p.ID, "BUILD", "elsewhere"); err != nil {
+		if err := e.plugin.UpdatePortStatus(tx, "BUILD", "elsewhere", p.ID); err != nil {
 			return err
 		}
-		return e.plugin.ProvisioningComplete(tx, id0, EntityL2)
+		return e.plugin.ProvisioningComplete(tx, EntityL2, id0)
 	})
 	wants(t, err, "")
 	if got := reread(e, e.catalog.Ports, p.ID).Status; got != "ACTIVE" {
 		t.Errorf("%s by an agent that does not have the port", got)
 	}
-	err = e.db.Write(ctx, func(tx *store.Tx) error { return e.plugin.UpdatePortStatus(tx, p.ID, "BUILD", "h1") })
+	err = e.db.Write(ctx, func(tx *store.Tx) error { return e.plugin.UpdatePortStatus(tx, "BUILD", "h1", p.ID) })
 	wants(t, err, "")
 	if got := reread(e, e.catalog.Ports, p.ID).Status; got != "BUILD" {
 		t.Errorf("%s instead of BUILD", got)

@@ -2,6 +2,7 @@ package ml2
 
 import (
 	"fmt"
+	"slices"
 
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
@@ -120,25 +121,31 @@ func removeBlock(tx *store.Tx, port *model.Port, entity string) error {
 	return nil
 }
 
-// ProvisioningComplete notes that the entity has done its part. A port that is up and bound becomes active when
-// nothing is left to be done. A port that does not exist any more is no error.
-func (p *Plugin) ProvisioningComplete(tx *store.Tx, portID, entity string) error {
-	found, err := p.portsWhere(tx, p.catalog.Ports.ByID(portID))
-	if err != nil || len(found) == 0 {
+// ProvisioningComplete notes that the entity has done its part for ports. Those that are up and bound become active when
+// nothing is left to be done. Ports that do not exist any more are no error. The number of statements does not depend on
+// the number of ports.
+func (p *Plugin) ProvisioningComplete(tx *store.Tx, entity string, portIDs ...string) error {
+	ports, err := p.portsWhere(tx, p.catalog.Ports.ByID(portIDs...))
+	if err != nil || len(ports) == 0 {
 		return err
 	}
-	port := found[0]
-	if err := removeBlock(tx, port, entity); err != nil {
-		return err
+	rows := make([]int64, len(ports))
+	for i, port := range ports {
+		rows[i] = port.RowID
 	}
-	left, _, err := store.One[int](tx.QueryRow("SELECT COUNT(*) FROM provisioningblocks WHERE standard_attr_id = ?", port.RowID))
+	in := resource.In("standard_attr_id", rows)
+	if _, err := tx.Exec("DELETE FROM provisioningblocks WHERE entity = ? AND "+in.SQL, append([]any{entity}, in.Args...)...); err != nil {
+		return fmt.Errorf("unblock ports: %w", err)
+	}
+	blocks, err := tx.Query("SELECT DISTINCT standard_attr_id FROM provisioningblocks WHERE "+in.SQL, in.Args...)
+	blocked, err := store.All(blocks, err, func(r *store.Rows) (id int64, err error) { return id, r.Scan(&id) })
 	if err != nil {
-		return fmt.Errorf("read what blocks port %s: %w", portID, err)
+		return fmt.Errorf("read what blocks ports: %w", err)
 	}
-	if left > 0 || !port.AdminStateUp || unplugged(port) {
-		return nil
-	}
-	return p.setStatus(tx, port, "ACTIVE")
+	ports = slices.DeleteFunc(ports, func(port *model.Port) bool {
+		return slices.Contains(blocked, port.RowID) || !port.AdminStateUp || unplugged(port)
+	})
+	return p.setStatus(tx, ports, "ACTIVE")
 }
 
 // unplugged tells whether no driver has bound the port.
@@ -146,28 +153,42 @@ func unplugged(port *model.Port) bool {
 	return port.VIFType == vifUnbound || port.VIFType == vifBindingFailed
 }
 
-// UpdatePortStatus sets the status that an agent reports. host says where; a port that is bound elsewhere is left alone.
-// "" means anywhere. A port that does not exist any more is no error.
-func (p *Plugin) UpdatePortStatus(tx *store.Tx, portID, status, host string) error {
-	found, err := p.portsWhere(tx, p.catalog.Ports.ByID(portID))
-	if err != nil || len(found) == 0 {
+// UpdatePortStatus sets the status that an agent reports. host says where; ports that are bound elsewhere are left alone.
+// "" means anywhere. Ports that do not exist any more are no error.
+func (p *Plugin) UpdatePortStatus(tx *store.Tx, status, host string, portIDs ...string) error {
+	ports, err := p.portsWhere(tx, p.catalog.Ports.ByID(portIDs...))
+	if err != nil {
 		return err
 	}
-	if host != "" && found[0].HostID != host {
-		return nil
-	}
-	return p.setStatus(tx, found[0], status)
+	return p.setStatus(tx, slices.DeleteFunc(ports, func(port *model.Port) bool { return host != "" && port.HostID != host }), status)
 }
 
-func (p *Plugin) setStatus(tx *store.Tx, old *model.Port, status string) error {
-	if old.Status == status {
+// setStatus writes the status of the ports that have another one. It does not ask for the revisions that were read: a
+// status depends on nothing that a user can change at the same time.
+func (p *Plugin) setStatus(tx *store.Tx, ports []*model.Port, status string) error {
+	var ids []string
+	var rows []int64
+	now := resource.Now()
+	for _, old := range ports {
+		if old.Status == status {
+			continue
+		}
+		port := clonePort(old)
+		port.Status, port.UpdatedAt, port.Revision = status, now, old.Revision+1
+		ids, rows = append(ids, port.ID), append(rows, port.RowID)
+		after(tx, p.Hooks.AfterPort, old, port)
+	}
+	if len(ids) == 0 {
 		return nil
 	}
-	now := clonePort(old)
-	now.Status = status
-	if _, err := p.catalog.Ports.Save(tx, old, now); err != nil {
-		return err
+	in := resource.In("id", ids)
+	if _, err := tx.Exec("UPDATE ports SET status = ? WHERE "+in.SQL, append([]any{status}, in.Args...)...); err != nil {
+		return fmt.Errorf("set status of ports: %w", err)
 	}
-	after(tx, p.Hooks.AfterPort, old, now)
+	in = resource.In("id", rows)
+	if _, err := tx.Exec("UPDATE standardattributes SET revision_number = revision_number + 1, updated_at = ? WHERE "+in.SQL,
+		append([]any{now}, in.Args...)...); err != nil {
+		return fmt.Errorf("set status of ports: %w", err)
+	}
 	return nil
 }

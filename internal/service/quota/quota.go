@@ -198,7 +198,7 @@ func (s *Service) Set(tx *store.Tx, project string, limits map[string]int, force
 func (s *Service) Reset(tx *store.Tx, project string) error {
 	n, err := tx.Exec("DELETE FROM quotas WHERE project_id = ?", project)
 	if err == nil && n == 0 {
-		return fault.NotFound("TenantQuotaNotFound", "Quota for tenant %s could not be found.", project)
+		return fault.NotFound("TenantQuotaNotFound", "Quota for project %s could not be found.", project)
 	}
 	return err
 }

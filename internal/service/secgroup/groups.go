@@ -129,7 +129,7 @@ func (s *Service) defaultStateful(tx *store.Tx, project string) (bool, error) {
 // EnsureDefault makes the default group of a project if it has none, and returns its id. A caller who may not act for
 // the project gets none and no error.
 func (s *Service) EnsureDefault(tx *store.Tx, caller *identity.Caller, project string) (string, error) {
-	if project == "" || project != caller.ProjectID && !caller.IsAdmin {
+	if !mayEnsure(caller, project) {
 		return "", nil
 	}
 	id, found, err := store.One[string](tx.QueryRow("SELECT security_group_id FROM default_security_group WHERE project_id = ?", project))
@@ -151,6 +151,10 @@ func (s *Service) EnsureDefault(tx *store.Tx, caller *identity.Caller, project s
 	return g.ID, err
 }
 
+func mayEnsure(caller *identity.Caller, project string) bool {
+	return project != "" && (project == caller.ProjectID || caller.IsAdmin)
+}
+
 // ensureForList makes the default group before the groups or rules of a project are listed.
 func (s *Service) ensureForList(ctx context.Context, caller *identity.Caller, query url.Values) error {
 	if caller.ProjectID == "" {
@@ -161,6 +165,9 @@ func (s *Service) ensureForList(ctx context.Context, caller *identity.Caller, qu
 		if p := query.Get(key); p != "" {
 			project = p
 		}
+	}
+	if !mayEnsure(caller, project) {
+		return nil
 	}
 	var found bool
 	err := s.db.Read(ctx, func(tx *store.Tx) (err error) {
@@ -207,9 +214,9 @@ func (s *Service) deleteGroup(c *resource.Change[model.SecurityGroup]) error {
 	if c.Old.Name == defaultName && !c.Caller.IsAdmin {
 		return fault.Conflict("SecurityGroupCannotRemoveDefault", "Insufficient rights for removing default security group.")
 	}
-	// The rules go by cascade; their standard attributes would stay.
-	if _, err := c.Tx.Exec("DELETE FROM standardattributes WHERE id IN (SELECT standard_attr_id FROM securitygrouprules WHERE security_group_id = ?)",
-		c.Old.ID); err != nil {
+	// The group's rules go by cascade, and those of others that name it; their standard attributes would stay.
+	if _, err := c.Tx.Exec("DELETE FROM standardattributes WHERE id IN (SELECT standard_attr_id FROM securitygrouprules "+
+		"WHERE security_group_id = ? OR remote_group_id = ?)", c.Old.ID, c.Old.ID); err != nil {
 		return err
 	}
 	return s.catalog.SecurityGroups.Delete(c.Tx, c.Old)
@@ -259,7 +266,7 @@ func (s *Service) BeforePort(c *resource.Change[model.Port]) error {
 	}
 	if trusted(p.DeviceOwner) {
 		if c.Old == nil {
-			p.SecurityGroups = nil
+			p.SecurityGroups = []string{}
 		}
 		return nil
 	}
@@ -269,7 +276,7 @@ func (s *Service) BeforePort(c *resource.Change[model.Port]) error {
 			return err
 		}
 		if !c.Has("security_groups") {
-			if id != "" && p.PortSecurity && len(p.FixedIPs) > 0 {
+			if id != "" && p.PortSecurity {
 				p.SecurityGroups = []string{id}
 			}
 			return nil
@@ -318,8 +325,8 @@ func (s *Service) AfterPort(ctx context.Context, old, now *model.Port) {
 		groups = now.SecurityGroups
 	case now == nil:
 		groups = old.SecurityGroups
-	case !slices.Equal(sorted(old.SecurityGroups), sorted(now.SecurityGroups)) || !slices.Equal(old.FixedIPs, now.FixedIPs) ||
-		!slices.Equal(old.AddressPairs, now.AddressPairs):
+	case !slices.Equal(sorted(old.SecurityGroups), sorted(now.SecurityGroups)), old.MACAddress != now.MACAddress,
+		!model.SameSet(old.FixedIPs, now.FixedIPs), !model.SameSet(old.AddressPairs, now.AddressPairs):
 		groups = slices.Concat(old.SecurityGroups, now.SecurityGroups)
 	}
 	if len(groups) == 0 {

@@ -52,6 +52,8 @@ func (s *Service) createRules(cs []*resource.Change[model.SecurityGroupRule]) er
 		if c.New.ProjectID != first.ProjectID {
 			return fault.BadRequest("SecurityGroupRulesNotSingleProject", "Multiple project_ids in bulk security group rule create not allowed")
 		}
+	}
+	for _, c := range cs {
 		if err := checkRule(c.New); err != nil {
 			return err
 		}
@@ -92,16 +94,16 @@ func (s *Service) checkRuleGroups(cs []*resource.Change[model.SecurityGroupRule]
 	if err != nil {
 		return nil, err
 	}
+	byID := map[string]*model.SecurityGroup{}
+	for _, g := range groups {
+		byID[g.ID] = g
+	}
 	for _, id := range ids {
-		i := slices.IndexFunc(groups, func(g *model.SecurityGroup) bool { return g.ID == id })
-		if i < 0 {
+		if byID[id] == nil {
 			return nil, s.catalog.SecurityGroups.NotFound(id)
 		}
-		if id == cs[0].New.SecurityGroupID {
-			return groups[i], nil
-		}
 	}
-	return nil, s.catalog.SecurityGroups.NotFound(cs[0].New.SecurityGroupID)
+	return byID[cs[0].New.SecurityGroupID], nil
 }
 
 func (s *Service) checkDuplicates(tx *store.Tx, cs []*resource.Change[model.SecurityGroupRule]) error {
