@@ -10,7 +10,7 @@ PACKAGES   := iproute2 nftables iputils-ping tcpdump udhcpc isc-dhcp-client conn
 
 export CGO_ENABLED := 0
 
-.PHONY: build run demo demo-stop test unit lint race packages bench fuzz clean help
+.PHONY: build run demo demo-stop test unit lint race packages bench docs clean help
 
 help:
 	@echo 'make demo    show a tenant network at work on real packets (KEEP=1 leaves it running)'
@@ -18,6 +18,7 @@ help:
 	@echo 'make build   build $(BIN)'
 	@echo 'make test    formatting, vet, staticcheck and all tests'
 	@echo 'make bench   speed and memory'
+	@echo 'make docs    write the generated pages of docs/'
 
 build: $(BIN)
 
@@ -64,6 +65,11 @@ race: packages
 
 bench: build packages
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" NEUTRINO_BINARY=$(abspath $(BIN)) $(GO) run ./test/bench
+
+# docs writes the generated pages anew; a test compares them.
+docs: build
+	$(BIN) config-reference >docs/configuration.md
+	$(BIN) api-reference >docs/api.md
 
 clean:
 	rm -rf build

@@ -20,9 +20,9 @@ func (d *daemonSetup) metadata() error {
 }
 
 // agent makes the command that runs one agent.
-func agent(add func(*daemonSetup) error) func(program string, args []string) error {
-	return func(program string, args []string) error {
-		o, err := parse(program, args, nil)
+func agent(add func(*daemonSetup) error) func(*call) error {
+	return func(c *call) error {
+		o, err := c.parse(nil)
 		if err != nil {
 			return err
 		}

@@ -31,12 +31,12 @@ local_ip = 127.0.0.1
 `
 
 // allInOne runs the server and all agents in one process.
-func allInOne(program string, args []string) error {
+func allInOne(c *call) error {
 	var state, api string
 	overrides := append([]override{}, listen[2:]...)
-	o, err := parse(program, args, func(fs *flag.FlagSet) {
-		fs.StringVar(&state, "state", "/var/lib/neutrino", "`directory` of the database and of what must survive a restart")
-		fs.StringVar(&api, "listen", "", "`host:port` of the API (default 127.0.0.1:9696)")
+	o, err := c.parse(func(fs *flag.FlagSet) {
+		fs.StringVar(&state, "state", "/var/lib/neutrino", "`DIR` directory of the database and of what must survive a restart (default /var/lib/neutrino)")
+		fs.StringVar(&api, "listen", "", "`HOST:PORT` address of the API (default 127.0.0.1:9696)")
 	}, overrides...)
 	if err != nil {
 		return err

@@ -4,9 +4,9 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // command is a daemon or tool.
@@ -14,7 +14,7 @@ type command struct {
 	name  string
 	alias string // upstream's name for it, as a link to this binary
 	help  string
-	run   func(program string, args []string) error
+	run   func(*call) error
 }
 
 func commands() []command {
@@ -25,7 +25,8 @@ func commands() []command {
 		{"dhcp-agent", "neutron-dhcp-agent", "serves DHCP for networks", agent((*daemonSetup).dhcp)},
 		{"l3-agent", "neutron-l3-agent", "routes, NAT and floating IPs", agent((*daemonSetup).l3)},
 		{"metadata-agent", "neutron-metadata-agent", "passes instances' metadata requests to Nova", agent((*daemonSetup).metadata)},
-		{"config-reference", "", "prints all options of the configuration files as Markdown", configReference},
+		{"config-reference", "", "prints all options of the configuration files as Markdown", printing(configReference)},
+		{"api-reference", "", "prints all attributes of the API's resources as Markdown", printing(apiReference)},
 	}
 }
 
@@ -33,28 +34,47 @@ func main() {
 	called := filepath.Base(os.Args[0])
 	for _, c := range commands() {
 		if c.alias != "" && c.alias == called {
-			exit(c.run(c.alias, os.Args[1:]))
+			exit(c.run(&call{c, c.alias, os.Args[1:]}))
 		}
 	}
-	if len(os.Args) < 2 || strings.HasPrefix(os.Args[1], "-") {
-		usage()
-		if len(os.Args) >= 2 && (os.Args[1] == "-h" || os.Args[1] == "--help") {
-			return
-		}
+	if len(os.Args) < 2 {
+		usage(os.Stderr)
 		os.Exit(2)
 	}
+	switch first := os.Args[1]; first {
+	case "-h", "-help", "--help", "help":
+		usage(os.Stdout)
+		return
+	case "-version", "--version", "version":
+		fmt.Println(version())
+		return
+	default:
+		c, ok := find(first)
+		if !ok {
+			fmt.Fprintf(os.Stderr, "neutrino: there is no command %q\n\n", first)
+			usage(os.Stderr)
+			os.Exit(2)
+		}
+		exit(c.run(&call{c, c.program(), os.Args[2:]}))
+	}
+}
+
+// find finds a command by one of its names.
+func find(name string) (command, bool) {
 	for _, c := range commands() {
-		if c.name == os.Args[1] || c.alias == os.Args[1] && c.alias != "" {
-			program := c.alias
-			if program == "" {
-				program = "neutrino-" + c.name
-			}
-			exit(c.run(program, os.Args[2:]))
+		if c.name == name || c.alias == name && c.alias != "" {
+			return c, true
 		}
 	}
-	fmt.Fprintf(os.Stderr, "neutrino: there is no command %q\n\n", os.Args[1])
-	usage()
-	os.Exit(2)
+	return command{}, false
+}
+
+// program is the name in the log.
+func (c command) program() string {
+	if c.alias == "" {
+		return "neutrino-" + c.name
+	}
+	return c.alias
 }
 
 func exit(err error) {
@@ -65,14 +85,15 @@ func exit(err error) {
 	os.Exit(0)
 }
 
-func usage() {
-	fmt.Fprint(os.Stderr, "usage: neutrino COMMAND [--config-file FILE]… [--config-dir DIR]… [options]\n\n")
+func usage(w io.Writer) {
+	fmt.Fprint(w, "usage: neutrino COMMAND [OPTION]…\n\n")
 	for _, c := range commands() {
 		name := c.name
 		if c.alias != "" {
 			name += " (" + c.alias + ")"
 		}
-		fmt.Fprintf(os.Stderr, "  %-48s %s\n", name, c.help)
+		fmt.Fprintf(w, "  %-48s %s\n", name, c.help)
 	}
-	fmt.Fprint(os.Stderr, "\nneutrino COMMAND --help tells the options. The names in brackets work as links to this binary.\n")
+	fmt.Fprint(w, "\nneutrino COMMAND --help tells its options, neutrino --version the version.\n"+
+		"The names in brackets work as links to this binary.\n")
 }

@@ -8,14 +8,14 @@ import (
 
 // listen are the flags that say where the API and the bus are.
 var listen = []override{
-	{"bind-host", config.Default, "bind_host", "`address` of the API"},
-	{"bind-port", config.Default, "bind_port", "`port` of the API"},
-	{"bus-listen", "neutrino", "bus_listen", "`host:port` where agents on other hosts find the bus"},
+	{"bind-host", config.Default, "bind_host", "`ADDRESS` address of the API"},
+	{"bind-port", config.Default, "bind_port", "`PORT` port of the API"},
+	{"bus-listen", "neutrino", "bus_listen", "`HOST:PORT` where agents on other hosts find the bus"},
 }
 
 // server runs neutron-server.
-func server(program string, args []string) error {
-	o, err := parse(program, args, nil, listen...)
+func server(c *call) error {
+	o, err := c.parse(nil, listen...)
 	if err != nil {
 		return err
 	}

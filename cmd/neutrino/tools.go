@@ -2,29 +2,37 @@ package main
 
 import (
 	"fmt"
-	"net"
+	"runtime"
+	"runtime/debug"
 
+	"neutrino/internal/api"
 	"neutrino/internal/config"
+	"neutrino/internal/model"
 )
 
-// configReference prints the options of the configuration files.
-func configReference(string, []string) error {
-	fmt.Print(config.Reference())
-	return nil
+// printing makes the command that prints a text.
+func printing(text func() string) func(*call) error {
+	return func(c *call) error {
+		if err := c.parseFlags(c.flags()); err != nil {
+			return err
+		}
+		fmt.Print(text())
+		return nil
+	}
 }
 
-// overrideListen sets bind_host and bind_port from host:port.
-func overrideListen(f *config.File, addr string) {
-	if addr == "" {
-		return
+// apiReference describes the resources with all extensions that the server has.
+func apiReference() string {
+	return model.NewCatalog(api.AllExtensions().Enabled).Reference()
+}
+
+func configReference() string { return config.Reference() }
+
+// version is what the Go tool wrote into the binary: a tag or the commit.
+func version() string {
+	v := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		v = info.Main.Version
 	}
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		host, port = addr, ""
-	}
-	for option, value := range map[string]string{"bind_host": host, "bind_port": port} {
-		if value != "" {
-			f.Override(config.Default, option, value, "--listen")
-		}
-	}
+	return fmt.Sprintf("neutrino %s %s %s/%s", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

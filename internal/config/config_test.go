@@ -84,6 +84,7 @@ type options struct {
 	repeated *Option[[]string]
 	secret   *Option[int]
 	path     *Option[string]
+	idle     *Option[[]string]
 }
 
 func newOptions() options {
@@ -102,6 +103,7 @@ func newOptions() options {
 		repeated: other.Multi("repeated", "Many."),
 		secret:   other.Int("secret", 0, "A secret.").Secret(),
 		path:     main.String("path", "/var", "A path.").Computed("computed", func() string { return "/computed" }),
+		idle:     other.List("idle", []string{"a"}, "A list.").NoEffect(),
 	}
 }
 
@@ -167,7 +169,7 @@ func TestCheck(t *testing.T) {
 	f := read(t, strings.Join([]string{
 		"[DEFAULT]", "number = 0", "nonsense = 1", "nonsense = 2", "yes = 1", "old_stuff = 1", "count = 5",
 		"[default]", "text = some",
-		"[other]", "yes = perhaps", "list = a",
+		"[other]", "yes = perhaps", "list = a", "idle = b",
 		"[unheard_of]", "x = y",
 	}, "\n"))
 	warnings, err := o.set.Check(f)
@@ -176,7 +178,8 @@ func TestCheck(t *testing.T) {
 		"test.conf:4: [DEFAULT] nonsense is not known and has no effect",
 		"test.conf:5: [DEFAULT] yes is not known and has no effect; do you mean [other] yes?",
 		"test.conf:9: [default] text is not known and has no effect; do you mean [DEFAULT] text?",
-		"test.conf:14: [unheard_of] x is not known and has no effect",
+		"test.conf:13: [other] idle has no effect in this version",
+		"test.conf:15: [unheard_of] x is not known and has no effect",
 	}
 	if diff := cmp.Diff(want, warnings); diff != "" {
 		t.Error(diff)
@@ -241,6 +244,7 @@ func TestUpstreamFiles(t *testing.T) {
 		t.Error(err)
 	}
 	want := []string{
+		"testdata/neutron.conf:6: [DEFAULT] transport_url has no effect in this version",
 		"testdata/neutron.conf:20: [keystone_authtoken] www_authenticate_uri is not known and has no effect",
 		"testdata/ml2_conf.ini:5: [ml2] tenant_network_types is an old name, write [ml2] project_network_types",
 	}

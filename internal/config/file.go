@@ -23,6 +23,7 @@ const Default = "DEFAULT"
 // File is the settings of all files read. It is not changed by reading options.
 type File struct {
 	sources []*source // a later one wins
+	dirs    []string  // where Find looks
 }
 
 // source is one file: the values of each option in the order they were written.
@@ -65,7 +66,7 @@ func Load(files, dirs []string) (*File, error) {
 		slices.Sort(found)
 		paths = append(paths, found...)
 	}
-	f := &File{}
+	f := &File{dirs: searchPath(files, dirs)}
 	for _, path := range paths {
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -78,6 +79,35 @@ func Load(files, dirs []string) (*File, error) {
 		f.sources = append(f.sources, s)
 	}
 	return f, nil
+}
+
+// searchPath is oslo.config's, without home directories.
+func searchPath(files, dirs []string) []string {
+	found := slices.Clone(dirs)
+	for _, path := range slices.Backward(files) {
+		found = append(found, filepath.Dir(path))
+	}
+	return append(found, "/etc/neutron")
+}
+
+// Find tells where a file or directory is that an option names: an absolute path stays; a relative one is looked for in
+// the directories of --config-dir, beside the configuration files and in /etc/neutron. What is nowhere gets the first
+// of these places.
+func (f *File) Find(path string) string {
+	if filepath.IsAbs(path) || len(f.dirs) == 0 {
+		return path
+	}
+	for _, dir := range f.dirs {
+		if p := filepath.Join(dir, path); exists(p) {
+			return p
+		}
+	}
+	return filepath.Join(f.dirs[0], path)
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func newSource(path, text string) (*source, error) {

@@ -20,6 +20,7 @@ type Option[T any] struct {
 	help     string
 	limits   []Limit[T]
 	secret   bool
+	noEffect bool
 	parse    func(values []string) (T, error)
 }
 
@@ -108,6 +109,13 @@ func (o *Option[T]) Was(old ...string) *Option[T] {
 // Secret keeps the value out of messages.
 func (o *Option[T]) Secret() *Option[T] {
 	o.secret = true
+	return o
+}
+
+// NoEffect says that this version does not act on the option. Whoever sets it to something else than its default is
+// warned.
+func (o *Option[T]) NoEffect() *Option[T] {
+	o.noEffect = true
 	return o
 }
 
@@ -203,6 +211,10 @@ func (o *Option[T]) names() []name { return append([]name{o.name}, o.old...) }
 func (o *Option[T]) check(f *File) error {
 	_, err := o.lookup(f)
 	return err
+}
+
+func (o *Option[T]) inVain(f *File) bool {
+	return o.noEffect && fmt.Sprint(o.Get(f)) != fmt.Sprint(o.def) // an empty list may be nil or not
 }
 
 func (o *Option[T]) text(f *File, depth int) (string, error) {

@@ -26,8 +26,8 @@ var (
 	LogFile            = common.String("log_file", "", "File to log to, relative to log_dir. Without both the log goes to standard error.").Was("logfile")
 	LogDir             = common.String("log_dir", "", "Directory of log files. Without log_file the file has the daemon's name.").Was("logdir")
 	RPCResponseTimeout = common.Seconds("rpc_response_timeout", 60*time.Second, "How long a call to another daemon may take.").
-				Limit(AtLeast(time.Second))
-	TransportURL = common.String("transport_url", "", "Message broker. Empty means the embedded bus, see [neutrino].").Secret()
+				Limit(AtLeast(time.Second)).NoEffect()
+	TransportURL = common.String("transport_url", "", "Message broker. Empty means the embedded bus, see [neutrino].").Secret().NoEffect()
 
 	_ = common.Ignore("there are no worker processes and no Python modules to tune",
 		"default_log_levels", "use_stderr", "executor_thread_pool_size", "rpc_conn_pool_size", "setproctitle")
@@ -61,22 +61,22 @@ var (
 	MaxSubnetHostRoutes   = server.Int("max_subnet_host_routes", 20, "Host routes of one subnet.").Limit(AtLeast(0))
 	PaginationMaxLimit    = add(server, "pagination_max_limit", "integer or `infinite`", -1, "-1", "Most items in one answer of the API; negative or `infinite` means no limit.", parsePagination)
 	NetworkLinkPrefix     = server.String("network_link_prefix", "", "Replaces scheme, host and port of the links in answers.")
-	FilterValidation      = server.Bool("filter_validation", true, "Refuse lists with filters that the resource does not have.")
-	AllowBulk             = server.Bool("allow_bulk", true, "Allow to create several resources in one request.")
+	FilterValidation      = server.Bool("filter_validation", true, "Refuse lists with filters that the resource does not have.").NoEffect()
+	AllowBulk             = server.Bool("allow_bulk", true, "Allow to create several resources in one request.").NoEffect()
 	EnableSNATByDefault   = server.Bool("enable_snat_by_default", true, "enable_snat of routers whose gateway does not say it.")
 
 	AgentDownTime = server.Seconds("agent_down_time", 75*time.Second, "An agent that did not report for so long counts as down; at least twice report_interval.").
 			Limit(Between(time.Second, 2147483*time.Second))
-	DHCPLoadType                        = server.String("dhcp_load_type", "networks", "What an agent's load is counted in.").Limit(OneOf("networks", "subnets", "ports"))
-	EnableNewAgents                     = server.Bool("enable_new_agents", true, "Schedule to new agents at once. Otherwise they start with admin_state_up false.")
+	DHCPLoadType                        = server.String("dhcp_load_type", "networks", "What an agent's load is counted in.").Limit(OneOf("networks", "subnets", "ports")).NoEffect()
+	EnableNewAgents                     = server.Bool("enable_new_agents", true, "Schedule to new agents at once. Otherwise they start with admin_state_up false.").NoEffect()
 	NetworkAutoSchedule                 = server.Bool("network_auto_schedule", true, "Give networks without a DHCP agent to one that asks.")
 	RouterAutoSchedule                  = server.Bool("router_auto_schedule", true, "Give routers without an L3 agent to one that asks.")
 	DHCPAgentsPerNetwork                = server.Int("dhcp_agents_per_network", 1, "DHCP agents of each network.").Limit(AtLeast(1))
-	AllowAutomaticDHCPFailover          = server.Bool("allow_automatic_dhcp_failover", true, "Move networks away from DHCP agents that are down.")
+	AllowAutomaticDHCPFailover          = server.Bool("allow_automatic_dhcp_failover", true, "Move networks away from DHCP agents that are down.").NoEffect()
 	AllowAutomaticL3Failover            = server.Bool("allow_automatic_l3agent_failover", false, "Move routers away from L3 agents that are down.")
-	EnableServicesOnAgentsWithAdminDown = server.Bool("enable_services_on_agents_with_admin_state_down", false, "Keep what an agent serves when its admin_state_up becomes false.")
+	EnableServicesOnAgentsWithAdminDown = server.Bool("enable_services_on_agents_with_admin_state_down", false, "Keep what an agent serves when its admin_state_up becomes false.").NoEffect()
 	DefaultAvailabilityZones            = server.List("default_availability_zones", nil, "Availability zones of resources that name none.")
-	RPCResourcesProcessingStep          = server.Int("rpc_resources_processing_step", 20, "Resources in one answer to an agent's full sync.").Limit(AtLeast(1))
+	RPCResourcesProcessingStep          = server.Int("rpc_resources_processing_step", 20, "Resources in one answer to an agent's full sync.").Limit(AtLeast(1)).NoEffect()
 	_                                   = server.Ignore("one process serves API, RPC and periodic work", "api_workers", "rpc_workers", "rpc_state_report_workers", "api_paste_config", "api_extensions_path", "wsgi_default_pool_size", "wsgi_keep_alive", "client_socket_timeout", "tcp_keepidle", "backlog", "periodic_interval", "periodic_fuzzy_delay", "max_header_line")
 	_                                   = server.Ignore("always allowed", "allow_overlapping_ips")
 	_                                   = server.Ignore("the least loaded agent is taken", "network_scheduler_driver", "router_scheduler_driver")
@@ -88,10 +88,10 @@ var (
 
 	DatabaseConnection = database.String("connection", "sqlite:///$state_path/neutron.sqlite", "SQLAlchemy URL of the database: sqlite, mysql or postgresql. Upstream has no default.").
 				Was("sql_connection", "DEFAULT.sql_connection").Secret()
-	DatabaseMaxRetries    = database.Int("max_retries", 10, "Attempts to reach the database at start; -1 means no limit.").Limit(AtLeast(-1))
-	DatabaseRetryInterval = database.Seconds("retry_interval", 10*time.Second, "Time between these attempts.").Limit(AtLeast(time.Duration(0)))
-	DatabaseMaxPoolSize   = database.Int("max_pool_size", 5, "Connections that are kept open.").Limit(AtLeast(0))
-	DatabaseMaxOverflow   = database.Int("max_overflow", 50, "Connections that may be opened beyond max_pool_size.").Limit(AtLeast(-1))
+	DatabaseMaxRetries    = database.Int("max_retries", 10, "Attempts to reach the database at start; -1 means no limit.").Limit(AtLeast(-1)).NoEffect()
+	DatabaseRetryInterval = database.Seconds("retry_interval", 10*time.Second, "Time between these attempts.").Limit(AtLeast(time.Duration(0))).NoEffect()
+	DatabaseMaxPoolSize   = database.Int("max_pool_size", 5, "Connections that are kept open.").Limit(AtLeast(0)).NoEffect()
+	DatabaseMaxOverflow   = database.Int("max_overflow", 50, "Connections that may be opened beyond max_pool_size.").Limit(AtLeast(-1)).NoEffect()
 
 	_ = database.Ignore("decided by the driver", "backend", "connection_recycle_time", "idle_timeout", "mysql_sql_mode",
 		"sqlite_synchronous", "use_db_reconnect", "db_retry_interval", "db_inc_retry_interval", "db_max_retry_interval",
@@ -101,7 +101,7 @@ var (
 var (
 	quotas = neutron.Section("Server", "QUOTAS")
 
-	DefaultQuota           = quotas.Int("default_quota", -1, "Limit per project of resources without an option of their own; negative means none, as with all quotas.")
+	DefaultQuota           = quotas.Int("default_quota", -1, "Limit per project of resources without an option of their own; negative means none, as with all quotas.").NoEffect()
 	QuotaNetwork           = quotas.Int("quota_network", 100, "Networks per project.")
 	QuotaSubnet            = quotas.Int("quota_subnet", 100, "Subnets per project.")
 	QuotaPort              = quotas.Int("quota_port", 500, "Ports per project.")
@@ -113,6 +113,17 @@ var (
 	QuotaRBACPolicy        = quotas.Int("quota_rbac_policy", 10, "RBAC policies per project.")
 
 	_ = quotas.Ignore("limits are kept in the database and counted there", "quota_driver", "track_quota_usage")
+)
+
+var (
+	oslopolicy = neutron.Section("Server", "oslo_policy")
+
+	PolicyFile         = oslopolicy.String("policy_file", "policy.yaml", "Rules that differ from the default ones, as YAML or JSON. A relative name is looked for in the --config-dir directories, beside the --config-file files and in /etc/neutron. Changes are seen within a second.")
+	PolicyDirs         = oslopolicy.Multi("policy_dirs", "Directories of further policy files, looked for likewise; what is set here takes the place of policy.d.")
+	PolicyDefaultRule  = oslopolicy.String("policy_default_rule", "default", "The rule that stands for unknown ones.")
+	EnforceNewDefaults = oslopolicy.Bool("enforce_new_defaults", true, "Only the current default rules count. Otherwise those from before the roles manager, member and reader grant too.")
+
+	_ = oslopolicy.Ignore("the scope of tokens is always enforced", "enforce_scope")
 )
 
 var (
@@ -132,11 +143,11 @@ var (
 	NetworkVLANRanges   = ml2VLAN.List("network_vlan_ranges", nil, "Physical networks for VLANs as `physnet` or `physnet:first:last`; the range is for project networks.")
 	ml2VXLAN            = neutron.Section("ML2", "ml2_type_vxlan")
 	VNIRanges           = ml2VXLAN.List("vni_ranges", nil, "VXLAN network identifiers for project networks as `first:last`.")
-	VXLANMulticastGroup = ml2VXLAN.String("vxlan_group", "", "Multicast group that the server tells agents to flood to; empty means none.").Limit(Address())
+	VXLANMulticastGroup = ml2VXLAN.String("vxlan_group", "", "Multicast group that the server tells agents to flood to; empty means none.").Limit(Address()).NoEffect()
 	securityGroup       = neutron.Section("Server and L2 agent", "securitygroup")
 	EnableSecurityGroup = securityGroup.Bool("enable_security_group", true, "Offer and enforce security groups.")
 	FirewallDriver      = securityGroup.String("firewall_driver", "", "`noop` lets everything through; with any other value the L2 agent's own filter is used.")
-	PermittedEthertypes = securityGroup.List("permitted_ethertypes", nil, "Further Ethernet types that ports may use, such as `0x4008`.")
+	PermittedEthertypes = securityGroup.List("permitted_ethertypes", nil, "Further Ethernet types that ports may use, such as `0x4008`.").NoEffect()
 	_                   = securityGroup.Ignore("addresses of groups are always kept in sets", "enable_ipset")
 )
 

@@ -19,6 +19,9 @@ func (o *Option[T]) reference() row {
 	for _, n := range o.old {
 		meaning += " Formerly `" + n.String() + "`."
 	}
+	if o.noEffect {
+		meaning += " No effect in this version."
+	}
 	def := o.defText
 	if def != "" && o.computed == nil {
 		def = "`" + def + "`"
@@ -26,10 +29,16 @@ func (o *Option[T]) reference() row {
 	return row{o.name.option, o.kind, def, meaning}
 }
 
+const preface = `# Configuration options
+
+All options of all daemons, by section of the configuration files. An empty default means that nothing is set. "seconds"
+may have a fraction; a "list" is separated by commas. Section titles say which daemon reads the options.
+`
+
 // Reference describes all options in Markdown.
 func (s *Set) Reference() string {
 	var b strings.Builder
-	b.WriteString("# Configuration options\n")
+	b.WriteString(preface)
 	for _, c := range s.sections {
 		fmt.Fprintf(&b, "\n## %s: [%s]\n", c.title, c.name)
 		if len(c.options) > 0 {

@@ -19,6 +19,7 @@ type known interface {
 	names() []name                           // the current one first
 	text(f *File, depth int) (string, error) // the value as it would be written, for $name
 	check(f *File) error
+	inVain(f *File) bool // it is set although it has no effect
 	reference() row
 }
 
@@ -59,8 +60,8 @@ func (c *Section) Ignore(reason string, options ...string) struct{} {
 	return struct{}{}
 }
 
-// Check looks at everything that is set. It returns a warning for each option that is not known or has an old name,
-// and one error that tells all values that are not valid.
+// Check looks at everything that is set. It returns a warning for each option that is not known, has no effect or has
+// an old name, and one error that tells all values that are not valid.
 func (s *Set) Check(f *File) (warnings []string, err error) {
 	var bad []error
 	for _, c := range s.sections {
@@ -71,15 +72,18 @@ func (s *Set) Check(f *File) (warnings []string, err error) {
 		}
 	}
 	for _, g := range f.given() {
-		if w := s.warning(g); w != "" {
+		if w := s.warning(f, g); w != "" {
 			warnings = append(warnings, w)
 		}
 	}
 	return warnings, errors.Join(bad...)
 }
 
-func (s *Set) warning(g setting) string {
+func (s *Set) warning(f *File, g setting) string {
 	if o, ok := s.byName[g.name]; ok {
+		if o.inVain(f) {
+			return fmt.Sprintf("%s: %s has no effect in this version", g.where, g.name)
+		}
 		if current := o.names()[0]; current != g.name {
 			return fmt.Sprintf("%s: %s is an old name, write %s", g.where, g.name, current)
 		}

@@ -144,9 +144,25 @@ func contains(list []string, s string) bool {
 
 // rules opens the policy.
 func (s *Server) rules() (func() *policy.Rules, error) {
-	p, err := policy.Open(policy.Options{}, s.d.Logger("policy"))
+	p, err := policy.Open(policyOptions(s.d.File), s.d.Logger("policy"))
 	if err != nil {
 		return nil, err
 	}
 	return p.Rules, nil
+}
+
+// policyOptions are the policy's part of the configuration.
+func policyOptions(f *config.File) policy.Options {
+	o := policy.Options{LegacyDefaults: !config.EnforceNewDefaults.Get(f), DefaultRule: config.PolicyDefaultRule.Get(f)}
+	if file := config.PolicyFile.Get(f); file != "" {
+		o.Files = []string{f.Find(file)}
+	}
+	dirs := config.PolicyDirs.Get(f)
+	if len(dirs) == 0 {
+		dirs = []string{"policy.d"} // oslo.policy's default
+	}
+	for _, dir := range dirs {
+		o.Dirs = append(o.Dirs, f.Find(dir))
+	}
+	return o
 }
