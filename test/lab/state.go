@@ -24,6 +24,7 @@ var stateCommands = []struct {
 	{"neigh", "ip -6 neigh show nud permanent", nil},
 	{"fdb", "bridge fdb show", regexp.MustCompile(`permanent|static|dst `)},
 	{"nft", "nft -s list ruleset", nil},
+	{"socket", "ss -Hltun", nil},
 }
 
 var volatile = regexp.MustCompile(`\w+_timer +[0-9.]+|expires \w+|valid_lft \w+ preferred_lft \w+|state \w+|` +
