@@ -148,7 +148,7 @@ func (r *Resource[R]) loadChildren(tx *store.Tx, q *Query, set Set, objs []*R) e
 				s.project = q.Caller.ProjectID
 			}
 			s.WriteString(c.parent + " IN (SELECT t." + r.table.IDColumn)
-			r.from(s, 0, len(q.Where) > 0)
+			r.from(s, 0, &Query{Where: q.Where})
 			r.where(s, q)
 			s.WriteString(")")
 			if err := c.load(tx, Cond{s.String(), s.args}, byID); err != nil {
