@@ -116,11 +116,12 @@ func (r *Resource[R]) Select(tx *store.Tx, q *Query) ([]*R, error) {
 		s.project = q.Caller.ProjectID
 	}
 	read := q.Set | r.Bit("id")
+	standard := r.table.Standard != nil && q.Set&^r.Bit("id") != 0 // read as a whole
 	var attrs []*Attr[R]
 	s.WriteString("SELECT ")
 	for i := range read.All() {
 		a := &r.Attrs[i]
-		if a.column == nil {
+		if a.column == nil || standard && strings.HasPrefix(a.column.expr, "sa.") {
 			continue
 		}
 		if len(attrs) > 0 {
@@ -129,7 +130,6 @@ func (r *Resource[R]) Select(tx *store.Tx, q *Query) ([]*R, error) {
 		s.expr(a.column.expr)
 		attrs = append(attrs, a)
 	}
-	standard := r.table.Standard != nil && q.Set&^r.Bit("id") != 0
 	if standard {
 		// SQLite's driver parses what it knows to be a DATETIME, slowly; of an expression it does not.
 		s.WriteString(", sa.id, sa.description, sa.revision_number, COALESCE(sa.created_at, NULL), COALESCE(sa.updated_at, NULL)")
