@@ -183,7 +183,7 @@ type Children[E any] struct {
 	Table   string
 	Parent  string
 	Columns []Col[E]
-	Order   string // ORDER BY of the rows of one object, "" = Columns[0]
+	Order   string // the column of text by which the rows of one object are sorted, "" = Columns[0]
 	// Position names a column that gets the index of the element, "" = none.
 	Position string
 	// ReadOnly says that only the service writes these rows.

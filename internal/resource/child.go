@@ -28,15 +28,10 @@ func newChild[R, E any](c Children[E], ref func(*R) *[]E) *child[R] {
 			x.keys = append(x.keys, col.Name)
 		}
 	}
-	order := c.Order
-	if order == "" {
-		order = names[0]
-	}
+	read := fmt.Sprintf("SELECT %s, %s FROM %s WHERE %%s", c.Parent, strings.Join(quoted(names), ", "), c.Table)
 	if c.Position != "" {
-		order = c.Position
+		read += " ORDER BY " + quoted([]string{c.Position})[0]
 	}
-	order = quoted([]string{order})[0]
-	read := fmt.Sprintf("SELECT %s, %s FROM %s WHERE %%s ORDER BY %s", c.Parent, strings.Join(quoted(names), ", "), c.Table, order)
 	x.load = func(tx *store.Tx, where Cond, byID map[string]*R) error {
 		rows, err := tx.Query(fmt.Sprintf(read, where.SQL), where.Args...)
 		if err != nil {
@@ -59,6 +54,11 @@ func newChild[R, E any](c Children[E], ref func(*R) *[]E) *child[R] {
 				*list = append(*list, e)
 			}
 		}
+		if c.Position == "" {
+			for _, obj := range byID {
+				c.sort(*ref(obj))
+			}
+		}
 		return rows.Err()
 	}
 	if !c.ReadOnly {
@@ -67,6 +67,17 @@ func newChild[R, E any](c Children[E], ref func(*R) *[]E) *child[R] {
 		}
 	}
 	return x
+}
+
+// sort brings the elements of one object into order. The database would have to sort those of all objects together.
+func (c *Children[E]) sort(list []E) {
+	if len(list) < 2 {
+		return
+	}
+	by := max(0, slices.IndexFunc(c.Columns, func(col Col[E]) bool { return col.Name == c.Order }))
+	slices.SortStableFunc(list, func(a, b E) int {
+		return strings.Compare(*c.Columns[by].Ref(&a).(*string), *c.Columns[by].Ref(&b).(*string))
+	})
 }
 
 // quoted protects the one column name that is a word of SQL.
@@ -148,7 +159,7 @@ func (r *Resource[R]) loadChildren(tx *store.Tx, q *Query, set Set, objs []*R) e
 				s.project = q.Caller.ProjectID
 			}
 			s.WriteString(c.parent + " IN (SELECT t." + r.table.IDColumn)
-			r.from(s, 0, len(q.Where) > 0)
+			r.from(s, 0, &Query{Where: q.Where})
 			r.where(s, q)
 			s.WriteString(")")
 			if err := c.load(tx, Cond{s.String(), s.args}, byID); err != nil {

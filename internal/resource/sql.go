@@ -59,14 +59,21 @@ func (s *statement) cond(c Cond) {
 	s.args = append(s.args, c.Args...)
 }
 
-// from writes the FROM clause with the tables that the attributes need, or with all.
-func (r *Resource[R]) from(s *statement, need Set, all bool) {
+// from writes the FROM clause with the tables that the attributes or the conditions need.
+func (r *Resource[R]) from(s *statement, need Set, q *Query, more ...Cond) {
+	for _, k := range q.Sort {
+		need |= 1 << k.Attr
+	}
+	conditions := slices.Concat(q.Where, more)
+	mentioned := func(table string) bool {
+		return slices.ContainsFunc(conditions, func(c Cond) bool { return strings.Contains(c.SQL, table+".") })
+	}
 	s.WriteString(" FROM " + r.table.Name + " t")
-	if r.table.Standard != nil && (all || need&^r.Bit("id") != 0) {
+	if r.table.Standard != nil && (need&^r.Bit("id") != 0 || mentioned("sa")) {
 		s.WriteString(" JOIN standardattributes sa ON sa.id = t.standard_attr_id")
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.table.Sides)) {
-		if !all && !r.needs(need, name) {
+		if !r.needs(need, name) && !mentioned(name) {
 			continue
 		}
 		side := r.table.Sides[name]
@@ -109,11 +116,12 @@ func (r *Resource[R]) Select(tx *store.Tx, q *Query) ([]*R, error) {
 		s.project = q.Caller.ProjectID
 	}
 	read := q.Set | r.Bit("id")
+	standard := r.table.Standard != nil && q.Set&^r.Bit("id") != 0 // read as a whole
 	var attrs []*Attr[R]
 	s.WriteString("SELECT ")
 	for i := range read.All() {
 		a := &r.Attrs[i]
-		if a.column == nil {
+		if a.column == nil || standard && strings.HasPrefix(a.column.expr, "sa.") {
 			continue
 		}
 		if len(attrs) > 0 {
@@ -122,11 +130,10 @@ func (r *Resource[R]) Select(tx *store.Tx, q *Query) ([]*R, error) {
 		s.expr(a.column.expr)
 		attrs = append(attrs, a)
 	}
-	standard := r.table.Standard != nil && q.Set&^r.Bit("id") != 0
 	if standard {
-		s.WriteString(", sa.id, sa.description, sa.revision_number, sa.created_at, sa.updated_at")
+		// SQLite's driver parses what it knows to be a DATETIME, slowly; of an expression it does not.
+		s.WriteString(", sa.id, sa.description, sa.revision_number, COALESCE(sa.created_at, NULL), COALESCE(sa.updated_at, NULL)")
 	}
-	r.from(s, read, len(q.Where) > 0 || len(q.Sort) > 0)
 	var more []Cond
 	if q.Marker != "" {
 		after, err := r.after(tx, q)
@@ -135,6 +142,7 @@ func (r *Resource[R]) Select(tx *store.Tx, q *Query) ([]*R, error) {
 		}
 		more = append(more, after)
 	}
+	r.from(s, read, q, more...)
 	r.where(s, q, more...)
 	r.order(s, q)
 	rows, err := tx.Query(s.String(), s.args...)
@@ -190,99 +198,6 @@ func (o orEmpty) Scan(v any) error {
 	return nil
 }
 
-// order writes ORDER BY and LIMIT. The key comes last so that the order is total.
-func (r *Resource[R]) order(s *statement, q *Query) {
-	if len(q.Sort) == 0 && q.Limit == 0 && q.Marker == "" {
-		return
-	}
-	sep := " ORDER BY "
-	for _, k := range r.keys(q) {
-		s.WriteString(sep)
-		s.expr(k.expr)
-		if k.desc {
-			s.WriteString(" DESC")
-		}
-		sep = ", "
-	}
-	if q.Limit > 0 {
-		s.WriteString(" LIMIT ?")
-		s.args = append(s.args, q.Limit)
-	}
-}
-
-type orderKey struct {
-	expr string
-	desc bool
-}
-
-func (r *Resource[R]) keys(q *Query) []orderKey {
-	var keys []orderKey
-	id := "t." + r.table.IDColumn
-	byID := false
-	for _, k := range q.Sort {
-		a := &r.Attrs[k.Attr]
-		if a.column == nil {
-			continue
-		}
-		e := a.column.expr
-		byID = byID || e == id
-		if strings.HasSuffix(a.Type, " or null") {
-			e = "COALESCE(" + e + ", '')"
-		}
-		keys = append(keys, orderKey{e, k.Desc != q.Reverse})
-	}
-	if !byID {
-		keys = append(keys, orderKey{id, q.Reverse})
-	}
-	return keys
-}
-
-// after is the condition for the rows that follow the marker (keyset paging). An unknown marker is a 404.
-func (r *Resource[R]) after(tx *store.Tx, q *Query) (Cond, error) {
-	s := &statement{}
-	if q.Caller != nil {
-		s.project = q.Caller.ProjectID
-	}
-	keys := r.keys(q)
-	s.WriteString("SELECT ")
-	for i, k := range keys {
-		if i > 0 {
-			s.WriteString(", ")
-		}
-		s.expr(k.expr)
-	}
-	r.from(s, 0, true)
-	r.where(s, &Query{Caller: q.Caller}, Cond{"t." + r.table.IDColumn + " = ?", []any{q.Marker}})
-	values := make([]any, len(keys))
-	dst := make([]any, len(keys))
-	for i := range values {
-		dst[i] = &values[i]
-	}
-	if err := tx.QueryRow(s.String(), s.args...).Scan(dst...); err == sql.ErrNoRows {
-		return Cond{}, r.NotFound(q.Marker)
-	} else if err != nil {
-		return Cond{}, fmt.Errorf("read marker: %w", err)
-	}
-	c := &statement{project: s.project}
-	c.WriteString("(")
-	for i, k := range keys {
-		if i > 0 {
-			c.WriteString(" OR ")
-		}
-		c.WriteString("(")
-		for j := range i {
-			c.expr(keys[j].expr)
-			c.WriteString(" = ? AND ")
-			c.args = append(c.args, values[j])
-		}
-		c.expr(k.expr)
-		c.WriteString(map[bool]string{false: " > ?)", true: " < ?)"}[k.desc])
-		c.args = append(c.args, values[i])
-	}
-	c.WriteString(")")
-	return Cond{c.String(), c.args}, nil
-}
-
 // Get reads one object. What the caller may not see does not exist.
 func (r *Resource[R]) Get(tx *store.Tx, caller *identity.Caller, id string, set Set) (*R, error) {
 	objs, err := r.Select(tx, &Query{Set: set, Caller: caller, Where: []Cond{r.ByID(id)}})
@@ -320,7 +235,7 @@ func (r *Resource[R]) Count(tx *store.Tx, q *Query) (int, error) {
 		s.project = q.Caller.ProjectID
 	}
 	s.WriteString("SELECT COUNT(*)")
-	r.from(s, 0, true)
+	r.from(s, 0, q)
 	r.where(s, q)
 	var n int
 	if err := tx.QueryRow(s.String(), s.args...).Scan(&n); err != nil {

@@ -72,6 +72,7 @@ func Start(d *daemon.Daemon) (*Server, error) {
 	d.Log.Info("the API listens", "url", "http://"+listener.Addr().String()+"/")
 	for name, run := range map[string]func(context.Context){
 		"router failover": services.routers.Run, "DHCP failover": services.agents.Run, "port reminders": services.agentRPC.Run,
+		"news of members": services.agentRPC.TellMembers,
 	} {
 		d.Go(name, func(ctx context.Context) error {
 			run(ctx)

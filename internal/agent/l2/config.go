@@ -20,7 +20,7 @@ type Config struct {
 	DisableL2Population bool          // learn addresses from traffic, and flood to all endpoints
 	DisableFirewall     bool          // no anti-spoofing, no security groups
 	ReportInterval      time.Duration // default 30 s
-	Coalesce            time.Duration // what arrives within this time is done together; default 50 ms
+	Coalesce            time.Duration // what arrives within this time is done together; default 5 ms
 	VerifyInterval      time.Duration // how often the kernel is compared although nothing happened; default 60 s
 	// StaleAfter is how long forwarding entries that were there before are kept after a resync although the server has
 	// not repeated them yet; default 10 s.
@@ -30,7 +30,7 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	setDefault(&c.UDPPort, 4789)
 	setDefault(&c.ReportInterval, 30*time.Second)
-	setDefault(&c.Coalesce, 50*time.Millisecond)
+	setDefault(&c.Coalesce, 5*time.Millisecond)
 	setDefault(&c.VerifyInterval, time.Minute)
 	setDefault(&c.StaleAfter, 10*time.Second)
 	return c

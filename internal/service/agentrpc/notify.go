@@ -179,16 +179,6 @@ func (s *Server) RulesChanged(ctx context.Context, groups []string) {
 	}
 }
 
-// MembersChanged tells the hosts that have ports whose rules name the groups as remote ones (hook of the security group
-// service).
-func (s *Server) MembersChanged(ctx context.Context, groups []string) {
-	in := resource.In("r.remote_group_id", groups)
-	for _, host := range s.hosts(ctx, "SELECT DISTINCT b.host FROM securitygrouprules r JOIN securitygroupportbindings g "+
-		"ON g.security_group_id = r.security_group_id JOIN ml2_port_bindings b ON b.port_id = g.port_id WHERE b.host <> '' AND "+in.SQL, in.Args...) {
-		s.cast("security_groups_member_updated", rpc.SecurityGroupsMemberUpdated.Cast(ctx, s.bus, host, rpc.SecurityGroupsArgs{SecurityGroups: groups}))
-	}
-}
-
 // NetworkAdded tells a DHCP agent to serve a network (agents.Notifier).
 func (s *Server) NetworkAdded(ctx context.Context, host, network string) {
 	p := rpc.DHCPPayload{NetworkID: network, Network: networkRef(network, nil), Priority: priorityNetworkCreate}

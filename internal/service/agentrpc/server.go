@@ -1,5 +1,6 @@
 // Package agentrpc is the server's side of the agent API: it answers what agents ask, and tells them what changed. It
-// holds no state: everything comes from the database, so any server can answer any agent.
+// holds no state but news that TellMembers is about to tell: everything comes from the database, so any server can answer any
+// agent.
 package agentrpc
 
 import (
@@ -38,12 +39,13 @@ type Server struct {
 	core    Core
 	agents  *agents.Service
 	bus     bus.Transport
+	members *memberNews
 	log     *slog.Logger
 }
 
 // New makes the server.
 func New(db *store.DB, catalog *model.Catalog, core Core, agents *agents.Service, t bus.Transport, log *slog.Logger) *Server {
-	return &Server{db: db, catalog: catalog, core: core, agents: agents, bus: t, log: log}
+	return &Server{db: db, catalog: catalog, core: core, agents: agents, bus: t, members: newMemberNews(), log: log}
 }
 
 // Register adds the handlers for L2, DHCP and metadata agents.

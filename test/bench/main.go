@@ -1,0 +1,144 @@
+// Command bench measures the speed and the memory of Neutrino and compares them with the goals of the design. It
+// needs root, for the namespaces that it measures in, unless it measures a server that runs already.
+//
+//	bench                          measure NEUTRINO_BINARY (default build/neutrino), server and agents
+//	bench -endpoint http://HOST    measure the API of any server that takes requests without a token, upstream's too
+//	bench -json                    print JSON instead of a Markdown table
+//	bench -part agent              only one part: start, api or agent
+package main
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"neutrino/test/lab"
+)
+
+// measurement is a row of the table: a name, a set-up and a function.
+type measurement struct {
+	name   string
+	unit   string  // of what round returns: ms, s, MB, /s (more is better), or "" for a ratio or a count
+	goal   float64 // negative: none
+	rounds int     // counted ones, after a tenth more to warm up
+	setUp  func()  // before the first round and not measured; may be nil
+	round  func() float64
+}
+
+// result is what the rounds of a measurement gave.
+type result struct {
+	Name   string   `json:"name"`
+	Unit   string   `json:"unit"`
+	Median float64  `json:"median"`
+	P99    float64  `json:"p99,omitempty"` // 0: too few rounds to say
+	Goal   *float64 `json:"goal,omitempty"`
+	Met    bool     `json:"met"`
+	Rounds int      `json:"rounds"`
+}
+
+func main() {
+	endpoint := flag.String("endpoint", "", "`URL` of a running server; only its API is measured")
+	asJSON := flag.Bool("json", false, "print JSON")
+	part := flag.String("part", "", "measure only this `part`: start, api or agent")
+	flag.Parse()
+	r := &runner{harness: &harness{}}
+	err := r.run(func() { r.bench(*endpoint, *part) })
+	if *asJSON {
+		printJSON(os.Stdout, r.results)
+	} else {
+		printTable(os.Stdout, r.results)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// runner makes measurements and keeps their results.
+type runner struct {
+	*harness
+	results []result
+}
+
+// bench makes what is measured, and measures it.
+func (r *runner) bench(endpoint, part string) {
+	if endpoint != "" {
+		r.measure(apiMeasurements(newClient(r.harness, endpoint, nil), nil))
+		return
+	}
+	binary, err := filepath.Abs(cmp.Or(os.Getenv("NEUTRINO_BINARY"), "build/neutrino"))
+	r.must(err)
+	parts := []struct {
+		name string
+		make func(l *lab.Lab) []measurement
+	}{
+		{"start", func(l *lab.Lab) []measurement { return startMeasurements(r.harness, l, binary) }},
+		{"api", func(l *lab.Lab) []measurement {
+			host := l.AllInOne(binary).Network
+			memory := func() float64 { return resident(r.harness, host.Daemons["all-in-one"]) }
+			return apiMeasurements(newClient(r.harness, "http://"+lab.APIAddress, host.Dial), memory)
+		}},
+		{"agent", func(l *lab.Lab) []measurement { return agentMeasurements(r.harness, l.MultiHost(binary, 1)) }},
+	}
+	for _, p := range parts {
+		if part == "" || part == p.name {
+			l := lab.New(r.harness)
+			r.measure(p.make(l))
+			l.Close() // the next one wants the processors for itself
+		}
+	}
+}
+
+func (r *runner) measure(all []measurement) {
+	for _, m := range all {
+		r.Logf("%s …", m.name)
+		if m.setUp != nil {
+			m.setUp()
+		}
+		for range m.rounds / 10 {
+			m.round()
+		}
+		samples := make([]float64, m.rounds)
+		for i := range samples {
+			samples[i] = m.round()
+		}
+		r.results = append(r.results, m.result(samples))
+	}
+}
+
+func (m *measurement) result(samples []float64) result {
+	slices.Sort(samples)
+	n := len(samples)
+	r := result{Name: m.name, Unit: m.unit, Median: (samples[(n-1)/2] + samples[n/2]) / 2, Rounds: n, Met: true}
+	if n >= 50 {
+		r.P99 = samples[(n*99+99)/100-1]
+	}
+	if m.goal >= 0 {
+		r.Goal = &m.goal
+		r.Met = r.Median <= m.goal
+		if m.unit == perSecond {
+			r.Met = r.Median >= m.goal
+		}
+	}
+	return r
+}
+
+const (
+	perSecond = "/s"
+	noGoal    = -1
+)
+
+// timed makes a round of something, in milliseconds.
+func timed(do func()) func() float64 {
+	return func() float64 {
+		began := time.Now()
+		do()
+		return milliseconds(time.Since(began))
+	}
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
