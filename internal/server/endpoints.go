@@ -141,7 +141,7 @@ func quotaBody(q *quota.Service, body map[string]any) (limits map[string]int, fo
 func quotaLimit(name string, v any) (int, error) {
 	n, err := resource.Int.Parse(v)
 	if err != nil {
-		return 0, fault.InvalidInput("%s", err.Error())
+		return 0, err
 	}
 	reason := ""
 	if n < quota.Unlimited {

@@ -28,8 +28,12 @@ type Server struct {
 	db   *store.DB
 	nats *nats.Server
 	bus  bus.Transport
+	api  net.Addr
 	stop func()
 }
+
+// APIAddress is where the API listens.
+func (s *Server) APIAddress() net.Addr { return s.api }
 
 // Start opens everything and adds the server's tasks to the daemon.
 func Start(d *daemon.Daemon) (*Server, error) {
@@ -69,7 +73,8 @@ func Start(d *daemon.Daemon) (*Server, error) {
 		s.Close()
 		return nil, fmt.Errorf("the API cannot listen: %w", err)
 	}
-	d.Log.Info("the API listens", "url", "http://"+listener.Addr().String()+"/")
+	s.api = listener.Addr()
+	d.Log.Info("the API listens", "url", "http://"+s.api.String()+"/")
 	for name, run := range map[string]func(context.Context){
 		"router failover": services.routers.Run, "DHCP failover": services.agents.Run, "port reminders": services.agentRPC.Run,
 		"news of members": services.agentRPC.TellMembers,

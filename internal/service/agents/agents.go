@@ -76,7 +76,7 @@ func New(cfg Config, db *store.DB, catalog *model.Catalog, log *slog.Logger) *Se
 func (s *Service) matchAlive(values []string) (resource.Cond, error) {
 	alive, err := resource.Bool.Parse(values[0])
 	if err != nil {
-		return resource.Cond{}, fault.InvalidInput("%s", err.Error())
+		return resource.Cond{}, err
 	}
 	op := map[bool]string{true: ">", false: "<="}[alive]
 	return resource.Cond{SQL: "t.heartbeat_timestamp " + op + " ?", Args: []any{s.aliveSince()}}, nil
