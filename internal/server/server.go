@@ -22,6 +22,9 @@ import (
 // startTimeout bounds opening database and bus.
 const startTimeout = time.Minute
 
+// routerPlugin is the long name of the service plug-in "router".
+const routerPlugin = "neutron.services.l3_router.l3_router_plugin.L3RouterPlugin"
+
 // Server is a running server.
 type Server struct {
 	d    *daemon.Daemon
@@ -52,6 +55,7 @@ func Start(d *daemon.Daemon) (*Server, error) {
 		s.Close()
 		return nil, err
 	}
+	s.warnOfMissing()
 	services, err := wire(s)
 	if err != nil {
 		s.Close()
@@ -132,11 +136,30 @@ func (s *Server) extensions() api.Extensions {
 	if drivers := config.ExtensionDrivers.Get(f); !contains(drivers, "port_security") {
 		all = all.Without("port-security")
 	}
-	if plugins := config.ServicePlugins.Get(f); !contains(plugins, "router") && !contains(plugins, "neutron.services.l3_router.l3_router_plugin.L3RouterPlugin") {
+	if plugins := config.ServicePlugins.Get(f); !contains(plugins, "router") && !contains(plugins, routerPlugin) {
 		all = all.Without("router", "ext-gw-mode", "extraroute", "extraroute-atomic", "fip-port-details", "router_availability_zone",
 			"l3_agent_scheduler", "l3-port-ip-change-not-allowed")
 	}
 	return all
+}
+
+// warnOfMissing tells what the configuration loads that this version does not have.
+func (s *Server) warnOfMissing() {
+	f := s.d.File
+	for _, x := range []struct {
+		option string
+		given  []string
+		have   []string
+	}{
+		{"service_plugins", config.ServicePlugins.Get(f), []string{"router", routerPlugin}},
+		{"[ml2] extension_drivers", config.ExtensionDrivers.Get(f), []string{"port_security"}},
+	} {
+		for _, name := range x.given {
+			if !contains(x.have, name) {
+				s.d.Log.Warn("not available in this version", "option", x.option, "value", name)
+			}
+		}
+	}
 }
 
 func contains(list []string, s string) bool {
