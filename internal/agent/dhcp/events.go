@@ -92,15 +92,14 @@ func (a *Agent) portChanged(p *rpc.DHCPPayload) {
 		return
 	}
 	n, known := a.table.Wanted(port.NetworkID)
-	if !known { // a network that is coming is fetched with its ports
+	if known && n.ports[port.ID] != nil && n.ports[port.ID].Revision > port.Revision {
 		return
 	}
-	old := n.ports[port.ID]
-	if old != nil && old.Revision > port.Revision {
-		return
-	}
-	if a.journal != nil {
+	if a.journal != nil { // the network may be on its way without this port
 		a.journal[port.ID] = port
+	}
+	if !known {
+		return
 	}
 	a.table.Want(n.ID, n.with(port))
 	_, missing, _ := wantedIPs(n, port)

@@ -409,6 +409,25 @@ func TestPortDuringFetch(t *testing.T) {
 	}
 }
 
+// The same with a network that the agent does not have yet.
+func TestPortDuringFirstFetch(t *testing.T) {
+	s := host(t)
+	s.networks["net1"] = testNetwork(1)
+	a, _ := s.start(t, testConfig())
+	eventually(t, "ports ready", s.isReady("port1-5"))
+	s.networks["net2"] = testNetwork(2)
+	a.mu.Lock()
+	a.fetch["net2"] = true
+	a.mu.Unlock()
+	_, ids, _ := a.begin()
+	late := rpc.Port{ID: "late", NetworkID: "net2", MACAddress: "fa:16:3e:00:02:09", DeviceOwner: "compute:nova"}
+	s.notify(t, rpc.DHCPPortCreateEnd, rpc.DHCPPayload{Port: &late})
+	must(t, a.fetchSome(t.Context(), ids))
+	if n, _ := a.table.Wanted("net2"); n == nil || n.ports["late"] == nil {
+		t.Error("the port is lost")
+	}
+}
+
 func TestReadyInBatches(t *testing.T) {
 	s := newServer(t)
 	r := newReadyPorts(s.bus, quiet)
