@@ -59,7 +59,7 @@ func (s *Server) write(w http.ResponseWriter, a *reply) {
 var (
 	errNoSuchPage = fault.NotFound("HTTPNotFound", "The resource could not be found.")
 	errMethod     = fault.New(http.StatusMethodNotAllowed, "HTTPMethodNotAllowed",
-		"The server could not comply with the request since\r\nit is either malformed or otherwise incorrect.\r\n")
+		"The server could not comply with the request since it is either malformed or otherwise incorrect.")
 )
 
 // fail answers with an error. What is no fault is logged with its cause, which the client does not see.

@@ -26,7 +26,7 @@ type Subnet struct {
 
 var ipVersion = resource.Int.Named("4 or 6").Checked(func(n int) error {
 	if n != 4 && n != 6 {
-		return resource.Reasonf("%d is not in [4, 6]", n)
+		return resource.Reasonf("%d is not in valid_values", n)
 	}
 	return nil
 })

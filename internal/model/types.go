@@ -73,7 +73,7 @@ var CIDR = resource.Type[string]{Name: "CIDR", Append: resource.AppendString, Pa
 var MAC = resource.Type[string]{Name: "MAC address", Append: resource.AppendString, Parse: func(v any) (string, error) {
 	s, _ := v.(string)
 	mac, ok := SanitizeMAC(s)
-	if !ok || mac == "00:00:00:00:00:00" {
+	if !ok || mac == "00:00:00:00:00:00" || mac == "ff:ff:ff:ff:ff:ff" {
 		return "", resource.Reasonf("'%s' is not a valid MAC address", resource.Py(v))
 	}
 	return mac, nil

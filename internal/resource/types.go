@@ -169,7 +169,7 @@ var Name = func() Type[string] {
 	})
 }()
 
-// Bool accepts what upstream's convert_to_boolean does.
+// Bool accepts what upstream's convert_to_boolean does, which is oslo.utils' bool_from_string(strict=True).
 var Bool = Type[bool]{Name: "boolean", Append: strconv.AppendBool, Parse: parseBool,
 	FromQuery: func(s string) (any, error) { return parseBool(s) }}
 
@@ -178,10 +178,10 @@ func parseBool(v any) (bool, error) {
 	case bool:
 		return x, nil
 	case string:
-		switch strings.ToLower(x) {
-		case "true", "1":
+		switch strings.ToLower(strings.TrimSpace(x)) {
+		case "1", "t", "true", "on", "y", "yes":
 			return true, nil
-		case "false", "0":
+		case "0", "f", "false", "off", "n", "no":
 			return false, nil
 		}
 	case json.Number:
@@ -234,7 +234,8 @@ func OneOf(values ...string) Type[string] {
 	return Type[string]{Name: strings.Join(values, " | "), Append: AppendString, Parse: func(v any) (string, error) {
 		s, ok := v.(string)
 		if !ok || !slices.Contains(values, s) {
-			return "", Reasonf("%s is not in %s", Py(v), pyList(values))
+			// Upstream's validator (neutron-lib validate_values) does not list the values.
+			return "", Reasonf("%s is not in valid_values", Py(v))
 		}
 		return s, nil
 	}}

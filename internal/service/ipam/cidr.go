@@ -56,7 +56,7 @@ func CheckPools(cidr netip.Prefix, pools []model.Pool) error {
 	for _, p := range pools {
 		s, err := parseSpan(p)
 		if err != nil || s.first.Is4() != cidr.Addr().Is4() {
-			return fault.BadRequest("InvalidAllocationPool", "The allocation pool %s is not valid.", p.Start+"-"+p.End)
+			return fault.BadRequest("InvalidAllocationPool", "The allocation pool {'start': '%s', 'end': '%s'} is not valid.", p.Start, p.End)
 		}
 		if !allowed.contains(s.first) || !allowed.contains(s.last) {
 			return fault.BadRequest("OutOfBoundsAllocationPool", "The allocation pool %s spans beyond the subnet cidr %s.", s, cidr)
