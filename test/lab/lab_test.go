@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -143,7 +144,9 @@ func TestCloseLeavesNothing(t *testing.T) {
 	}
 	var dir []byte
 	if err := Eventually(10*time.Second, func() (err error) {
-		dir, err = os.ReadFile(note)
+		if dir, err = os.ReadFile(note); err == nil && len(dir) == 0 {
+			err = io.ErrUnexpectedEOF // it is being written
+		}
 		return err
 	}); err != nil {
 		t.Fatal(err)

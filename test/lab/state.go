@@ -2,6 +2,8 @@ package lab
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -49,6 +51,9 @@ func (n *Node) kernelState() ([]string, error) {
 	var facts []string
 	for _, name := range append([]string{""}, names...) {
 		more, err := n.stateIn(name)
+		if err != nil && name != "" && !n.has(name) { // deleted while it was read
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -60,16 +65,20 @@ func (n *Node) kernelState() ([]string, error) {
 
 // namespaces are the names of the node's network namespaces, such as qrouter-….
 func (n *Node) namespaces() ([]string, error) {
-	out, err := n.Exec("ip", "netns", "list")
-	if err != nil {
-		return nil, err
-	}
+	entries, err := os.ReadDir(n.netnsDir())
 	var names []string
-	for line := range strings.Lines(out) {
-		names = append(names, strings.Fields(line)[0])
+	for _, e := range entries {
+		names = append(names, e.Name())
 	}
-	return names, nil
+	return names, err
 }
+
+func (n *Node) has(namespace string) bool {
+	_, err := os.Stat(filepath.Join(n.netnsDir(), namespace))
+	return err == nil
+}
+
+func (n *Node) netnsDir() string { return fmt.Sprintf("/proc/%d/root/run/netns", n.Pid()) }
 
 func (n *Node) stateIn(namespace string) ([]string, error) {
 	facts := []string{namespace + " exists"}
