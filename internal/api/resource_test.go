@@ -14,7 +14,7 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 	id := g.make(admin, "networks", `{"network":{}}`)
 	group := g.make(admin, "security-groups", `{"security_group":{"name":"g"}}`)
 	const (
-		method   = `{"NeutronError": {"type": "HTTPMethodNotAllowed", "message": "The server could not comply with the request since\r\nit is either malformed or otherwise incorrect.\r\n", "detail": ""}}`
+		method   = `{"NeutronError": {"type": "HTTPMethodNotAllowed", "message": "The server could not comply with the request since it is either malformed or otherwise incorrect.", "detail": ""}}`
 		notFound = `{"NeutronError": {"type": "HTTPNotFound", "message": "The resource could not be found.", "detail": ""}}`
 	)
 	for _, tc := range []struct {

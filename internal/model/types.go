@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"encoding/json"
 	"net"
 	"net/netip"
@@ -217,7 +218,7 @@ type Pool struct {
 
 // Pools is the type of allocation_pools.
 var Pools = resource.Type[[]Pool]{Name: "list of {start, end}", Append: resource.AppendList(resource.AppendJSON[Pool]),
-	Parse: list[Pool]{format: "Invalid data format for IP pool: '%s'", parse: func(e any) (p Pool, err error) {
+	Parse: list[Pool]{format: "Invalid data format for IP pool: '%s'", nullIsEmpty: true, parse: func(e any) (p Pool, err error) {
 		m, err := onlyKeys(e, "start", "end")
 		if err != nil {
 			return p, err
@@ -301,7 +302,7 @@ var AddressPairs = resource.Type[[]AddressPair]{Name: "list of {mac_address, ip_
 		}
 		return list[AddressPair]{nullIsEmpty: true, parse: parsePair, duplicate: func(_ any, p AddressPair) error {
 			return fault.BadRequest("DuplicateAddressPairInRequest",
-				"Request contains duplicate address pair: mac_address %s ip_address %s.", p.MACAddress, p.IPAddress)
+				"Request contains duplicate address pair: mac_address %s ip_address %s.", cmp.Or(p.MACAddress, "None"), p.IPAddress)
 		}}.of(v)
 	}}
 
@@ -309,22 +310,22 @@ func parsePair(e any) (AddressPair, error) {
 	var p AddressPair
 	m, ok := e.(map[string]any)
 	if !ok {
-		return p, resource.Reasonf("Invalid data format for allowed address pair: '%s'", resource.Py(e))
+		return p, resource.Reasonf("'%s' is not a dictionary", resource.Py(e))
+	}
+	if mac, given := m["mac_address"]; given {
+		s, err := MAC.Parse(mac)
+		if err != nil {
+			return p, plain(err)
+		}
+		p.MACAddress = s
 	}
 	ip, given := m["ip_address"]
 	if !given {
 		return p, fault.BadRequest("AllowedAddressPairsMissingIP", "AllowedAddressPair must contain ip_address")
 	}
-	if mac, given := m["mac_address"]; given && mac != nil {
-		s, err := MAC.Parse(mac)
-		if err != nil {
-			return p, err
-		}
-		p.MACAddress = s
-	}
 	for k := range m {
 		if k != "ip_address" && k != "mac_address" {
-			return p, resource.Reasonf("Unrecognized attribute(s) '%s'", k)
+			return p, plain(resource.Reasonf("Unrecognized attribute(s) '%s'", k))
 		}
 	}
 	s, _ := ip.(string)
@@ -332,17 +333,22 @@ func parsePair(e any) (AddressPair, error) {
 		p.IPAddress = a
 	} else if prefix, errP := netip.ParsePrefix(s); errP == nil {
 		p.IPAddress = prefix.String()
+	} else if strings.Contains(s, "/") {
+		return p, plain(resource.Reasonf("'%s' is not a valid IP subnet", s))
 	} else {
-		return p, err
+		return p, plain(err)
 	}
 	return p, checkUnicast(p.IPAddress)
 }
+
+// plain refuses a value without naming the attribute, as upstream does inside of address pairs.
+func plain(err error) error { return fault.BadRequest("HTTPBadRequest", "%s", err) }
 
 // checkUnicast refuses multicast pairs (extension aap-reject-multicast).
 func checkUnicast(s string) error {
 	addr, _, _ := strings.Cut(s, "/")
 	if a, err := netip.ParseAddr(addr); err == nil && a.IsMulticast() {
-		return resource.Reasonf("IP %s is a multicast address, which is not supported.", s)
+		return plain(resource.Reasonf("IP %s is a multicast address, which is not supported.", s))
 	}
 	return nil
 }

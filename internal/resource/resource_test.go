@@ -110,13 +110,16 @@ func TestCreateAnswersLikeNeutron(t *testing.T) {
 	user := &identity.Caller{ProjectID: "p1"}
 	for _, tc := range []struct{ name, body, want, class, message string }{
 		{"defaults", `{"secret":"x"}`, `{"id":"","project_id":"p1","tenant_id":"p1","name":"","description":"","up":true,"size":null,"revision_number":0,"safe":true,"parts":[]}`, "", ""},
-		{"conversions", `{"secret":"x","up":"FALSE","size":"7","name":"é\u0001\"\\"}`, `{"id":"","project_id":"p1","tenant_id":"p1","name":"é\u0001\"\\","description":"","up":false,"size":7,"revision_number":0,"safe":true,"parts":[]}`, "", ""},
+		{"conversions", `{"secret":"x","up":"FALSE","size":"7","name":"é\"\\"}`, `{"id":"","project_id":"p1","tenant_id":"p1","name":"é\"\\","description":"","up":false,"size":7,"revision_number":0,"safe":true,"parts":[]}`, "", ""},
 		{"required", `{}`, "", "HTTPBadRequest", "Failed to parse request. Required attribute 'secret' not specified"},
 		{"unknown", `{"secret":"x","zzz":1,"aaa":1}`, "", "HTTPBadRequest", "Unrecognized attribute(s) 'aaa, zzz'"},
 		{"read only", `{"secret":"x","id":"1"}`, "", "HTTPBadRequest", "Attribute 'id' not allowed in POST"},
 		{"validator", `{"secret":"x","name":5}`, "", "HTTPBadRequest", "Invalid input for name. Reason: '5' is not a valid string."},
 		{"null", `{"secret":"x","name":null}`, "", "HTTPBadRequest", "Invalid input for name. Reason: 'None' is not a valid string."},
+		{"name in spaces", `{"secret":"x","name":" a "}`, "", "HTTPBadRequest", "Invalid input for name. Reason: ' a ' is not a valid string."},
+		{"control character", `{"secret":"x","name":"a\u0000b"}`, "", "HTTPBadRequest", "Invalid input for name. Reason: 'a\x00b' is not a valid string."},
 		{"converter", `{"secret":"x","up":"maybe"}`, "", "InvalidInput", "Invalid input for operation: 'maybe' cannot be converted to boolean."},
+		{"words for boolean", `{"secret":"x","up":"off"}`, `{"id":"","project_id":"p1","tenant_id":"p1","name":"","description":"","up":false,"size":null,"revision_number":0,"safe":true,"parts":[]}`, "", ""},
 		{"converter of a structure", `{"secret":"x","up":{"a":["b",null]}}`, "", "InvalidInput", "Invalid input for operation: '{'a': ['b', None]}' cannot be converted to boolean."},
 		{"too long", `{"secret":"01234567890"}`, "", "HTTPBadRequest", "Invalid input for secret. Reason: '01234567890' exceeds maximum length of 10."},
 		{"foreign project", `{"secret":"x","tenant_id":"p2"}`, "", "HTTPBadRequest", "Specifying 'project_id' other than the authenticated project in request is not allowed for the current user."},

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"neutrino/internal/fault"
@@ -158,16 +159,15 @@ func String(limit int) Type[string] {
 	}}
 }
 
-// Name is a String of at most 255 characters that is not white space alone.
-var Name = func() Type[string] {
-	t := String(255)
-	return t.Checked(func(s string) error {
-		if s != "" && strings.TrimSpace(s) == "" {
-			return Reasonf("'%s' is not a valid string", s)
-		}
-		return nil
-	})
-}()
+// Name is a String of at most 255 printable characters that neither begins nor ends with a space (neutron-lib's
+// validate_name, VALID_NAME_REGEX).
+var Name = String(255).Checked(func(s string) error {
+	unprintable := func(r rune) bool { return unicode.In(r, unicode.C, unicode.Zl, unicode.Zp) }
+	if strings.ContainsFunc(s, unprintable) || strings.TrimFunc(s, unicode.IsSpace) != s {
+		return Reasonf("'%s' is not a valid string", s)
+	}
+	return nil
+})
 
 // Bool accepts what upstream's convert_to_boolean does, which is oslo.utils' bool_from_string(strict=True).
 var Bool = Type[bool]{Name: "boolean", Append: strconv.AppendBool, Parse: parseBool,

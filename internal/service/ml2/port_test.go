@@ -151,6 +151,11 @@ func TestCreatePortErrors(t *testing.T) {
 		{"groups without port security", []any{"port_security_enabled", false, "security_groups", []any{id0}},
 			"400 PortSecurityAndIPRequiredForSecurityGroups: Port security must be enabled and port must have an IP address in order to use " +
 				"security groups."},
+		{"pair with a bad address", []any{"allowed_address_pairs", []any{body{"ip_address": "x"}}}, "400 HTTPBadRequest: 'x' is not a valid IP address"},
+		{"pair with a bad subnet", []any{"allowed_address_pairs", []any{body{"ip_address": "1.1.1.1/33"}}}, "400 HTTPBadRequest: '1.1.1.1/33' is not a valid IP subnet"},
+		{"pair with a bad MAC", []any{"allowed_address_pairs", []any{body{"ip_address": "1.1.1.1", "mac_address": "x"}}}, "400 HTTPBadRequest: 'x' is not a valid MAC address"},
+		{"pair without MAC", []any{"allowed_address_pairs", []any{body{"ip_address": "1.1.1.1", "mac_address": nil}}}, "400 HTTPBadRequest: 'None' is not a valid MAC address"},
+		{"pair with more", []any{"allowed_address_pairs", []any{body{"ip_address": "1.1.1.1", "foo": 1}}}, "400 HTTPBadRequest: Unrecognized attribute(s) 'foo'"},
 		{"pairs", []any{"allowed_address_pairs", pairs(11)},
 			"400 AllowedAddressPairExhausted: The number of allowed address pair exceeds the maximum 10."},
 		{"same pair", []any{"mac_address", "fa:16:3e:00:00:07",

@@ -118,7 +118,7 @@ func setPools(c *resource.Change[model.Subnet], cidr netip.Prefix) error {
 	if s.GatewayIP != nil {
 		gateway, _ = netip.ParseAddr(*s.GatewayIP) // checked before
 	}
-	if !c.Has("allocation_pools") {
+	if len(s.AllocationPools) == 0 { // also when asked for: upstream takes null and the empty list for "not specified"
 		s.AllocationPools = ipam.DefaultPools(cidr, gateway)
 		return nil
 	}
