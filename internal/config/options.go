@@ -67,12 +67,12 @@ var (
 
 	AgentDownTime = server.Seconds("agent_down_time", 75*time.Second, "An agent that did not report for so long counts as down; at least twice report_interval.").
 			Limit(Between(time.Second, 2147483*time.Second))
-	DHCPLoadType                        = server.String("dhcp_load_type", "networks", "What an agent's load is counted in.").Limit(OneOf("networks", "subnets", "ports")).NoEffect()
-	EnableNewAgents                     = server.Bool("enable_new_agents", true, "Schedule to new agents at once. Otherwise they start with admin_state_up false.").NoEffect()
+	DHCPLoadType                        = server.String("dhcp_load_type", "networks", "What an agent's load is counted in.").Limit(OneOf("networks", "subnets", "ports"))
+	EnableNewAgents                     = server.Bool("enable_new_agents", true, "Schedule to new agents at once. Otherwise they start with admin_state_up false.")
 	NetworkAutoSchedule                 = server.Bool("network_auto_schedule", true, "Give networks without a DHCP agent to one that asks.")
 	RouterAutoSchedule                  = server.Bool("router_auto_schedule", true, "Give routers without an L3 agent to one that asks.")
 	DHCPAgentsPerNetwork                = server.Int("dhcp_agents_per_network", 1, "DHCP agents of each network.").Limit(AtLeast(1))
-	AllowAutomaticDHCPFailover          = server.Bool("allow_automatic_dhcp_failover", true, "Move networks away from DHCP agents that are down.").NoEffect()
+	AllowAutomaticDHCPFailover          = server.Bool("allow_automatic_dhcp_failover", true, "Move networks away from DHCP agents that are down.")
 	AllowAutomaticL3Failover            = server.Bool("allow_automatic_l3agent_failover", false, "Move routers away from L3 agents that are down.")
 	EnableServicesOnAgentsWithAdminDown = server.Bool("enable_services_on_agents_with_admin_state_down", false, "Keep what an agent serves when its admin_state_up becomes false.").NoEffect()
 	DefaultAvailabilityZones            = server.List("default_availability_zones", nil, "Availability zones of resources that name none.")
