@@ -25,7 +25,7 @@ var may = []struct {
 	{"model", []string{"resource", "fault", "identity", "store", "store/"}},
 	{"policy", []string{"fault"}},
 	{"reconcile", nil},
-	{"linux/", []string{"linux/"}},
+	{"linux/", []string{"linux/", "reconcile"}},
 	{"bus", nil},
 	{"bus/", []string{"bus"}},
 	{"rpc", []string{"bus", "fault"}},
