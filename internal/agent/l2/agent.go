@@ -47,13 +47,14 @@ type Agent struct {
 	// Used by passes only.
 	devices        map[string]*device
 	networks       map[string]*network
-	gone           map[string]bool         // vanished devices that the server does not know of yet
-	changedGroups  map[string]bool         // security groups whose rules are to be fetched
-	changedMembers map[string]bool         // remote groups whose members are to be fetched
-	kernel         map[bridge.Entry]string // forwarding entries as this pass read them; nil: it did not
-	synced         bool                    // everything was fetched once: the kernel may be changed
-	refresh        bool                    // the server must send all forwarding entries
-	announced      bool                    // the tunnel endpoint is known to the server
+	retired        map[string]linuxbridge.Network // without devices, to be taken down
+	gone           map[string]bool                // vanished devices that the server does not know of yet
+	changedGroups  map[string]bool                // security groups whose rules are to be fetched
+	changedMembers map[string]bool                // remote groups whose members are to be fetched
+	kernel         map[bridge.Entry]string        // forwarding entries as this pass read them; nil: it did not
+	synced         bool                           // everything was fetched once: the kernel may be changed
+	refresh        bool                           // the server must send all forwarding entries
+	announced      bool                           // the tunnel endpoint is known to the server
 	verified       time.Time
 	nextRetry      *time.Timer
 	deviceCount    atomic.Int64
@@ -64,7 +65,7 @@ type Agent struct {
 // New makes an agent. Run starts it.
 func New(cfg Config, t bus.Transport, log *slog.Logger) *Agent {
 	a := &Agent{cfg: cfg.withDefaults(), transport: t, log: log, inbox: newInbox(),
-		devices: map[string]*device{}, networks: map[string]*network{}, gone: map[string]bool{},
+		devices: map[string]*device{}, networks: map[string]*network{}, retired: map[string]linuxbridge.Network{}, gone: map[string]bool{},
 		changedGroups: map[string]bool{}, changedMembers: map[string]bool{}}
 	a.remotes = newRemotes(cfg.LocalIP, cfg.DisableL2Population, log)
 	a.loop = reconcile.NewLoop(a.pass, a.cfg.Coalesce, a.cfg.VerifyInterval, log)

@@ -2,10 +2,12 @@ package l2
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"net/netip"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -278,6 +280,30 @@ func TestLastPortTakesNetworkAlong(t *testing.T) {
 			t.Errorf("%s still has %v", name, elements)
 		}
 	}
+}
+
+// The server may delete a port before its device goes.
+func TestPortGoesBeforeDevice(t *testing.T) {
+	r := newRig(t)
+	a := newInstance(t, r.server, netA, 1, groupDefault).plug()
+	r.start()
+	r.server.waitFor(t, a.device)
+	r.details(a, func(d *rpc.DeviceDetails) { *d = rpc.DeviceDetails{Device: d.Device} })
+	if err := rpc.PortDelete.Fanout(t.Context(), r.bus, rpc.PortDeleteArgs{PortID: a.portID}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "network is given up", func() bool {
+		c, err := nft.List(t.Context(), "bridge", "neutrino")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return !strings.Contains(fmt.Sprint(c.Sets["ports"]), "vxlan-5")
+	})
+	if !exists("brqaaaa0000-00") {
+		t.Fatal("the bridge was taken from under the device")
+	}
+	a.unplug()
+	eventually(t, "network gone", func() bool { return !exists("brqaaaa0000-00") && !exists("vxlan-5") })
 }
 
 func TestForeignDevicesStay(t *testing.T) {

@@ -34,12 +34,12 @@ func (a *Agent) run(ctx context.Context) error {
 		}
 	}
 	a.synced = true
-	retired := a.retire()
+	a.retire()
 	if err := a.filter(ctx); err != nil { // nothing is plugged that is not closed
 		return err
 	}
 	a.wire(ctx)
-	errs := []error{fetchErr, a.remove(retired), a.remotes.apply(ctx, a.entries), a.tell(ctx)}
+	errs := []error{fetchErr, a.remove(), a.remotes.apply(ctx, a.entries), a.tell(ctx)}
 	a.kernel = nil
 	a.schedule()
 	return errors.Join(errs...)
@@ -179,20 +179,18 @@ func (a *Agent) allFetched() bool {
 }
 
 // retire forgets networks that lost their last device.
-func (a *Agent) retire() []linuxbridge.Network {
-	var retired []linuxbridge.Network
+func (a *Agent) retire() {
 	for id, n := range a.networks {
 		if len(n.devices) > 0 {
 			continue
 		}
-		retired = append(retired, n.Network)
+		a.retired[id] = n.Network
 		delete(a.networks, id)
 		a.remotes.unwire(id)
 		if uplink := a.driver.Uplink(n.Network); uplink != "" && a.firewall != nil {
 			a.firewall.RemovePort(uplink)
 		}
 	}
-	return retired
 }
 
 func (a *Agent) filter(ctx context.Context) error {
@@ -272,11 +270,20 @@ func (a *Agent) ensure(ctx context.Context, n *network) error {
 	return nil
 }
 
-// remove takes down retired networks.
-func (a *Agent) remove(retired []linuxbridge.Network) error {
+// remove takes down retired networks. One whose bridge has other devices is tried again: a port may be deleted on the
+// server before its device goes.
+func (a *Agent) remove() error {
 	var errs []error
-	for _, n := range retired {
-		errs = append(errs, a.driver.Remove(n))
+	for id, n := range a.retired {
+		removed := a.networks[id] != nil // in use again
+		if !removed {
+			var err error
+			removed, err = a.driver.Remove(n)
+			errs = append(errs, err)
+		}
+		if removed {
+			delete(a.retired, id)
+		}
 	}
 	return errors.Join(errs...)
 }

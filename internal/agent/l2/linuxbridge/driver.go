@@ -205,23 +205,27 @@ func (d *Driver) Bridge(device string) string {
 // Ours tells whether the bridge is one that we would make.
 func Ours(bridge string) bool { return strings.HasPrefix(bridge, bridgePrefix) }
 
-// Remove takes down a network that has no ports here any more. A bridge with other devices in it stays.
-func (d *Driver) Remove(n Network) error {
+// Remove takes down a network that has no ports here any more. A bridge with other devices in it stays, and removed is
+// false.
+func (d *Driver) Remove(n Network) (removed bool, err error) {
 	if d.mapped(n) {
-		return nil
+		return true, nil
 	}
 	br := d.links.Get(d.BridgeName(n))
 	if br == nil {
-		return nil
+		return true, nil
 	}
 	uplink := d.links.Get(d.Uplink(n))
 	for _, p := range d.ports(br) {
 		if uplink == nil || p.Attrs().Index != uplink.Attrs().Index {
-			d.log.Info("bridge stays, it has other devices", "bridge", br.Attrs().Name, "device", p.Attrs().Name)
-			return nil
+			d.log.Debug("bridge stays, it has other devices", "bridge", br.Attrs().Name, "device", p.Attrs().Name)
+			return false, nil
 		}
 	}
-	return d.dismantle(br, uplink)
+	if err := d.dismantle(br, uplink); err != nil {
+		return false, err
+	}
+	return true, nil
 }
 
 // Sweep removes the bridges that earlier runs made for networks which have no ports here now. Bridges without our
