@@ -71,7 +71,7 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 func TestLife(t *testing.T) {
 	g := newRig(t, Config{})
 	w := g.send(admin, "POST", "/v2.0/networks.json", `{"network":{"name":"n","tenant_id":"p1"}}`)
-	g.want(w, 201, `{"network":{"id":"*","project_id":"p1","tenant_id":"p1","name":"n","description":"","created_at":"*","updated_at":"*",`+
+	g.want(w, 201, `{"network":{"id":"*","tenant_id":"p1","project_id":"p1","name":"n","description":"","created_at":"*","updated_at":"*",`+
 		`"revision_number":1,"tags":[],"admin_state_up":true,"status":"ACTIVE","shared":false,"subnets":[],"mtu":1450,"router:external":false,`+
 		`"port_security_enabled":true,"provider:network_type":null,"provider:physical_network":null,"provider:segmentation_id":null,`+
 		`"availability_zone_hints":[],"availability_zones":[]}}`)

@@ -70,11 +70,11 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 			resource.Field("port_security_enabled", resource.Bool, post|put|policy, func(n *Network) *bool { return &n.PortSecurity },
 				resource.Side("networksecuritybindings", "port_security_enabled", "true"), resource.Default(true))),
 		resource.Ext("provider",
-			resource.Field("provider:network_type", resource.Nullable(resource.String(32)), post|put|filter|policy,
+			resource.Field("provider:network_type", givenOrAbsent(resource.String(32)), post|put|filter|policy,
 				func(n *Network) **string { return &n.NetworkType }, resource.Derived(segmentColumn("network_type"))).OmitWhen(several),
-			resource.Field("provider:physical_network", resource.Nullable(resource.String(64)), post|put|filter|policy,
+			resource.Field("provider:physical_network", givenOrAbsent(resource.String(64)), post|put|filter|policy,
 				func(n *Network) **string { return &n.PhysicalNetwork }, resource.Derived(segmentColumn("physical_network"))).OmitWhen(several),
-			resource.Field("provider:segmentation_id", resource.Nullable(resource.Int), post|put|filter|policy,
+			resource.Field("provider:segmentation_id", givenOrAbsent(resource.Int), post|put|filter|policy,
 				func(n *Network) **int { return &n.SegmentationID }, resource.Derived(segmentColumn("segmentation_id"))).OmitWhen(several)),
 		resource.Ext("network_availability_zone",
 			resource.Field("availability_zone_hints", AvailabilityZoneHints, post|sort, func(n *Network) *ZoneHints { return &n.ZoneHints }, resource.Default(ZoneHints{})),
@@ -86,6 +86,16 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 	)
 }
 
+// givenOrAbsent is t for attributes that may be null in answers but not in requests.
+func givenOrAbsent[T any](t resource.Type[T]) resource.Type[*T] {
+	n := resource.Nullable(t)
+	n.Parse = func(v any) (*T, error) {
+		x, err := t.Parse(v)
+		return &x, err
+	}
+	return n
+}
+
 // ZoneHints are availability zone names; JSON text in the database, "" for none.
 type ZoneHints []string
 
@@ -93,6 +103,9 @@ type ZoneHints []string
 var AvailabilityZoneHints = resource.Type[ZoneHints]{Name: "list of zone names",
 	Append: func(b []byte, z ZoneHints) []byte { return Strings.Append(b, z) },
 	Parse: func(v any) (ZoneHints, error) {
+		if v == nil {
+			return nil, resource.Reasonf("'%s' is not a list", resource.Py(v))
+		}
 		list, err := Strings.Parse(v)
 		if err != nil {
 			return nil, err

@@ -30,8 +30,9 @@ func owned[R any](s func(*R) *Standard) []resource.Attr[R] {
 	project := func(r *R) *string { return &s(r).ProjectID }
 	return []resource.Attr[R]{
 		resource.Field("id", resource.UUID, filter|sort, func(r *R) *string { return &s(r).ID }),
-		resource.Field("project_id", resource.String(255), post|filter|sort|needed, project),
+		// Upstream checks the old name first, and names it in its errors.
 		resource.Field("tenant_id", resource.String(255), post|filter|sort, project, resource.Derived("t.project_id")),
+		resource.Field("project_id", resource.String(255), post|filter|sort|needed, project),
 	}
 }
 
@@ -43,6 +44,10 @@ func named[R any](s func(*R) *Standard) []resource.Attr[R] {
 
 // standard are the attributes that live in the table standardattributes, and tags.
 func standard[R any](table string, s func(*R) *Standard) []resource.Attr[R] {
+	var use resource.Flags
+	if table == "ports" { // only they take tags in POST, upstream too
+		use = post
+	}
 	tagRows := "(SELECT o.id AS object_id, g.tag AS tag FROM " + table + " o JOIN tags g ON g.standard_attr_id = o.standard_attr_id) g"
 	return []resource.Attr[R]{
 		resource.Field("description", resource.String(255), post|put|filter|sort,
@@ -53,7 +58,7 @@ func standard[R any](table string, s func(*R) *Standard) []resource.Attr[R] {
 			resource.Derived("sa.updated_at")),
 		resource.Field("revision_number", int64Type, filter|sort, func(r *R) *int64 { return &s(r).Revision },
 			resource.Derived("sa.revision_number")),
-		resource.List("tags", Strings, post, func(r *R) *[]string { return &s(r).Tags }, resource.Children[string]{
+		resource.List("tags", Strings, use, func(r *R) *[]string { return &s(r).Tags }, resource.Children[string]{
 			Table: tagRows, Parent: "object_id", ReadOnly: true,
 			Columns: []resource.Col[string]{{Name: "tag", Ref: func(e *string) any { return e }}}}, resource.Default([]string{})),
 	}

@@ -86,9 +86,17 @@ func (r *rig) start() {
 	go func() { r.done <- r.agent.Run(ctx) }()
 }
 
+// stop ends the agent once it has come to rest: what it made itself reaches it as news a little later.
 func (r *rig) stop() {
 	if r.cancel == nil {
 		return
+	}
+	rest := 0
+	for last := r.agent.Writes(); rest < 5; rest++ {
+		time.Sleep(20 * time.Millisecond)
+		if now := r.agent.Writes(); now != last {
+			last, rest = now, 0
+		}
 	}
 	r.cancel()
 	if err := <-r.done; err != nil {
