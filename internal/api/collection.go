@@ -243,6 +243,15 @@ func (c *Collection[R]) create(call *Call) (*reply, error) {
 
 // insert checks policy and quota for all objects, then creates them.
 func (c *Collection[R]) insert(tx *store.Tx, call *Call, drafts []draft[R]) error {
+	if c.logic.Admit != nil {
+		objs := make([]*R, len(drafts))
+		for i, d := range drafts {
+			objs[i] = d.obj
+		}
+		if err := c.logic.Admit(tx, call.Caller, objs); err != nil {
+			return err
+		}
+	}
 	parents := newParents(tx)
 	perProject := map[string]int{}
 	for _, d := range drafts {
