@@ -18,8 +18,13 @@ type Catalog struct {
 func NewCatalog(enabled func(alias string) bool) *Catalog {
 	rules := SecurityGroupRules(enabled)
 	return &Catalog{
-		Networks: Networks(enabled), Subnets: Subnets(enabled), Ports: Ports(enabled),
-		SecurityGroups: SecurityGroups(enabled, rules), SecurityGroupRules: rules,
-		Routers: Routers(enabled), FloatingIPs: FloatingIPs(enabled), Agents: Agents(enabled),
+		Networks:           Networks(enabled),
+		Subnets:            Subnets(enabled),
+		Ports:              Ports(enabled),
+		SecurityGroups:     SecurityGroups(enabled, rules),
+		SecurityGroupRules: rules,
+		Routers:            Routers(enabled),
+		FloatingIPs:        FloatingIPs(enabled),
+		Agents:             Agents(enabled),
 	}
 }
