@@ -24,6 +24,7 @@ type Network struct {
 	SubnetIDs         []string
 	AvailabilityZones []string
 	ZoneHints         ZoneHints
+	DNSDomain         string
 }
 
 // Segment is one piece of a network on a physical network or an overlay.
@@ -44,6 +45,7 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 	t := table("networks", std)
 	t.Sides = map[string]resource.SideTable{
 		"networksecuritybindings": {Key: "network_id"}, "externalnetworks": {Key: "network_id"},
+		"networkdnsdomains": {Key: "network_id"},
 	}
 	t.Visible = "t.project_id = :project OR " + reachableBy("networkrbacs", "t.id")
 	several := func(n *Network) bool { return len(n.Segments) > 0 }
@@ -83,6 +85,7 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 					"JOIN agents a ON a.id = b.dhcp_agent_id WHERE a.availability_zone IS NOT NULL) z",
 				Parent: "network_id", ReadOnly: true,
 				Columns: []resource.Col[string]{{Name: "zone", Ref: func(e *string) any { return e }}}})),
+		networkDomain(),
 	)
 }
 

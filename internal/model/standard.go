@@ -58,7 +58,7 @@ func standard[R any](table string, s func(*R) *Standard) []resource.Attr[R] {
 			resource.Derived("sa.updated_at")),
 		resource.Field("revision_number", int64Type, filter|sort, func(r *R) *int64 { return &s(r).Revision },
 			resource.Derived("sa.revision_number")),
-		resource.List("tags", Strings, use, func(r *R) *[]string { return &s(r).Tags }, resource.Children[string]{
+		resource.List("tags", Tags, use, func(r *R) *[]string { return &s(r).Tags }, resource.Children[string]{
 			Table: tagRows, Parent: "object_id", ReadOnly: true,
 			Columns: []resource.Col[string]{{Name: "tag", Ref: func(e *string) any { return e }}}}, resource.Default([]string{})),
 	}
