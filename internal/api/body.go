@@ -66,7 +66,7 @@ func (c *Call) body(core bool) (map[string]any, error) {
 	m, err := decodeObject(raw)
 	switch {
 	case err == errSyntax && !core:
-		return nil, fault.BadRequest("MalformedRequestBody", "Malformed request body: Cannot understand JSON.")
+		return nil, errJSON
 	case err != nil:
 		return nil, fault.BadRequest("HTTPBadRequest", "Body contains invalid data")
 	}

@@ -42,6 +42,7 @@ func segmentColumn(c string) string {
 func Networks(enabled func(string) bool) *resource.Resource[Network] {
 	std := func(n *Network) *Standard { return &n.Standard }
 	t := table("networks", std)
+	t.StrictMarker = true
 	t.Sides = map[string]resource.SideTable{
 		"networksecuritybindings": {Key: "network_id"}, "externalnetworks": {Key: "network_id"},
 	}
