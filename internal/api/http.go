@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"net/url"
 	"path"
 	"regexp"
 	"runtime/debug"
@@ -109,25 +110,27 @@ func (w *recorder) Write(b []byte) (int, error) {
 
 // normalize drops what upstream ignores in a path: empty and dot segments, ".json" and a slash at the end.
 func normalize(r *http.Request) *http.Request {
-	trim := func(text string) string {
-		if strings.Contains(text, "//") || strings.Contains(text, "/.") {
-			slash := strings.HasSuffix(text, "/")
-			if text = path.Clean(text); slash || text == "/v2.0" {
-				text += "/"
-			}
+	escaped := r.URL.EscapedPath()
+	text := escaped
+	if strings.Contains(text, "//") || strings.Contains(text, "/./") || strings.Contains(text, "/../") ||
+		strings.HasSuffix(text, "/.") || strings.HasSuffix(text, "/..") {
+		if text = path.Clean(text); text == "/v2.0" {
+			text += "/"
 		}
-		text = strings.TrimSuffix(text, ".json")
-		if text != "/v2.0/" && text != "/" {
-			text = strings.TrimSuffix(text, "/")
-		}
-		return text
 	}
-	trimmed := trim(r.URL.Path)
-	if trimmed == r.URL.Path || trimmed == "" {
+	text = strings.TrimSuffix(text, ".json")
+	if text != "/v2.0/" && text != "/" {
+		text = strings.TrimSuffix(text, "/")
+	}
+	if text == escaped || text == "" {
+		return r
+	}
+	plain, err := url.PathUnescape(text)
+	if err != nil {
 		return r
 	}
 	u := *r.URL
-	u.Path, u.RawPath = trimmed, trim(u.RawPath)
+	u.Path, u.RawPath = plain, text
 	r.URL = &u
 	return r
 }

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -147,7 +146,7 @@ func (route *tagRoute) given(call *Call) ([]string, error) {
 		return nil, err
 	}
 	body, err := decodeObject(raw)
-	if errors.Is(err, errSyntax) && len(raw) > 0 {
+	if err != nil && err != errShape && len(raw) > 0 {
 		return nil, errJSON
 	}
 	v, ok := body["tags"]

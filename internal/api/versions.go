@@ -21,11 +21,11 @@ type link struct {
 // versions answers GET /, which needs no authentication.
 func (s *Server) versions(w http.ResponseWriter, r *http.Request) {
 	if method := methodOf(r); method != http.MethodGet {
-		plainError(w, r, http.StatusMethodNotAllowed, "The method "+method+" is not allowed for this resource.")
+		plainError(w, r, http.StatusMethodNotAllowed, "The method "+method+" is not allowed for this resource. ")
 		return
 	}
 	if !wantsJSON(r) {
-		plainError(w, r, http.StatusNotAcceptable, "The resource could not be generated that was acceptable to your browser (content of type "+r.Header.Get("Accept")+".")
+		plainError(w, r, http.StatusNotAcceptable, "The resource could not be generated that was acceptable to your browser (content of type "+r.Header.Get("Accept")+". ")
 		return
 	}
 	root := s.linkURL(r)
