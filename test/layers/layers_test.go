@@ -24,6 +24,7 @@ var may = []struct {
 	{"resource", []string{"fault", "identity", "store", "store/"}},
 	{"model", []string{"resource", "fault", "identity", "store", "store/"}},
 	{"policy", []string{"fault"}},
+	{"keystone", []string{"fault", "identity"}},
 	{"reconcile", nil},
 	{"linux/", []string{"linux/", "reconcile"}},
 	{"bus", nil},
