@@ -35,6 +35,8 @@ var (
 
 	EnableProxyHeaders = middleware.Bool("enable_proxy_headers_parsing", false, "Believe the Forwarded and X-Forwarded headers when links are made. Only for servers that are reached through a proxy alone.")
 
+	BasicAuthUserFile = middleware.String("http_basic_auth_user_file", "/etc/htpasswd", "Users and their passwords hashed by bcrypt, as `htpasswd -B` writes them, for `auth_strategy = http_basic`.").Was("DEFAULT.http_basic_auth_user_file")
+
 	_ = middleware.Ignore("upstream's pipeline has no such filter", "max_request_body_size")
 )
 

@@ -44,7 +44,6 @@ type Credentials struct {
 	Insecure                     bool          // take any certificate of the other side
 	Timeout                      time.Duration // of one request; 0 = 30 s
 	ConnectRetries               int           // further attempts when there is no answer
-	EndpointOverride             string        // instead of what the catalog says about the service that is called
 }
 
 const (
@@ -288,9 +287,6 @@ func (c *Client) connecting(ctx context.Context, try func() error) error {
 
 // endpoint finds where a service is, with a slash at its end.
 func (c *Client) endpoint(s *session, service string) (string, error) {
-	if c.cred.EndpointOverride != "" {
-		return gophercloud.NormalizeURL(c.cred.EndpointOverride), nil
-	}
 	for _, entry := range s.catalog {
 		if entry.Type != service {
 			continue

@@ -5,21 +5,25 @@ import (
 
 	"neutrino/internal/api"
 	"neutrino/internal/config"
+	"neutrino/internal/httpbasic"
 	"neutrino/internal/keystone"
 )
 
 // authenticator finds out who calls the API, as auth_strategy says.
 func (s *Server) authenticator() (api.Authenticator, error) {
 	f := s.d.File
-	if config.AuthStrategy.Get(f) == "noauth" {
+	switch config.AuthStrategy.Get(f) {
+	case "noauth":
 		return api.NoAuth{}, nil
+	case "http_basic":
+		return httpbasic.New(httpbasic.Config{UserFile: config.BasicAuthUserFile.Get(f), RolesFile: config.BasicAuthRoles.Get(f)}, s.d.Logger("httpbasic"))
 	}
 	cred := credentials(func(name string) string { return config.KeystoneAuth.Get(f, name) })
 	cred.Region, cred.Interface = config.KeystoneRegion.Get(f), config.KeystoneInterface.Get(f)
 	cred.CAFile, cred.CertFile, cred.KeyFile = config.KeystoneCAFile.Get(f), config.KeystoneCertFile.Get(f), config.KeystoneKeyFile.Get(f)
 	cred.Insecure, cred.Timeout = config.KeystoneInsecure.Get(f), config.KeystoneTimeout.Get(f)
 	cred.ConnectRetries = config.KeystoneRetries.Get(f)
-	client, err := keystone.NewClient(cred)
+	client, err := s.client(cred)
 	if err != nil {
 		return nil, fmt.Errorf("[keystone_authtoken]: %w", err)
 	}

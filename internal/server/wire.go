@@ -67,9 +67,13 @@ func wire(s *Server) (*services, error) {
 	if err != nil {
 		return nil, err
 	}
+	listeners, err := s.listeners(h)
+	if err != nil {
+		return nil, err
+	}
 	a := api.New(api.Config{MaxPage: max(config.PaginationMaxLimit.Get(f), 0), LinkPrefix: config.NetworkLinkPrefix.Get(f), Metrics: true,
 		TrustProxy: config.EnableProxyHeaders.Get(f)},
-		api.Deps{DB: s.db, Log: log("api"), Auth: auth, Rules: rules, Quota: quotas, Extensions: extensions})
+		api.Deps{DB: s.db, Log: log("api"), Auth: auth, Rules: rules, Quota: quotas, Extensions: extensions, Listeners: listeners})
 	networks := api.Mount(a, catalog.Networks, core.Networks())
 	api.Mount(a, catalog.Subnets, core.Subnets())
 	api.Mount(a, catalog.Ports, core.Ports())
