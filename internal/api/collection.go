@@ -248,6 +248,7 @@ func (c *Collection[R]) create(call *Call) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	event := c.event(call, "create", body)
 	var a *reply
 	err = c.s.db.Write(call.Request.Context(), func(tx *store.Tx) (err error) {
 		if drafts == nil {
@@ -267,7 +268,7 @@ func (c *Collection[R]) create(call *Call) (*reply, error) {
 		a, err = c.answer(tx, call, http.StatusCreated, ids, bulk)
 		return err
 	})
-	return a, err
+	return c.s.done(call, event, a, err)
 }
 
 // insert checks policy and quota for all objects, then creates them.
@@ -416,6 +417,7 @@ func (c *Collection[R]) update(call *Call) (*reply, error) {
 	if _, err := c.res.Update(call.Caller, new(R), bodies[0]); err != nil {
 		return nil, err // before anything is looked up, as upstream
 	}
+	event := c.event(call, "update", body)
 	var a *reply
 	err = c.s.db.Write(call.Request.Context(), func(tx *store.Tx) error {
 		old, err := c.whole(tx, call)
@@ -444,21 +446,24 @@ func (c *Collection[R]) update(call *Call) (*reply, error) {
 		if err != nil {
 			return err
 		}
+		c.original(event, old)
 		a, err = c.answer(tx, call, http.StatusOK, []string{c.res.ID(old)}, false)
 		return err
 	})
-	return a, err
+	return c.s.done(call, event, a, err)
 }
 
 func (c *Collection[R]) delete(call *Call) (*reply, error) {
 	if err := call.noBody(); err != nil {
 		return nil, err
 	}
+	event := c.event(call, "delete", nil)
 	err := c.s.db.Write(call.Request.Context(), func(tx *store.Tx) error {
 		obj, err := c.whole(tx, call)
 		if err != nil {
 			return err
 		}
+		c.original(event, obj)
 		demand := policy.NewDemand(policy.Delete, c.res.Name, nil)
 		if err := c.enforce(call, demand, target[R]{c.res, obj, newParents(tx)}); err != nil {
 			return err
@@ -471,5 +476,5 @@ func (c *Collection[R]) delete(call *Call) (*reply, error) {
 		}
 		return c.res.Delete(tx, obj)
 	})
-	return &reply{status: http.StatusNoContent}, err
+	return c.s.done(call, event, &reply{status: http.StatusNoContent}, err)
 }

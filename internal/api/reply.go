@@ -80,6 +80,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if f.Status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
+	if f.Challenge != "" {
+		w.Header().Set("WWW-Authenticate", f.Challenge)
+	}
 	s.write(w, &reply{status: f.Status, body: faultBody(f)})
 }
 
@@ -96,6 +99,10 @@ func (s *Server) fault(ctx context.Context, err error) *fault.Error {
 
 // faultBody is upstream's JSON form of an error (neutron/api/api_common.py, convert_exception_to_http_exc).
 func faultBody(f *fault.Error) []byte {
+	if f.Challenge != "" { // keystonemiddleware answers before Neutron does, in Keystone's form
+		b := resource.AppendString([]byte(`{"error": {"code": 401, "title": "Unauthorized", "message": `), f.Message)
+		return append(b, "}}"...)
+	}
 	key := "NeutronError"
 	if f.Type == "NotImplementedError" {
 		key = f.Type

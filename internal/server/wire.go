@@ -63,8 +63,17 @@ func wire(s *Server) (*services, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := api.New(api.Config{MaxPage: max(config.PaginationMaxLimit.Get(f), 0), LinkPrefix: config.NetworkLinkPrefix.Get(f), Metrics: true},
-		api.Deps{DB: s.db, Log: log("api"), Auth: api.NoAuth{}, Rules: rules, Quota: quotas, Extensions: extensions})
+	auth, err := s.authenticator()
+	if err != nil {
+		return nil, err
+	}
+	listeners, err := s.listeners(h)
+	if err != nil {
+		return nil, err
+	}
+	a := api.New(api.Config{MaxPage: max(config.PaginationMaxLimit.Get(f), 0), LinkPrefix: config.NetworkLinkPrefix.Get(f), Metrics: true,
+		TrustProxy: config.EnableProxyHeaders.Get(f)},
+		api.Deps{DB: s.db, Log: log("api"), Auth: auth, Rules: rules, Quota: quotas, Extensions: extensions, Listeners: listeners})
 	networks := api.Mount(a, catalog.Networks, core.Networks())
 	api.Mount(a, catalog.Subnets, core.Subnets())
 	api.Mount(a, catalog.Ports, core.Ports())
