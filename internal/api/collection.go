@@ -341,6 +341,9 @@ func (c *Collection[R]) answer(tx *store.Tx, call *Call, status int, ids []strin
 		if err := v.decide(tx, objs[0]); err != nil {
 			return nil, err
 		}
+		if call.Request.Method == http.MethodPut && c.logic.Updated != nil {
+			c.logic.Updated(objs[0])
+		}
 	} else if !bulk {
 		return nil, c.res.NotFound(ids[0])
 	}

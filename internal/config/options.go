@@ -59,6 +59,7 @@ var (
 	MaxAllowedAddressPair = server.Int("max_allowed_address_pair", 10, "Allowed address pairs of one port.").Limit(AtLeast(0))
 	MaxDNSNameservers     = server.Int("max_dns_nameservers", 5, "DNS servers of one subnet.").Limit(AtLeast(0))
 	MaxSubnetHostRoutes   = server.Int("max_subnet_host_routes", 20, "Host routes of one subnet.").Limit(AtLeast(0))
+	IPv6PDEnabled         = server.Bool("ipv6_pd_enabled", false, "IPv6 subnets of the default subnet pool wait for a prefix that the provider's router delegates.")
 	PaginationMaxLimit    = add(server, "pagination_max_limit", "integer or `infinite`", -1, "-1", "Most items in one answer of the API; negative or `infinite` means no limit.", parsePagination)
 	NetworkLinkPrefix     = server.String("network_link_prefix", "", "Replaces scheme, host and port of the links in answers.")
 	FilterValidation      = server.Bool("filter_validation", true, "Refuse lists with filters that the resource does not have.").NoEffect()

@@ -14,6 +14,7 @@ import (
 	"neutrino/internal/service/ml2"
 	"neutrino/internal/service/quota"
 	"neutrino/internal/service/secgroup"
+	"neutrino/internal/service/subnetpool"
 )
 
 // services are the parts of a server.
@@ -58,6 +59,8 @@ func wire(s *Server) (*services, error) {
 	groups.Hooks.MembersChanged = append(groups.Hooks.MembersChanged, agentRPC.MembersChanged)
 	agentService.Notifier, agentService.Core = agentRPC, core
 	routers.Notifier = agentRPC
+	pools := subnetpool.New(catalog, config.IPv6PDEnabled.Get(f))
+	connectPools(pools, core, routers)
 
 	rules, err := s.rules()
 	if err != nil {
@@ -83,6 +86,7 @@ func wire(s *Server) (*services, error) {
 	if extensions.Enabled("router") {
 		mountRouters(a, catalog, routers, agentCollection)
 	}
+	mountPools(a, catalog, pools)
 	mountQuotas(a, quotas)
 	return &services{core, routers, agentService, agentRPC, a}, nil
 }
