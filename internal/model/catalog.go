@@ -12,6 +12,7 @@ type Catalog struct {
 	Routers            *resource.Resource[Router]
 	FloatingIPs        *resource.Resource[FloatingIP]
 	Agents             *resource.Resource[Agent]
+	RBACPolicies       *resource.Resource[RBACPolicy]
 }
 
 // NewCatalog compiles the tables; enabled tells which extensions are loaded.
@@ -26,5 +27,6 @@ func NewCatalog(enabled func(alias string) bool) *Catalog {
 		Routers:            Routers(enabled),
 		FloatingIPs:        FloatingIPs(enabled),
 		Agents:             Agents(enabled),
+		RBACPolicies:       RBACPolicies(enabled),
 	}
 }

@@ -49,6 +49,7 @@ func (c *Catalog) Reference() string {
 	describe(&b, c.Routers)
 	describe(&b, c.FloatingIPs)
 	describe(&b, c.Agents)
+	describe(&b, c.RBACPolicies)
 	return b.String()
 }
 

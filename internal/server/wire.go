@@ -75,6 +75,7 @@ func wire(s *Server) (*services, error) {
 		mountRouters(a, catalog, routers, agentCollection)
 	}
 	mountQuotas(a, quotas)
+	mountRBAC(a, catalog)
 	return &services{core, routers, agentService, agentRPC, a}, nil
 }
 
