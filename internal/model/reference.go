@@ -51,6 +51,7 @@ func (c *Catalog) Reference() string {
 	describe(&b, c.Agents)
 	describe(&b, c.Subnetpools)
 	describe(&b, c.AddressScopes)
+	describe(&b, c.RBACPolicies)
 	return b.String()
 }
 

@@ -40,6 +40,8 @@ type Table[R any] struct {
 	StrictMarker bool
 	// Missing is the error for an object that is not there; nil means upstream's usual one, made from the name.
 	Missing func(id string) error
+	// Plain says that lists come in one page whatever the request says, and that objects are created one by one.
+	Plain bool
 	// Type is the resource_type of the standardattributes row, "" = Name.
 	Type string
 }

@@ -88,6 +88,7 @@ func wire(s *Server) (*services, error) {
 	}
 	mountPools(a, catalog, pools)
 	mountQuotas(a, quotas)
+	mountRBAC(a, catalog)
 	return &services{core, routers, agentService, agentRPC, a}, nil
 }
 
