@@ -49,6 +49,9 @@ func (c *Catalog) Reference() string {
 	describe(&b, c.Routers)
 	describe(&b, c.FloatingIPs)
 	describe(&b, c.Agents)
+	describe(&b, c.Subnetpools)
+	describe(&b, c.AddressScopes)
+	describe(&b, c.RBACPolicies)
 	return b.String()
 }
 
