@@ -7,6 +7,7 @@ type Catalog struct {
 	Networks           *resource.Resource[Network]
 	Subnets            *resource.Resource[Subnet]
 	Ports              *resource.Resource[Port]
+	PortBindings       *resource.Resource[PortBinding]
 	SecurityGroups     *resource.Resource[SecurityGroup]
 	SecurityGroupRules *resource.Resource[SecurityGroupRule]
 	Routers            *resource.Resource[Router]
@@ -24,6 +25,7 @@ func NewCatalog(enabled func(alias string) bool) *Catalog {
 		Networks:           Networks(enabled),
 		Subnets:            Subnets(enabled),
 		Ports:              Ports(enabled),
+		PortBindings:       PortBindings(enabled),
 		SecurityGroups:     SecurityGroups(enabled, rules),
 		SecurityGroupRules: rules,
 		Routers:            Routers(enabled),

@@ -93,18 +93,14 @@ func Ports(enabled func(string) bool) *resource.Resource[Port] {
 	)
 }
 
-// hostID: null takes the port away from its host; Nova sends that when it detaches an interface.
-var hostID = func() resource.Type[string] {
-	t := resource.String(255)
-	parse := t.Parse
-	t.Parse = func(v any) (string, error) {
-		if v == nil {
-			return "", nil
-		}
-		return parse(v)
+// hostID: null takes the port away from its host; Nova sends that when it detaches an interface. Upstream does not check
+// what else it is.
+var hostID = resource.Type[string]{Name: "string", Append: resource.AppendString, Parse: func(v any) (string, error) {
+	if v == nil {
+		return "", nil
 	}
-	return t
-}()
+	return resource.Py(v), nil
+}}
 
 // portMAC: null asks for a new random address (extension port-mac-address-regenerate).
 var portMAC = func() resource.Type[string] {

@@ -80,6 +80,7 @@ func wire(s *Server) (*services, error) {
 	networks := api.Mount(a, catalog.Networks, core.Networks())
 	api.Mount(a, catalog.Subnets, core.Subnets())
 	api.Mount(a, catalog.Ports, core.Ports())
+	mountBindings(a, catalog, core)
 	api.Mount(a, catalog.SecurityGroups, groups.Groups())
 	api.Mount(a, catalog.SecurityGroupRules, groups.Rules(), "GET", "POST", "DELETE")
 	agentCollection := mountAgents(a, catalog, networks, agentService)

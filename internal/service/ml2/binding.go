@@ -107,11 +107,11 @@ func (b *binder) bind(port *model.Port) {
 		"network", port.NetworkID)
 }
 
-// insert stores the bindings of new ports.
-func (b *binder) insert(tx *store.Tx, ports []*model.Port) error {
+// insert stores new bindings of ports.
+func (b *binder) insert(tx *store.Tx, ports []*model.Port, status string) error {
 	var bindings, levels [][]any
 	for _, p := range ports {
-		bindings = append(bindings, []any{p.ID, p.HostID, p.VNICType, p.Profile, p.VIFType, p.VIFDetails, "ACTIVE"})
+		bindings = append(bindings, []any{p.ID, p.HostID, p.VNICType, p.Profile, p.VIFType, p.VIFDetails, status})
 		if l, ok := b.bound[p.ID]; ok {
 			levels = append(levels, []any{p.ID, p.HostID, 0, l.driver, l.segmentID})
 		}
@@ -132,7 +132,7 @@ func (b *binder) replace(tx *store.Tx, old, now *model.Port) error {
 			return fmt.Errorf("replace binding of port %s: %w", now.ID, err)
 		}
 	}
-	return b.insert(tx, []*model.Port{now})
+	return b.insert(tx, []*model.Port{now}, bindingActive)
 }
 
 // loadPorts fills dns_assignment and completes binding:vif_details of ports that other software bound: it keeps the names

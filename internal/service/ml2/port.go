@@ -75,7 +75,7 @@ func (p *Plugin) createPorts(cs []*resource.Change[model.Port]) error {
 	if err := p.insertNames(tx, ports); err != nil {
 		return err
 	}
-	if err := b.insert(tx, ports); err != nil {
+	if err := b.insert(tx, ports, bindingActive); err != nil {
 		return err
 	}
 	if err := p.addBlocks(tx, b, ports); err != nil {
