@@ -58,6 +58,9 @@ func (attributes) Parent(kind, attr string) (string, bool, error) { return "", f
 
 // enforce asks one rule, such as "add_router_interface" or "update_port:tags".
 func (j *judge) enforce(rule string, t policy.Target) error {
-	verb, rest, _ := strings.Cut(rule, "_")
+	verb, rest, named := strings.Cut(rule, "_")
+	if !named {
+		return j.Enforce(policy.NewAction(rule), t)
+	}
 	return j.Enforce(policy.NewDemand(policy.Verb(verb), rest, nil), t)
 }

@@ -12,6 +12,7 @@ type Catalog struct {
 	SecurityGroupRules *resource.Resource[SecurityGroupRule]
 	Routers            *resource.Resource[Router]
 	FloatingIPs        *resource.Resource[FloatingIP]
+	FloatingIPPools    *resource.Resource[FloatingIPPool]
 	Agents             *resource.Resource[Agent]
 	Subnetpools        *resource.Resource[Subnetpool]
 	AddressScopes      *resource.Resource[AddressScope]
@@ -30,6 +31,7 @@ func NewCatalog(enabled func(alias string) bool) *Catalog {
 		SecurityGroupRules: rules,
 		Routers:            Routers(enabled),
 		FloatingIPs:        FloatingIPs(enabled),
+		FloatingIPPools:    FloatingIPPools(enabled),
 		Agents:             Agents(enabled),
 		Subnetpools:        Subnetpools(enabled),
 		AddressScopes:      AddressScopes(enabled),

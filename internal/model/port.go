@@ -1,6 +1,10 @@
 package model
 
 import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+
 	"neutrino/internal/resource"
 )
 
@@ -55,15 +59,16 @@ func Ports(enabled func(string) bool) *resource.Resource[Port] {
 	return resource.New("port", "ports", "ports", t, enabled,
 		owned(std), named(std), standard("ports", std), []resource.Attr[Port]{
 			resource.Field("network_id", resource.UUID, post|filter|sort|needed|must, func(p *Port) *string { return &p.NetworkID }),
-			resource.Field("mac_address", portMAC, post|put|filter|sort|policy, func(p *Port) *string { return &p.MACAddress }),
+			// In upstream's order: the messages of policy follow it.
 			resource.Field("admin_state_up", resource.Bool, post|put|filter|sort, func(p *Port) *bool { return &p.AdminStateUp }, resource.Default(true)),
-			resource.Field("status", resource.String(16), filter|sort, func(p *Port) *string { return &p.Status }),
-			resource.Field("device_id", resource.String(255), post|put|filter|sort|policy, func(p *Port) *string { return &p.DeviceID }, resource.Default("")),
-			resource.Field("device_owner", resource.String(255), post|put|filter|sort|policy, func(p *Port) *string { return &p.DeviceOwner }, resource.Default("")),
+			resource.Field("mac_address", portMAC, post|put|filter|sort|policy, func(p *Port) *string { return &p.MACAddress }),
 			resource.List("fixed_ips", FixedIPs, post|put|filter|policy, func(p *Port) *[]FixedIP { return &p.FixedIPs }, resource.Children[FixedIP]{
 				Table: "ipallocations", Parent: "port_id", ReadOnly: true, Order: "ip_address", Columns: []resource.Col[FixedIP]{
 					{Name: "subnet_id", Ref: func(e *FixedIP) any { return &e.SubnetID }, Key: true},
 					{Name: "ip_address", Ref: func(e *FixedIP) any { return &e.IPAddress }, Key: true}}}),
+			resource.Field("status", resource.String(16), filter|sort, func(p *Port) *string { return &p.Status }),
+			resource.Field("device_id", resource.String(255), post|put|filter|sort|policy, func(p *Port) *string { return &p.DeviceID }, resource.Default("")),
+			resource.Field("device_owner", resource.String(255), post|put|filter|sort|policy, func(p *Port) *string { return &p.DeviceOwner }, resource.Default("")),
 		},
 		resource.Ext("security-group",
 			resource.List("security_groups", UUIDs, post|put|filter, func(p *Port) *[]string { return &p.SecurityGroups }, resource.Children[string]{
@@ -93,21 +98,29 @@ func Ports(enabled func(string) bool) *resource.Resource[Port] {
 	)
 }
 
-// hostID: null takes the port away from its host; Nova sends that when it detaches an interface. Upstream does not check
-// what else it is.
+// hostID: null takes the port away from its host; Nova sends that when it detaches an interface. Upstream takes
+// numbers, too.
 var hostID = resource.Type[string]{Name: "string", Append: resource.AppendString, Parse: func(v any) (string, error) {
-	if v == nil {
+	switch v.(type) {
+	case nil:
 		return "", nil
+	case []any, map[string]any:
+		return "", resource.Reasonf("'%s' is not a valid string", resource.Py(v))
 	}
 	return resource.Py(v), nil
 }}
 
-// portMAC: null asks for a new random address (extension port-mac-address-regenerate).
+// portMAC: null asks for a new random address (extension port-mac-address-regenerate). A number is an address, too.
 var portMAC = func() resource.Type[string] {
 	t := MAC
 	t.Parse = func(v any) (string, error) {
 		if v == nil {
 			return "", nil
+		}
+		if n, ok := v.(json.Number); ok {
+			if x, err := strconv.ParseUint(n.String(), 10, 48); err == nil {
+				v = fmt.Sprintf("%012x", x)
+			}
 		}
 		return MAC.Parse(v)
 	}

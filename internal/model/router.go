@@ -65,6 +65,29 @@ type FloatingIP struct {
 	DNSDomain         string
 }
 
+// FloatingIPPool is a subnet of an external network, from which floating IPs may be taken.
+type FloatingIPPool struct {
+	SubnetID   string
+	SubnetName string
+	ProjectID  string // of who asks
+	NetworkID  string
+	CIDR       string
+}
+
+// FloatingIPPools describes the pools that the caller may use.
+func FloatingIPPools(enabled func(string) bool) *resource.Resource[FloatingIPPool] {
+	project := func(p *FloatingIPPool) *string { return &p.ProjectID }
+	t := resource.Table[FloatingIPPool]{Name: "subnets", ID: func(p *FloatingIPPool) *string { return &p.SubnetID },
+		Visible: reachableBy("networkrbacs", "t.network_id") + " OR t.network_id IN (SELECT n.id FROM networks n WHERE n.project_id = :project)"}
+	return resource.New("floatingip_pool", "floatingip_pools", "floatingip_pools", t, enabled, resource.Ext("floatingip-pools",
+		resource.Field("subnet_id", resource.UUID, 0, func(p *FloatingIPPool) *string { return &p.SubnetID }, resource.Column("id")),
+		resource.Field("subnet_name", resource.Name, 0, func(p *FloatingIPPool) *string { return &p.SubnetName }, resource.Column("name")),
+		resource.Field("tenant_id", resource.String(255), 0, project, resource.Derived(":project")),
+		resource.Field("project_id", resource.String(255), 0, project, resource.Derived(":project")),
+		resource.Field("network_id", resource.UUID, 0, func(p *FloatingIPPool) *string { return &p.NetworkID }),
+		resource.Field("cidr", CIDR, 0, func(p *FloatingIPPool) *string { return &p.CIDR })))
+}
+
 // PortDetails tells about the port of a floating IP (extension fip-port-details).
 type PortDetails struct {
 	Name         string `json:"name"`
@@ -88,6 +111,10 @@ func FloatingIPs(enabled func(string) bool) *resource.Resource[FloatingIP] {
 		return fault.NotFound("FloatingIPNotFound", "Floating IP %s could not be found", id)
 	}
 	t.Sides = map[string]resource.SideTable{"floatingipdnses": {Key: "floatingip_id"}}
+	var choose resource.Flags
+	if enabled("floating-ip-router-writable") {
+		choose = post | put
+	}
 	return resource.New("floatingip", "floatingips", "floatingips", t, enabled,
 		resource.Ext("router", owned(std)...), standard("floatingips", std),
 		resource.Ext("router",
@@ -97,7 +124,7 @@ func FloatingIPs(enabled func(string) bool) *resource.Resource[FloatingIP] {
 			resource.Field("subnet_id", resource.Nullable(resource.UUID), post|hidden, func(f *FloatingIP) **string { return &f.SubnetID }, resource.Unstored(), nullString),
 			resource.Field("port_id", resource.Nullable(resource.UUID), post|put|filter|needed, func(f *FloatingIP) **string { return &f.PortID }, resource.Column("fixed_port_id"), nullString),
 			resource.Field("fixed_ip_address", resource.Nullable(IP), post|put|filter|sort, func(f *FloatingIP) **string { return &f.FixedIPAddress }, nullString),
-			resource.Field("router_id", resource.Nullable(resource.UUID), filter|sort, func(f *FloatingIP) **string { return &f.RouterID }),
+			resource.Field("router_id", resource.Nullable(resource.UUID), filter|sort|choose, func(f *FloatingIP) **string { return &f.RouterID }, nullString),
 			resource.Field("last_known_router_id", resource.Nullable(resource.UUID), hidden, func(f *FloatingIP) **string { return &f.LastKnownRouterID }),
 			resource.Field("status", resource.String(16), filter|sort, func(f *FloatingIP) *string { return &f.Status })),
 		resource.Ext("fip-port-details",

@@ -45,6 +45,9 @@ type Demand struct {
 	text  string
 }
 
+// NewAction is the demand of one rule whose name has no verb and resource, such as "activate".
+func NewAction(rule string) Demand { return Demand{rules: []string{rule}, text: "rule:" + rule} }
+
 // NewDemand builds the enforcement tree of neutron/policy.py (_build_match_rule): the rule of the action; for create and
 // update also one for each given attribute, each key under policy of a dict and each key of the dicts in a list. A rule
 // that does not exist counts as the default rule, so an attribute without a rule is for owners and administrators.

@@ -95,7 +95,7 @@ func (a *Attr[R]) match(given []string, idColumn string) (Cond, error) {
 	}
 	switch {
 	case a.child != nil:
-		return a.child.match(given, idColumn), nil
+		return a.child.match(given, idColumn)
 	case a.column == nil:
 		return Cond{SQL: "1 = 0"}, nil
 	case slices.Contains(given, "") && strings.HasSuffix(a.Type, " or null"):
@@ -106,11 +106,15 @@ func (a *Attr[R]) match(given []string, idColumn string) (Cond, error) {
 }
 
 // match finds objects by their list rows. Values may be column=value: kinds are combined with AND, values of a kind
-// with OR; column_substr=text looks for a part of the value.
-func (c *child[R]) match(given []string, idColumn string) Cond {
+// with OR; column_substr=text looks for a part of the value. What names another column does not count. Elements of one
+// column are also found by their value alone.
+func (c *child[R]) match(given []string, idColumn string) (Cond, error) {
 	byKey := map[string][]string{}
 	for _, g := range given {
 		key, value, found := strings.Cut(g, "=")
+		if !found && len(c.keys) > 1 {
+			return Cond{}, fault.InvalidInput("'%s' is not of the form <key>=[value]", g)
+		}
 		if !found {
 			key, value = c.keys[0], g
 		}
@@ -121,7 +125,7 @@ func (c *child[R]) match(given []string, idColumn string) Cond {
 	for _, key := range slices.Sorted(keysOf(byKey)) {
 		col, substr := strings.CutSuffix(key, "_substr")
 		if !slices.Contains(c.keys, col) {
-			return Cond{SQL: "1 = 0"}
+			continue
 		}
 		m := In(col, byKey[key])
 		if substr {
@@ -136,7 +140,10 @@ func (c *child[R]) match(given []string, idColumn string) Cond {
 		conds = append(conds, "t."+idColumn+" IN (SELECT "+c.parent+" FROM "+c.table+" WHERE "+m.SQL+")")
 		args = append(args, m.Args...)
 	}
-	return Cond{"(" + strings.Join(conds, " AND ") + ")", args}
+	if len(conds) == 0 {
+		return Cond{SQL: "1 = 1"}, nil
+	}
+	return Cond{"(" + strings.Join(conds, " AND ") + ")", args}, nil
 }
 
 func keysOf[K comparable, V any](m map[K]V) func(yield func(K) bool) {

@@ -211,7 +211,7 @@ func TestListFiltersSortsAndPages(t *testing.T) {
 		{"parts=color=red&parts=shape=s3", "03", admin},
 		{"parts=color=red&parts=shape=s3&parts=shape=s4", "03 04", admin},
 		{"parts=shape_substr=1", "01 10 11", admin},
-		{"parts=green", "", admin},
+		{"parts=size=green&parts=color=red&parts=shape=s3", "03", admin},
 		{"tags=all,t1&name=n1", "01 07", admin},
 		{"not-tags=t1&name=n1", "04 10", admin},
 		{"tags-any=t1,t9&name=n1", "01 07", admin},
@@ -239,6 +239,7 @@ func TestListFiltersSortsAndPages(t *testing.T) {
 		"sort_key=name&sort_dir=up":    "['up'] is invalid value for sort_dirs, valid value is 'asc' and 'desc'",
 		"limit=-1":                     "Bad limit request: Limit must be an integer 0 or greater and not '-1'.",
 		"up=maybe":                     "Invalid input for operation: 'maybe' cannot be converted to boolean.",
+		"parts=green":                  "Invalid input for operation: 'green' is not of the form <key>=[value].",
 		"limit=1&marker=nowhere":       "Thing nowhere could not be found.",
 		"limit=1&marker=id001&name=n1": "",
 	} {

@@ -14,6 +14,7 @@ import (
 // mountRouters serves routers, floating IPs and their member actions.
 func mountRouters(s *api.Server, catalog *model.Catalog, routers *l3.Service, agents *api.Collection[model.Agent]) {
 	api.Mount(s, catalog.FloatingIPs, routers.FloatingIPs())
+	mountFloatingIPPools(s, catalog)
 	r := api.Mount(s, catalog.Routers, routers.Routers())
 	for name, do := range map[string]func(*store.Tx, *identity.Caller, string, map[string]any) (map[string]any, error){
 		"add_router_interface": routers.AddRouterInterface, "remove_router_interface": routers.RemoveRouterInterface,
@@ -52,6 +53,27 @@ func mountRouters(s *api.Server, catalog *model.Catalog, routers *l3.Service, ag
 			return nil, err
 		}
 		return agents.Objects(tx, c, ids(catalog.Agents, list))
+	}})
+}
+
+// mountFloatingIPPools lists the IPv4 subnets of external networks from which the caller may take floating IPs.
+func mountFloatingIPPools(s *api.Server, catalog *model.Catalog) {
+	s.Handle("GET", "/floatingip_pools", api.Endpoint{Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+		res := catalog.FloatingIPPools
+		q, err := api.Query(c, res)
+		if err != nil {
+			return nil, err
+		}
+		q.Set, q.Caller = res.All, c.Caller
+		q.Where = append(q.Where, resource.Cond{SQL: "t.ip_version = 4 AND t.network_id IN (SELECT network_id FROM externalnetworks)"})
+		list, err := res.Select(tx, q)
+		if err != nil {
+			return nil, err
+		}
+		if c.Enforce("get_floatingip_pool", map[string]string{"project_id": c.Caller.ProjectID}) != nil {
+			list = nil
+		}
+		return api.List(c, res, q, list), nil
 	}})
 }
 

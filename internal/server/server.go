@@ -133,7 +133,7 @@ func (s *Server) extensions() api.Extensions {
 	all = withoutDrivers(all, config.ExtensionDrivers.Get(f))
 	if plugins := config.ServicePlugins.Get(f); !contains(plugins, "router") && !contains(plugins, routerPlugin) {
 		all = all.Without("router", "ext-gw-mode", "extraroute", "extraroute-atomic", "fip-port-details", "router_availability_zone",
-			"l3_agent_scheduler", "l3-port-ip-change-not-allowed")
+			"l3_agent_scheduler", "l3-port-ip-change-not-allowed", "floatingip-pools", "floating-ip-router-writable")
 	}
 	return all
 }

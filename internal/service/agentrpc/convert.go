@@ -18,7 +18,7 @@ func convert[A, B any](in []A, f func(A) B) []B {
 func fixedIP(f model.FixedIP) rpc.FixedIP {
 	return rpc.FixedIP{SubnetID: f.SubnetID, IPAddress: f.IPAddress}
 }
-func addressPair(p model.AddressPair) rpc.AddressPair { return rpc.AddressPair(p) }
+func addressPair(p model.AddressPair) rpc.AddressPair { return rpc.AddressPair(p.Canonical()) }
 func route(r model.Route) rpc.Route                   { return rpc.Route(r) }
 
 // Port is the port dictionary.

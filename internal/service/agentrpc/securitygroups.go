@@ -121,7 +121,8 @@ func (s *Server) addMembers(tx *store.Tx, info *rpc.SecurityGroupInfo) error {
 				family = "IPv6"
 			}
 			if list, asked := info.MemberIPs[group][family]; asked {
-				info.MemberIPs[group][family] = append(list, [2]*string{&ip, &mac})
+				pair := model.AddressPair{MACAddress: mac, IPAddress: ip}.Canonical()
+				info.MemberIPs[group][family] = append(list, [2]*string{&pair.IPAddress, &pair.MACAddress})
 			}
 			return struct{}{}, nil
 		}); err != nil {

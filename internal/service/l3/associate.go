@@ -12,9 +12,9 @@ import (
 	"neutrino/internal/store"
 )
 
-// associate makes f stand for an address of a port: the given one, or the only IPv4 address that the port has. It finds
-// the router that connects the two networks. Nothing is written.
-func (s *Service) associate(tx *store.Tx, caller *identity.Caller, f *model.FloatingIP, portID string, fixed *string) error {
+// associate makes f stand for an address of a port: the given one, or the only IPv4 address that the port has. Without
+// a wanted router it finds one that connects the two networks. Nothing is written.
+func (s *Service) associate(tx *store.Tx, caller *identity.Caller, f *model.FloatingIP, portID string, fixed, wanted *string) error {
 	ports := s.catalog.Ports
 	port, err := ports.Get(tx, caller, portID, ports.Bits("id", "project_id", "network_id", "device_owner", "fixed_ips"))
 	if err != nil {
@@ -30,7 +30,12 @@ func (s *Service) associate(tx *store.Tx, caller *identity.Caller, f *model.Floa
 	if err != nil {
 		return err
 	}
-	router, err := routerBetween(tx, port, internal.SubnetID, f.FloatingNetworkID)
+	var router string
+	if wanted != nil {
+		router, err = s.wantedRouter(tx, caller, *wanted, f.FloatingNetworkID)
+	} else {
+		router, err = routerBetween(tx, port, internal.SubnetID, f.FloatingNetworkID)
+	}
 	if err != nil {
 		return err
 	}
@@ -48,6 +53,23 @@ func (s *Service) associate(tx *store.Tx, caller *identity.Caller, f *model.Floa
 	}
 	f.PortID, f.FixedIPAddress, f.RouterID = &port.ID, &internal.IPAddress, &router
 	return nil
+}
+
+// wantedRouter checks that the router that a request names has its gateway on the external network (extension
+// floating-ip-router-writable). Whether it reaches the port is the caller's business.
+func (s *Service) wantedRouter(tx *store.Tx, caller *identity.Caller, id, external string) (string, error) {
+	router, err := s.catalog.Routers.Get(tx, caller, id, s.catalog.Routers.Bits("id"))
+	if err != nil {
+		return "", err
+	}
+	gateway, err := exists(tx, "FROM routers r JOIN ports g ON g.id = r.gw_port_id WHERE r.id = ? AND g.network_id = ?", router.ID, external)
+	if err != nil {
+		return "", fmt.Errorf("read gateway of router %s: %w", id, err)
+	}
+	if !gateway {
+		return "", fault.Conflict("Conflict", "An unknown exception occurred.")
+	}
+	return router.ID, nil
 }
 
 // internalAddress is the address of the port that a floating IP shall stand for.

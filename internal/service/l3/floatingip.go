@@ -32,13 +32,13 @@ func (s *Service) createFloatingIP(c *resource.Change[model.FloatingIP]) error {
 		return err
 	}
 	f.Status = statusDown
-	port, fixed := f.PortID, f.FixedIPAddress
-	f.PortID, f.FixedIPAddress = nil, nil
+	port, fixed, router := f.PortID, f.FixedIPAddress, f.RouterID
+	f.PortID, f.FixedIPAddress, f.RouterID = nil, nil, nil
 	if err := needsPort(fixed, port); err != nil {
 		return err
 	}
 	if port != nil {
-		if err := s.associate(tx, c.Caller, f, *port, fixed); err != nil {
+		if err := s.associate(tx, c.Caller, f, *port, fixed, router); err != nil {
 			return err
 		}
 	}
@@ -111,7 +111,10 @@ func needsPort(fixed, port *string) error {
 
 func (s *Service) updateFloatingIP(c *resource.Change[model.FloatingIP]) error {
 	tx, old, f := c.Tx, c.Old, c.New
-	var port, fixed *string
+	var port, fixed, router *string
+	if c.Has("router_id") {
+		router = f.RouterID
+	}
 	if c.Has("port_id") {
 		port = f.PortID
 	}
@@ -122,12 +125,15 @@ func (s *Service) updateFloatingIP(c *resource.Change[model.FloatingIP]) error {
 		return err
 	}
 	f.PortID, f.FixedIPAddress, f.RouterID = old.PortID, old.FixedIPAddress, old.RouterID
+	if router != nil && !c.Has("port_id") {
+		port = old.PortID
+	}
 	switch {
 	case port != nil:
-		if err := s.associate(tx, c.Caller, f, *port, fixed); err != nil {
+		if err := s.associate(tx, c.Caller, f, *port, fixed, router); err != nil {
 			return err
 		}
-	case c.Has("port_id") && old.PortID != nil:
+	case old.PortID != nil && (c.Has("port_id") || c.Named == 0): // upstream takes a request without attributes for null
 		f.PortID, f.FixedIPAddress, f.RouterID = nil, nil, nil
 	}
 	moved := !same(old.RouterID, f.RouterID)

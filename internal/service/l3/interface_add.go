@@ -81,7 +81,7 @@ func interfaceNames(body map[string]any) (port, subnet string, err error) {
 }
 
 func interfaceInfo(router, project, port, network, subnet string, subnets []string) map[string]any {
-	return map[string]any{"id": router, "project_id": project, "tenant_id": project, "port_id": port, "network_id": network,
+	return map[string]any{"id": router, "project_id": project, "port_id": port, "network_id": network,
 		"subnet_id": subnet, "subnet_ids": subnets}
 }
 

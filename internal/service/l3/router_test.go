@@ -148,7 +148,7 @@ func TestInterfaceResults(t *testing.T) {
 	own := x.port(net, body{"fixed_ips": []any{body{"ip_address": "10.1.0.50"}}})
 	r := x.router(nil)
 	info := func(port string, subnet string, subnets ...string) body {
-		return body{"id": r.ID, "project_id": "p", "tenant_id": "p", "port_id": port, "network_id": net.ID, "subnet_id": subnet, "subnet_ids": subnets}
+		return body{"id": r.ID, "project_id": "p", "port_id": port, "network_id": net.ID, "subnet_id": subnet, "subnet_ids": subnets}
 	}
 	check := func(what string, got body, err error, want func(port string) body) string {
 		t.Helper()
