@@ -2,6 +2,7 @@ package model
 
 import (
 	"encoding/json"
+	"strings"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/resource"
@@ -20,7 +21,7 @@ type Network struct {
 	NetworkType       *string // provider attributes: those of the only segment
 	PhysicalNetwork   *string
 	SegmentationID    *int
-	Segments          []Segment // set for networks of several segments
+	Segments          []Segment // of networks that have several
 	SubnetIDs         []string
 	AvailabilityZones []string
 	ZoneHints         ZoneHints
@@ -32,6 +33,66 @@ type Segment struct {
 	NetworkType     string  `json:"provider:network_type"`
 	PhysicalNetwork *string `json:"provider:physical_network"`
 	SegmentationID  *int    `json:"provider:segmentation_id"`
+}
+
+// networkSegments is the type of a network's segments (neutron-lib api/validators/multiprovidernet.py).
+var networkSegments = resource.Type[[]Segment]{Name: "list of segments", Append: resource.AppendList(resource.AppendJSON[Segment]), Parse: parseSegments}
+
+func parseSegments(v any) ([]Segment, error) {
+	if m, ok := v.(map[string]any); ok && len(m) == 0 {
+		return nil, nil
+	}
+	items, ok := v.([]any)
+	if !ok {
+		return nil, resource.Reasonf("'%s' is not a list", resource.Py(v))
+	}
+	all := make([]Segment, len(items))
+	for i, item := range items {
+		var err error
+		if all[i], err = parseSegment(item); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func parseSegment(v any) (s Segment, err error) {
+	m, ok := v.(map[string]any)
+	if !ok {
+		return s, resource.Reasonf("'%s' is not a dictionary", resource.Py(v))
+	}
+	var unknown []string
+	for _, name := range sortedKeys(m) {
+		value := m[name]
+		switch name {
+		case "provider:network_type":
+			if value != nil {
+				s.NetworkType = resource.Py(value)
+			}
+		case "provider:physical_network":
+			if value != nil {
+				text := resource.Py(value)
+				s.PhysicalNetwork = &text
+			}
+		case "provider:segmentation_id":
+			if value == nil || value == "" {
+				continue
+			}
+			id, err := resource.Int.Parse(value)
+			if err != nil {
+				return s, err
+			}
+			if id != 0 {
+				s.SegmentationID = &id
+			}
+		default:
+			unknown = append(unknown, name)
+		}
+	}
+	if len(unknown) > 0 {
+		return s, fault.BadRequest("HTTPBadRequest", "Unrecognized attribute(s) '%s'", strings.Join(unknown, ", "))
+	}
+	return s, nil
 }
 
 func segmentColumn(c string) string {
@@ -76,6 +137,9 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 				func(n *Network) **string { return &n.PhysicalNetwork }, resource.Derived(segmentColumn("physical_network"))).OmitWhen(several),
 			resource.Field("provider:segmentation_id", givenOrAbsent(resource.Int), post|put|filter|policy,
 				func(n *Network) **int { return &n.SegmentationID }, resource.Derived(segmentColumn("segmentation_id"))).OmitWhen(several)),
+		resource.Ext("multi-provider",
+			resource.Field("segments", networkSegments, post|put|policy, func(n *Network) *[]Segment { return &n.Segments }, resource.Unstored()).
+				OmitWhen(func(n *Network) bool { return len(n.Segments) == 0 })),
 		resource.Ext("network_availability_zone",
 			resource.Field("availability_zone_hints", AvailabilityZoneHints, post|sort, func(n *Network) *ZoneHints { return &n.ZoneHints }, resource.Default(ZoneHints{})),
 			resource.List("availability_zones", Strings, 0, func(n *Network) *[]string { return &n.AvailabilityZones }, resource.Children[string]{

@@ -49,6 +49,7 @@ func (c *Catalog) Reference() string {
 	describe(&b, c.Routers)
 	describe(&b, c.FloatingIPs)
 	describe(&b, c.Agents)
+	describe(&b, c.NetworkSegmentRanges)
 	return b.String()
 }
 

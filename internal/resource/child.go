@@ -80,12 +80,12 @@ func (c *Children[E]) sort(list []E) {
 	})
 }
 
-// quoted protects the one column name that is a word of SQL.
+// quoted protects the column names that are words of SQL.
 func quoted(names []string) []string {
 	out := slices.Clone(names)
 	for i, n := range out {
-		if n == "order" {
-			out[i] = `"order"`
+		if n == "order" || n == "default" {
+			out[i] = `"` + n + `"`
 		}
 	}
 	return out

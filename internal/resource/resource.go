@@ -36,6 +36,8 @@ type Table[R any] struct {
 	Visible string
 	// Missing is the error for an object that is not there; nil means upstream's usual one, made from the name.
 	Missing func(id string) error
+	// FromZero says that the revision_number of a new object is 0, as upstream's is where one flush writes the object.
+	FromZero bool
 	// Type is the resource_type of the standardattributes row, "" = Name.
 	Type string
 }
