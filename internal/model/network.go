@@ -35,12 +35,30 @@ type Segment struct {
 	SegmentationID  *int    `json:"provider:segmentation_id"`
 }
 
+// anySegment filters networks by a column of any of their segments.
+func anySegment(column string, parse func(string) (any, error)) func(values []string) (resource.Cond, error) {
+	return func(values []string) (resource.Cond, error) {
+		args := make([]any, len(values))
+		for i, v := range values {
+			args[i] = v
+			if parse != nil {
+				var err error
+				if args[i], err = parse(v); err != nil {
+					return resource.Cond{}, err
+				}
+			}
+		}
+		in := resource.In("s."+column, args)
+		return resource.Cond{SQL: "EXISTS (SELECT 1 FROM networksegments s WHERE s.network_id = t.id AND " + in.SQL + ")", Args: in.Args}, nil
+	}
+}
+
 // networkSegments is the type of a network's segments (neutron-lib api/validators/multiprovidernet.py).
 var networkSegments = resource.Type[[]Segment]{Name: "list of segments", Append: resource.AppendList(resource.AppendJSON[Segment]), Parse: parseSegments}
 
 func parseSegments(v any) ([]Segment, error) {
 	if m, ok := v.(map[string]any); ok && len(m) == 0 {
-		return nil, nil
+		return []Segment{}, nil
 	}
 	items, ok := v.([]any)
 	if !ok {
@@ -132,11 +150,14 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 				resource.Side("networksecuritybindings", "port_security_enabled", "true"), resource.Default(true))),
 		resource.Ext("provider",
 			resource.Field("provider:network_type", givenOrAbsent(resource.String(32)), post|put|filter|policy,
-				func(n *Network) **string { return &n.NetworkType }, resource.Derived(segmentColumn("network_type"))).OmitWhen(several),
+				func(n *Network) **string { return &n.NetworkType }, resource.Derived(segmentColumn("network_type")),
+				resource.Matching(anySegment("network_type", nil))).OmitWhen(several),
 			resource.Field("provider:physical_network", givenOrAbsent(resource.String(64)), post|put|filter|policy,
-				func(n *Network) **string { return &n.PhysicalNetwork }, resource.Derived(segmentColumn("physical_network"))).OmitWhen(several),
+				func(n *Network) **string { return &n.PhysicalNetwork }, resource.Derived(segmentColumn("physical_network")),
+				resource.Matching(anySegment("physical_network", nil))).OmitWhen(several),
 			resource.Field("provider:segmentation_id", givenOrAbsent(resource.Int), post|put|filter|policy,
-				func(n *Network) **int { return &n.SegmentationID }, resource.Derived(segmentColumn("segmentation_id"))).OmitWhen(several)),
+				func(n *Network) **int { return &n.SegmentationID }, resource.Derived(segmentColumn("segmentation_id")),
+				resource.Matching(anySegment("segmentation_id", resource.Int.FromQuery))).OmitWhen(several)),
 		resource.Ext("multi-provider",
 			resource.Field("segments", networkSegments, post|put|policy, func(n *Network) *[]Segment { return &n.Segments }, resource.Unstored()).
 				OmitWhen(func(n *Network) bool { return len(n.Segments) == 0 })),

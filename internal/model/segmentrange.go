@@ -59,9 +59,9 @@ func NetworkSegmentRanges(enabled func(string) bool) *resource.Resource[NetworkS
 				resource.Default("")).OmitWhen(isDefault),
 			resource.Field("default", resource.Bool, needed, func(r *NetworkSegmentRange) *bool { return &r.Default }),
 			resource.Field("shared", resource.Bool, post, func(r *NetworkSegmentRange) *bool { return &r.Shared }, resource.Default(true)),
-			resource.Field("tenant_id", project, post|hidden, owner, resource.Derived("t.project_id")),
 			resource.Field("project_id", project, post|filter|sort|needed, owner).
 				OmitWhen(func(r *NetworkSegmentRange) bool { return r.Project == nil }),
+			resource.Field("tenant_id", project, post|hidden, owner, resource.Derived("t.project_id")),
 			resource.Field("network_type", resource.OneOf("vlan", "vxlan", "gre", "geneve"), post|filter,
 				func(r *NetworkSegmentRange) *string { return &r.NetworkType }),
 			resource.Field("physical_network", resource.String(64), post|filter, func(r *NetworkSegmentRange) *string { return &r.PhysicalNetwork }),

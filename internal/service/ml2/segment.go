@@ -15,14 +15,15 @@ import (
 func (p *Plugin) wantedSegments(tx *store.Tx, n *model.Network) ([]model.Segment, error) {
 	wanted := n.Segments
 	if n.NetworkType != nil || n.PhysicalNetwork != nil || n.SegmentationID != nil {
-		if len(wanted) > 0 {
+		if wanted != nil {
 			return nil, fault.BadRequest("SegmentsSetInConjunctionWithProviders", "Segments and provider values cannot both be set.")
 		}
 		s := model.Segment{PhysicalNetwork: n.PhysicalNetwork, SegmentationID: n.SegmentationID}
 		if n.NetworkType != nil {
 			s.NetworkType = *n.NetworkType
-		} else {
-			return nil, fault.InvalidInput("network_type required")
+			if s.NetworkType == "" {
+				return nil, fault.InvalidInput("network_type value '' not supported")
+			}
 		}
 		wanted = []model.Segment{s}
 	}
