@@ -73,12 +73,12 @@ build/conformance: $(wildcard test/conformance/*)
 
 # smoke runs a few dozen of the tests of `make conformance`, on SQLite.
 smoke: build packages build/conformance
-	@$(SUDO) env CONFORMANCE_DIR=$(CONFORMANCE_DIR) build/conformance -binary $(BIN) -smoke
+	@$(SUDO) env CONFORMANCE_DIR=$(CONFORMANCE_DIR) CONFORMANCE_MIRROR=$(CONFORMANCE_MIRROR) build/conformance -binary $(BIN) -smoke
 
 # conformance runs all of them on each database, and tells of the failures of all.
 conformance: build packages build/conformance
 	@bad=; for db in $(DATABASES); do \
-		$(SUDO) env CONFORMANCE_DIR=$(CONFORMANCE_DIR) build/conformance -binary $(BIN) -database $$db -run '$(RUN)' || bad="$$bad $$db"; \
+		$(SUDO) env CONFORMANCE_DIR=$(CONFORMANCE_DIR) CONFORMANCE_MIRROR=$(CONFORMANCE_MIRROR) build/conformance -binary $(BIN) -database $$db -run '$(RUN)' || bad="$$bad $$db"; \
 	done; [ -z "$$bad" ] || { echo "conformance: not every test passed on:$$bad"; exit 1; }
 
 bench: build packages

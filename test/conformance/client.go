@@ -36,9 +36,12 @@ func logIn(ctx context.Context) (*client, error) {
 
 // do makes a request. The answer's body is decoded to out unless that is nil.
 func (c *client) do(ctx context.Context, method, url string, body, out any) (http.Header, error) {
-	text, err := json.Marshal(body)
-	if err != nil {
-		return nil, err
+	var text []byte
+	if body != nil {
+		var err error
+		if text, err = json.Marshal(body); err != nil {
+			return nil, err
+		}
 	}
 	request, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(text))
 	if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,6 +29,9 @@ const (
 // phaseVariable tells the inner program which phase it is.
 const phaseVariable = "CONFORMANCE_PHASE"
 
+// errTold is a failure that the inner program has told of.
+var errTold = errors.New("it has failed inside namespaces")
+
 // isolated runs this program again, with the same arguments, in namespaces, and waits for its end. If ctx is done it is
 // asked to end, and killed after a while.
 func isolated(ctx context.Context, p phase) error {
@@ -48,7 +52,11 @@ func isolated(ctx context.Context, p phase) error {
 	// Pdeathsig is sent when the thread that started the child ends.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	return cmd.Run()
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return errTold
+	}
+	return err
 }
 
 // detachMounts keeps what is mounted from now on to this mount namespace, and shows this process namespace in /proc.

@@ -24,6 +24,8 @@ provider = fernet
 expiration = 86400
 [fernet_tokens]
 key_repository = %[1]s/fernet-keys
+[fernet_receipts]
+key_repository = %[1]s/fernet-keys
 [credential]
 key_repository = %[1]s/credential-keys
 [identity]

@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -39,8 +40,10 @@ func main() {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	err := o.run(ctx)
 	cancel()
-	if err != nil {
+	if err != nil && !errors.Is(err, errTold) {
 		fmt.Fprintln(os.Stderr, "conformance:", err)
+	}
+	if err != nil {
 		os.Exit(1)
 	}
 }

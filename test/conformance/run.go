@@ -77,6 +77,8 @@ func (o *options) test(ctx context.Context) (err error) {
 				err = os.RemoveAll(s.results)
 			}
 		}()
+	} else if err := os.MkdirAll(s.results, 0o755); err != nil {
+		return err
 	}
 	began := time.Now()
 	c, err := startCloud(ctx, s, db, binary)

@@ -88,7 +88,7 @@ func (t tree) ensure(ctx context.Context) error {
 		}
 	}
 	if err := isolated(ctx, phaseBuild); err != nil {
-		return fmt.Errorf("build %s: %w; see %s", t.partial(), err, t.log())
+		return err
 	}
 	return os.Rename(t.partial(), t.root())
 }
@@ -108,7 +108,7 @@ func (t tree) build(ctx context.Context) error {
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), log, log
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8", "PATH="+searchPath)
 		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err)
+			return fmt.Errorf("%s: %w; see %s", strings.Join(cmd.Args, " "), err, t.log())
 		}
 		return nil
 	}
