@@ -52,6 +52,7 @@ func (c *Catalog) Reference() string {
 	describe(&b, c.Subnetpools)
 	describe(&b, c.AddressScopes)
 	describe(&b, c.RBACPolicies)
+	describe(&b, c.NetworkSegmentRanges)
 	return b.String()
 }
 
