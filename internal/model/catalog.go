@@ -14,6 +14,7 @@ type Catalog struct {
 	Agents             *resource.Resource[Agent]
 	Subnetpools        *resource.Resource[Subnetpool]
 	AddressScopes      *resource.Resource[AddressScope]
+	IPAvailabilities   *resource.Resource[IPAvailability]
 }
 
 // NewCatalog compiles the tables; enabled tells which extensions are loaded.
@@ -30,5 +31,6 @@ func NewCatalog(enabled func(alias string) bool) *Catalog {
 		Agents:             Agents(enabled),
 		Subnetpools:        Subnetpools(enabled),
 		AddressScopes:      AddressScopes(enabled),
+		IPAvailabilities:   IPAvailabilities(enabled),
 	}
 }

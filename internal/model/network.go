@@ -26,7 +26,13 @@ type Network struct {
 	ZoneHints         ZoneHints
 	IPv4AddressScope  *string
 	IPv6AddressScope  *string
+
+	showDefault bool // see ShowDefault
 }
+
+// ShowDefault shows is_default with the value of the request also if the network is not external. Upstream does so in
+// the answer to that request (services/auto_allocate/db.py).
+func (n *Network) ShowDefault(requested bool) { n.IsDefault, n.showDefault = requested, true }
 
 // Segment is one piece of a network on a physical network or an overlay.
 type Segment struct {
@@ -67,7 +73,7 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 		resource.Ext("auto-allocated-topology",
 			resource.Field("is_default", resource.Bool, post|put|filter|policy|needed, func(n *Network) *bool { return &n.IsDefault },
 				resource.Derived("COALESCE(externalnetworks.is_default, false)"), resource.Default(false)).
-				OmitWhen(func(n *Network) bool { return !n.External })),
+				OmitWhen(func(n *Network) bool { return !n.External && !n.showDefault })),
 		resource.Ext("port-security",
 			resource.Field("port_security_enabled", resource.Bool, post|put|policy, func(n *Network) *bool { return &n.PortSecurity },
 				resource.Side("networksecuritybindings", "port_security_enabled", "true"), resource.Default(true))),

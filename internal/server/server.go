@@ -138,7 +138,7 @@ func (s *Server) extensions() api.Extensions {
 	}
 	if plugins := config.ServicePlugins.Get(f); !contains(plugins, "router") && !contains(plugins, routerPlugin) {
 		all = all.Without("router", "ext-gw-mode", "extraroute", "extraroute-atomic", "fip-port-details", "router_availability_zone",
-			"l3_agent_scheduler", "l3-port-ip-change-not-allowed")
+			"l3_agent_scheduler", "l3-port-ip-change-not-allowed", "auto-allocated-topology")
 	}
 	return all
 }
