@@ -47,8 +47,8 @@ var (
 	BindHost = server.String("bind_host", "127.0.0.1", "Address of the API. Upstream's default is every address; here that must be written.")
 	BindPort = server.Int("bind_port", 9696, "Port of the API.").Limit(Port())
 
-	AuthStrategy = server.String("auth_strategy", "keystone", "Who checks the callers of the API. `noauth` believes what they say and is refused on other than loopback addresses, see force_noauth.").
-			Limit(OneOf("keystone", "noauth"))
+	AuthStrategy = server.String("auth_strategy", "keystone", "Who checks the callers of the API. `noauth` believes what they say and is refused on other than loopback addresses, see force_noauth. `http_basic` asks for names and passwords, see http_basic_auth_user_file.").
+			Limit(OneOf("keystone", "noauth", "http_basic"))
 	CorePlugin     = server.String("core_plugin", "ml2", "Upstream has no default; ml2 is the only core plug-in.").Limit(OneOf("ml2", "neutron.plugins.ml2.plugin.Ml2Plugin"))
 	ServicePlugins = server.List("service_plugins", nil, "Service plug-ins to load, for example `router,qos`.")
 
@@ -141,9 +141,14 @@ var (
 	ml2Flat             = neutron.Section("ML2", "ml2_type_flat")
 	FlatNetworks        = ml2Flat.List("flat_networks", []string{"*"}, "Physical networks that may carry a flat network; `*` means any, nothing means none.")
 	ml2VLAN             = neutron.Section("ML2", "ml2_type_vlan")
-	NetworkVLANRanges   = ml2VLAN.List("network_vlan_ranges", nil, "Physical networks for VLANs as `physnet` or `physnet:first:last`; the range is for project networks.")
+	NetworkVLANRanges   = ml2VLAN.List("network_vlan_ranges", nil, "Physical networks for VLANs as `physnet:first:last`, the range being for project networks, or `physnet` for all VLANs.")
 	ml2VXLAN            = neutron.Section("ML2", "ml2_type_vxlan")
 	VNIRanges           = ml2VXLAN.List("vni_ranges", nil, "VXLAN network identifiers for project networks as `first:last`.")
+	ml2GRE              = neutron.Section("ML2", "ml2_type_gre")
+	GREIDRanges         = ml2GRE.List("tunnel_id_ranges", nil, "Keys of GRE tunnels for project networks as `first:last`.")
+	ml2Geneve           = neutron.Section("ML2", "ml2_type_geneve")
+	GeneveVNIRanges     = ml2Geneve.List("vni_ranges", nil, "Geneve network identifiers for project networks as `first:last`.")
+	GeneveHeaderSize    = ml2Geneve.Int("max_header_size", 30, "Bytes of Geneve encapsulation, options included, that the MTU of networks leaves free.").Limit(AtLeast(0))
 	VXLANMulticastGroup = ml2VXLAN.String("vxlan_group", "", "Multicast group that the server tells agents to flood to; empty means none.").Limit(Address()).NoEffect()
 	securityGroup       = neutron.Section("Server and L2 agent", "securitygroup")
 	EnableSecurityGroup = securityGroup.Bool("enable_security_group", true, "Offer and enforce security groups.")
@@ -163,6 +168,7 @@ var (
 	BusCAFile        = neutrino.String("bus_ca_file", "", "PEM file of the authority that signed the other side's certificate. A server that has it demands certificates of agents.")
 	BusClusterListen = neutrino.String("bus_cluster_listen", "", "host:port for the buses of other servers; empty means a single server.")
 	BusRoutes        = neutrino.List("bus_routes", nil, "bus_cluster_listen of other servers.")
+	BasicAuthRoles   = neutrino.String("http_basic_auth_roles_file", "", "Lines `user:project id:role,role` for `auth_strategy = http_basic`. Without it every user is an administrator; with it those who are not there have no rights.")
 	HealthListen     = neutrino.String("health_listen", "", "host:port for /healthcheck and /metrics of this daemon, to be set in its own file; empty means none.")
 	ForceNoAuth      = neutrino.Bool("force_noauth", false, "Allow `auth_strategy = noauth` on other than loopback addresses.")
 )

@@ -55,6 +55,8 @@ func (c *Catalog) Reference() string {
 	describe(&b, c.Subnetpools)
 	describe(&b, c.AddressScopes)
 	describe(&b, c.IPAvailabilities)
+	describe(&b, c.RBACPolicies)
+	describe(&b, c.NetworkSegmentRanges)
 	return b.String()
 }
 

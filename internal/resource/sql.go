@@ -136,11 +136,13 @@ func (r *Resource[R]) Select(tx *store.Tx, q *Query) ([]*R, error) {
 	}
 	var more []Cond
 	if q.Marker != "" {
-		after, err := r.after(tx, q)
+		after, ok, err := r.after(tx, q)
 		if err != nil {
 			return nil, err
 		}
-		more = append(more, after)
+		if ok {
+			more = append(more, after)
+		}
 	}
 	r.from(s, read, q, more...)
 	r.where(s, q, more...)
@@ -250,6 +252,9 @@ func (r *Resource[R]) Insert(tx *store.Tx, obj *R) error {
 	if r.table.Standard != nil {
 		std := r.table.Standard(obj)
 		std.CreatedAt, std.Revision = Now(), 1
+		if r.table.FromZero {
+			std.Revision = 0
+		}
 		std.UpdatedAt = std.CreatedAt
 		var err error
 		std.RowID, err = tx.Insert("INSERT INTO standardattributes (resource_type, description, revision_number, created_at, "+

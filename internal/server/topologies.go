@@ -13,6 +13,9 @@ import (
 	"neutrino/internal/store"
 )
 
+// passed stands for the network in the answer to a dry run.
+const passed = "dry-run=pass"
+
 // mountTopologies serves the topologies that projects get when they ask for one.
 func mountTopologies(s *api.Server, catalog *model.Catalog, core *ml2.Plugin, routers *l3.Service) {
 	topologies := autoallocate.New(catalog, autoallocate.Parts{Networks: core.Networks(), Subnets: core.Subnets(), Routers: routers.Routers(),
@@ -25,7 +28,7 @@ func mountTopologies(s *api.Server, catalog *model.Catalog, core *ml2.Plugin, ro
 		fields := slices.DeleteFunc(slices.Clone(c.Query["fields"]), func(f string) bool { return f == "" })
 		switch {
 		case slices.Contains(fields, "dry-run"):
-			network, err = "dry-run=pass", topologies.Check(tx, c.Caller)
+			network, err = passed, topologies.Check(tx, c.Caller)
 		case len(fields) > 0:
 			err = fault.BadRequest("BadRequest", "Bad auto_allocate request: Unrecognized field.")
 		default:
@@ -38,7 +41,11 @@ func mountTopologies(s *api.Server, catalog *model.Catalog, core *ml2.Plugin, ro
 	}
 	s.Handle("GET", path, api.Endpoint{Write: true, Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		project, network, err := get(tx, c)
-		return map[string]any{"auto_allocated_topology": map[string]string{"id": network, "project_id": project, "tenant_id": project}}, err
+		answer := map[string]string{"id": network, "project_id": project}
+		if network != passed { // that answer is one to a request for certain fields
+			answer["tenant_id"] = project
+		}
+		return map[string]any{"auto_allocated_topology": answer}, err
 	}})
 	s.Handle("DELETE", path, api.Endpoint{Write: true, Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		project, _, err := get(tx, c) // upstream looks a topology up before it deletes it, which makes it if need be
