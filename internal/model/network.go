@@ -36,6 +36,9 @@ type Network struct {
 // the answer to that request (services/auto_allocate/db.py).
 func (n *Network) ShowDefault(requested bool) { n.IsDefault, n.showDefault = requested, true }
 
+// ignored is a filter that upstream accepts and then does not apply, because its networks have no such column.
+func ignored([]string) (resource.Cond, error) { return resource.Cond{SQL: "1 = 1"}, nil }
+
 // Segment is one piece of a network on a physical network or an overlay.
 type Segment struct {
 	ID              string  `json:"-"`
@@ -154,7 +157,7 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 				resource.Derived("(externalnetworks.network_id IS NOT NULL)"), resource.Default(false))),
 		resource.Ext("auto-allocated-topology",
 			resource.Field("is_default", resource.Bool, post|put|filter|policy|needed, func(n *Network) *bool { return &n.IsDefault },
-				resource.Derived("COALESCE(externalnetworks.is_default, false)"), resource.Default(false)).
+				resource.Derived("COALESCE(externalnetworks.is_default, false)"), resource.Default(false), resource.Matching(ignored)).
 				OmitWhen(func(n *Network) bool { return !n.External && !n.showDefault })),
 		resource.Ext("port-security",
 			resource.Field("port_security_enabled", resource.Bool, post|put|policy, func(n *Network) *bool { return &n.PortSecurity },
