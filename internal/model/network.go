@@ -29,12 +29,10 @@ type Network struct {
 	IPv6AddressScope  *string
 	DNSDomain         string
 
-	showDefault bool // see ShowDefault
+	// ShowDefault shows is_default although the network is not external, as upstream does in the answers to some requests
+	// (services/auto_allocate/db.py).
+	ShowDefault bool
 }
-
-// ShowDefault shows is_default with the value of the request also if the network is not external. Upstream does so in
-// the answer to that request (services/auto_allocate/db.py).
-func (n *Network) ShowDefault(requested bool) { n.IsDefault, n.showDefault = requested, true }
 
 // ignored is a filter that upstream accepts and then does not apply, because its networks have no such column.
 func ignored([]string) (resource.Cond, error) { return resource.Cond{SQL: "1 = 1"}, nil }
@@ -158,7 +156,7 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 		resource.Ext("auto-allocated-topology",
 			resource.Field("is_default", resource.Bool, post|put|filter|policy|needed, func(n *Network) *bool { return &n.IsDefault },
 				resource.Derived("COALESCE(externalnetworks.is_default, false)"), resource.Default(false), resource.Matching(ignored)).
-				OmitWhen(func(n *Network) bool { return !n.External && !n.showDefault })),
+				OmitWhen(func(n *Network) bool { return !n.External && !n.ShowDefault })),
 		resource.Ext("port-security",
 			resource.Field("port_security_enabled", resource.Bool, post|put|policy, func(n *Network) *bool { return &n.PortSecurity },
 				resource.Side("networksecuritybindings", "port_security_enabled", "true"), resource.Default(true))),

@@ -221,6 +221,6 @@ func (p *Plugin) loadNetworks(tx *store.Tx, _ *identity.Caller, set resource.Set
 func showDefault(c *resource.Change[model.Network], n *model.Network) {
 	same := c.Old != nil && c.Old.External && c.Old.IsDefault == c.New.IsDefault
 	if c.Old == nil || c.Has("is_default") && c.Has("router:external") && !same {
-		n.ShowDefault(c.New.IsDefault)
+		n.IsDefault, n.ShowDefault = c.New.IsDefault, true
 	}
 }
