@@ -95,6 +95,9 @@ func (c *Collection[R]) list(call *Call) (*reply, error) {
 			if err := c.load(tx, call, v.read, objs); err != nil {
 				return err
 			}
+			if c.logic.AfterList != nil {
+				c.logic.AfterList(call.Query, objs)
+			}
 			return v.decide(tx, objs[0])
 		})
 	}
@@ -258,28 +261,29 @@ func (c *Collection[R]) create(call *Call) (*reply, error) {
 		}
 		objs := drafts
 		drafts = nil // used up
-		if err := c.insert(tx, call, objs); err != nil {
+		changes, err := c.insert(tx, call, objs)
+		if err != nil {
 			return err
 		}
 		ids := make([]string, len(objs))
 		for i, d := range objs {
 			ids[i] = c.res.ID(d.obj)
 		}
-		a, err = c.answer(tx, call, http.StatusCreated, ids, bulk)
+		a, err = c.answer(tx, call, http.StatusCreated, ids, bulk, changes...)
 		return err
 	})
 	return c.s.done(call, event, a, err)
 }
 
 // insert checks policy and quota for all objects, then creates them.
-func (c *Collection[R]) insert(tx *store.Tx, call *Call, drafts []draft[R]) error {
+func (c *Collection[R]) insert(tx *store.Tx, call *Call, drafts []draft[R]) ([]*resource.Change[R], error) {
 	if c.logic.Admit != nil {
 		objs := make([]*R, len(drafts))
 		for i, d := range drafts {
 			objs[i] = d.obj
 		}
 		if err := c.logic.Admit(tx, call.Caller, objs); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	parents := newParents(tx)
@@ -287,7 +291,7 @@ func (c *Collection[R]) insert(tx *store.Tx, call *Call, drafts []draft[R]) erro
 	for _, d := range drafts {
 		demand := policy.NewDemand(policy.Create, c.res.Name, d.given)
 		if err := call.judge.Enforce(demand, target[R]{c.res, d.obj, parents}); err != nil {
-			return err
+			return nil, err
 		}
 		project, _ := c.res.Text(d.obj, "project_id")
 		perProject[project]++
@@ -295,7 +299,7 @@ func (c *Collection[R]) insert(tx *store.Tx, call *Call, drafts []draft[R]) erro
 	if c.s.quota != nil {
 		for _, project := range slices.Sorted(maps.Keys(perProject)) {
 			if err := c.s.quota.Check(tx, call.Caller, c.res.Name, project, perProject[project]); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
@@ -304,14 +308,14 @@ func (c *Collection[R]) insert(tx *store.Tx, call *Call, drafts []draft[R]) erro
 		changes[i] = &resource.Change[R]{Resource: c.res, Tx: tx, Caller: call.Caller, New: d.obj, Named: d.named}
 	}
 	if c.logic.CreateMany != nil && len(changes) > 1 {
-		return c.logic.CreateMany(changes)
+		return changes, c.logic.CreateMany(changes)
 	}
 	for _, change := range changes {
 		if err := c.createOne(change); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return changes, nil
 }
 
 func (c *Collection[R]) createOne(change *resource.Change[R]) error {
@@ -321,8 +325,9 @@ func (c *Collection[R]) createOne(change *resource.Change[R]) error {
 	return c.res.Insert(change.Tx, change.New)
 }
 
-// answer reads objects as they are now and encodes them.
-func (c *Collection[R]) answer(tx *store.Tx, call *Call, status int, ids []string, bulk bool) (*reply, error) {
+// answer reads objects as they are now and encodes them; changes are what the request did to them, none if it only
+// looks at them.
+func (c *Collection[R]) answer(tx *store.Tx, call *Call, status int, ids []string, bulk bool, changes ...*resource.Change[R]) (*reply, error) {
 	v := viewOf(c.res, call.judge, c.fields(call))
 	// Elevated: a caller may create what they cannot list.
 	objs, err := c.res.Select(tx, &resource.Query{Set: v.read, Caller: call.Caller.Elevated(), Where: []resource.Cond{c.res.ByID(ids...)}})
@@ -341,8 +346,10 @@ func (c *Collection[R]) answer(tx *store.Tx, call *Call, status int, ids []strin
 		if err := v.decide(tx, objs[0]); err != nil {
 			return nil, err
 		}
-		if call.Request.Method == http.MethodPut && c.logic.Updated != nil {
-			c.logic.Updated(objs[0])
+		if c.logic.Answer != nil {
+			for _, change := range changes {
+				c.logic.Answer(change, objs[at[c.res.ID(change.New)]])
+			}
 		}
 	} else if !bulk {
 		return nil, c.res.NotFound(ids[0])
@@ -450,7 +457,7 @@ func (c *Collection[R]) update(call *Call) (*reply, error) {
 			return err
 		}
 		c.original(event, old)
-		a, err = c.answer(tx, call, http.StatusOK, []string{c.res.ID(old)}, false)
+		a, err = c.answer(tx, call, http.StatusOK, []string{c.res.ID(old)}, false, change)
 		return err
 	})
 	return c.s.done(call, event, a, err)

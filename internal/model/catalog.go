@@ -16,6 +16,7 @@ type Catalog struct {
 	Agents               *resource.Resource[Agent]
 	Subnetpools          *resource.Resource[Subnetpool]
 	AddressScopes        *resource.Resource[AddressScope]
+	IPAvailabilities     *resource.Resource[IPAvailability]
 	RBACPolicies         *resource.Resource[RBACPolicy]
 	NetworkSegmentRanges *resource.Resource[NetworkSegmentRange]
 }
@@ -36,6 +37,7 @@ func NewCatalog(enabled func(alias string) bool) *Catalog {
 		Agents:               Agents(enabled),
 		Subnetpools:          Subnetpools(enabled),
 		AddressScopes:        AddressScopes(enabled),
+		IPAvailabilities:     IPAvailabilities(enabled),
 		RBACPolicies:         RBACPolicies(enabled),
 		NetworkSegmentRanges: NetworkSegmentRanges(enabled),
 	}

@@ -28,7 +28,14 @@ type Network struct {
 	IPv4AddressScope  *string
 	IPv6AddressScope  *string
 	DNSDomain         string
+
+	// ShowDefault shows is_default although the network is not external, as upstream does in the answers to some requests
+	// (services/auto_allocate/db.py).
+	ShowDefault bool
 }
+
+// ignored is a filter that upstream accepts and then does not apply, because its networks have no such column.
+func ignored([]string) (resource.Cond, error) { return resource.Cond{SQL: "1 = 1"}, nil }
 
 // Segment is one piece of a network on a physical network or an overlay.
 type Segment struct {
@@ -148,8 +155,8 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 				resource.Derived("(externalnetworks.network_id IS NOT NULL)"), resource.Default(false))),
 		resource.Ext("auto-allocated-topology",
 			resource.Field("is_default", resource.Bool, post|put|filter|policy|needed, func(n *Network) *bool { return &n.IsDefault },
-				resource.Derived("COALESCE(externalnetworks.is_default, false)"), resource.Default(false)).
-				OmitWhen(func(n *Network) bool { return !n.External })),
+				resource.Derived("COALESCE(externalnetworks.is_default, false)"), resource.Default(false), resource.Matching(ignored)).
+				OmitWhen(func(n *Network) bool { return !n.External && !n.ShowDefault })),
 		resource.Ext("port-security",
 			resource.Field("port_security_enabled", resource.Bool, post|put|policy, func(n *Network) *bool { return &n.PortSecurity },
 				resource.Side("networksecuritybindings", "port_security_enabled", "true"), resource.Default(true))),

@@ -30,6 +30,9 @@ the values are alternatives. PUT and DELETE obey ` + "`If-Match: revision_number
 | ` + "`PUT /v2.0/routers/ID/add_router_interface`, `remove_router_interface`" + ` | ` + "`subnet_id`, `port_id`" + ` or both |
 | ` + "`PUT /v2.0/routers/ID/add_extraroutes`, `remove_extraroutes`" + ` | ` + "`{\"router\": {\"routes\": […]}}`" + ` |
 | ` + "`GET, PUT, POST, DELETE /v2.0/PATH/ID/tags`, `GET, PUT, DELETE …/tags/TAG`" + ` | tags of any resource that has them |
+| ` + "`PUT /v2.0/subnetpools/ID/add_prefixes`, `remove_prefixes`" + ` | ` + "`{\"prefixes\": […]}`" + ` |
+| ` + "`PUT /v2.0/subnetpools/ID/onboard_network_subnets`" + ` | ` + "`{\"network_id\": ID}`" + `: the network's subnets come into the pool |
+| ` + "`GET, DELETE /v2.0/auto-allocated-topology/PROJECT`" + ` | a network with a router, made when it is asked for; ` + "`fields=dry-run`" + ` only checks |
 | ` + "`GET /v2.0/quotas`, `GET, PUT, DELETE …/quotas/PROJECT`, `GET …/default`, `GET …/details`" + ` | quotas |
 | ` + "`GET /v2.0/availability_zones`" + ` | zones of the agents |
 | ` + "`GET, POST /v2.0/agents/ID/dhcp-networks`, `DELETE …/dhcp-networks/NETWORK`, `GET /v2.0/networks/ID/dhcp-agents`" + ` | which DHCP agent serves what |
@@ -51,6 +54,7 @@ func (c *Catalog) Reference() string {
 	describe(&b, c.Agents)
 	describe(&b, c.Subnetpools)
 	describe(&b, c.AddressScopes)
+	describe(&b, c.IPAvailabilities)
 	describe(&b, c.RBACPolicies)
 	describe(&b, c.NetworkSegmentRanges)
 	return b.String()

@@ -60,7 +60,7 @@ func Subnets(enabled func(string) bool) *resource.Resource[Subnet] {
 			resource.Field("network_id", resource.UUID, post|filter|sort|needed|must, func(s *Subnet) *string { return &s.NetworkID }),
 			resource.Field("ip_version", ipVersion, post|filter|sort|must, func(s *Subnet) *int { return &s.IPVersion }),
 			resource.Field("subnetpool_id", poolID, post|filter|sort, func(s *Subnet) **string { return &s.SubnetpoolID }),
-			resource.Field("prefixlen", resource.Nullable(resource.NonNegative), post|hidden, func(s *Subnet) **int { return &s.Prefixlen }, resource.Unstored()),
+			resource.Field("prefixlen", givenOrAbsent(resource.NonNegative), post|hidden, func(s *Subnet) **int { return &s.Prefixlen }, resource.Unstored()),
 			resource.Field("cidr", CIDR, post|filter|sort, func(s *Subnet) *string { return &s.CIDR }),
 			resource.Field("gateway_ip", resource.Nullable(IP), post|put|filter|sort, func(s *Subnet) **string { return &s.GatewayIP }),
 			resource.Field("enable_dhcp", resource.Bool, post|put|filter|sort, func(s *Subnet) *bool { return &s.EnableDHCP }, resource.Default(true)),
@@ -81,7 +81,7 @@ func Subnets(enabled func(string) bool) *resource.Resource[Subnet] {
 			resource.Field("use_default_subnetpool", resource.Bool, post|hidden, func(s *Subnet) *bool { return &s.UseDefaultPool },
 				resource.Unstored(), resource.Default(false))),
 		resource.Ext("subnet-service-types",
-			resource.List("service_types", serviceTypes, post|put|policy, func(s *Subnet) *[]string { return &s.ServiceTypes }, resource.Children[string]{
+			resource.List("service_types", serviceTypes, post|put, func(s *Subnet) *[]string { return &s.ServiceTypes }, resource.Children[string]{
 				Table: "subnet_service_types", Parent: "subnet_id", Columns: []resource.Col[string]{
 					{Name: "service_type", Ref: func(e *string) any { return e }}}})),
 		resource.Ext("subnet-external-network",

@@ -28,12 +28,24 @@ type Subnetpool struct {
 	IsDefault        bool
 	Shared           bool // an RBAC entry shares it with the caller
 	AddressScopeID   *string
+
+	omitQuota, omitScope bool // see ForUpdateAnswer
+}
+
+// ForUpdateAnswer makes the pool look as upstream shows it in the answer to an update, which is not as otherwise
+// (db_base_plugin_v2.py, update_subnetpool): prefix lengths are numbers, and what is null is left out unless the request
+// named it.
+func (p *Subnetpool) ForUpdateAnswer(scopeNamed bool) {
+	for _, n := range []*Prefixlen{&p.DefaultPrefixlen, &p.MinPrefixlen, &p.MaxPrefixlen} {
+		n.number = true
+	}
+	p.omitQuota, p.omitScope = p.DefaultQuota == nil, p.AddressScopeID == nil && !scopeNamed
 }
 
 // Prefixlen is the length of a prefix.
 type Prefixlen struct {
 	Bits   int
-	Number bool // shown as a number instead of as text; see Subnetpools
+	number bool // shown as a number instead of as text
 }
 
 // Scan reads an integer.
@@ -49,10 +61,9 @@ func (p *Prefixlen) Scan(v any) error {
 // Value writes an integer.
 func (p Prefixlen) Value() (driver.Value, error) { return int64(p.Bits), nil }
 
-// prefixlen is the type of prefix lengths. Upstream shows them as text, but as numbers in the answer to an update
-// (db_base_plugin_v2.py, update_subnetpool).
+// prefixlen is the type of prefix lengths, which are usually shown as text.
 var prefixlen = resource.Type[Prefixlen]{Name: "integer ≥ 0, shown as text", Append: func(b []byte, p Prefixlen) []byte {
-	if p.Number {
+	if p.number {
 		return strconv.AppendInt(b, int64(p.Bits), 10)
 	}
 	return append(strconv.AppendInt(append(b, '"'), int64(p.Bits), 10), '"')
@@ -76,7 +87,8 @@ func Subnetpools(enabled func(string) bool) *resource.Resource[Subnetpool] {
 			resource.List("prefixes", prefixes, post|put|must, func(p *Subnetpool) *[]string { return &p.Prefixes }, resource.Children[string]{
 				Table: "subnetpoolprefixes", Parent: "subnetpool_id",
 				Columns: []resource.Col[string]{{Name: "cidr", Ref: func(e *string) any { return e }}}}),
-			resource.Field("default_quota", givenOrAbsent(resource.NonNegative), post|put|filter|sort, func(p *Subnetpool) **int { return &p.DefaultQuota }),
+			resource.Field("default_quota", givenOrAbsent(resource.NonNegative), post|put|filter|sort, func(p *Subnetpool) **int { return &p.DefaultQuota }).
+				OmitWhen(func(p *Subnetpool) bool { return p.omitQuota }),
 			resource.Field("ip_version", resource.Int, filter|sort, func(p *Subnetpool) *int { return &p.IPVersion }),
 			resource.Field("default_prefixlen", prefixlen, post|put|filter|sort, func(p *Subnetpool) *Prefixlen { return &p.DefaultPrefixlen }),
 			resource.Field("min_prefixlen", prefixlen, post|put|filter|sort, func(p *Subnetpool) *Prefixlen { return &p.MinPrefixlen }),
@@ -86,7 +98,9 @@ func Subnetpools(enabled func(string) bool) *resource.Resource[Subnetpool] {
 				resource.Derived(shared), resource.Default(false)),
 		},
 		resource.Ext("address-scope",
-			resource.Field("address_scope_id", resource.Nullable(resource.UUID), post|put|filter|sort, func(p *Subnetpool) **string { return &p.AddressScopeID })),
+			resource.Field("address_scope_id", resource.Nullable(resource.UUID), post|put|filter|sort, func(p *Subnetpool) **string { return &p.AddressScopeID },
+				resource.Matching(func(values []string) (resource.Cond, error) { return resource.In("t.address_scope_id", values), nil })).
+				OmitWhen(func(p *Subnetpool) bool { return p.omitScope })),
 		standard("subnetpools", std),
 	)
 }
@@ -103,8 +117,8 @@ var notBlankName = func() resource.Type[string] {
 	return t
 }()
 
-// prefixes is the type of the prefixes of a pool. Upstream refuses the same text twice before it looks at the elements,
-// and host bits of IPv4 but not of IPv6 (neutron_lib/api/validators, validate_subnet).
+// prefixes is the type of the prefixes of a pool. Upstream refuses the same text twice before it looks at the elements
+// (neutron_lib/api/validators).
 var prefixes = resource.Type[[]string]{Name: "list of CIDRs", Append: resource.AppendList(resource.AppendString), Parse: func(v any) ([]string, error) {
 	elements, ok := v.([]any)
 	if !ok {
@@ -117,7 +131,7 @@ var prefixes = resource.Type[[]string]{Name: "list of CIDRs", Append: resource.A
 	for _, e := range elements {
 		s, _ := e.(string)
 		p, err := netip.ParsePrefix(s)
-		if err != nil || p.Addr().Is4() && p.Masked().String() != s {
+		if err != nil {
 			return nil, resource.Reasonf("'%s' is not a valid IP subnet", resource.Py(e))
 		}
 		out = append(out, p.Masked().String())

@@ -6,6 +6,7 @@ import (
 	"neutrino/internal/api"
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
+	"neutrino/internal/service/ipavailability"
 	"neutrino/internal/service/l3"
 	"neutrino/internal/service/ml2"
 	"neutrino/internal/service/subnetpool"
@@ -18,8 +19,9 @@ func connectPools(pools *subnetpool.Service, core *ml2.Plugin, routers *l3.Servi
 	pools.Hooks.ScopeChanged = append(pools.Hooks.ScopeChanged, routers.ScopeChanged)
 }
 
-// mountPools serves subnet pools, their member actions and address scopes.
+// mountPools serves subnet pools, their member actions, address scopes and how many addresses networks have.
 func mountPools(s *api.Server, catalog *model.Catalog, pools *subnetpool.Service) {
+	api.Mount(s, catalog.IPAvailabilities, ipavailability.Logic(catalog), "GET", "POST", "PUT") // the latter to say which attribute is wrong
 	api.Mount(s, catalog.AddressScopes, pools.Scopes())
 	collection := api.Mount(s, catalog.Subnetpools, pools.Pools())
 	for name, do := range map[string]func(*store.Tx, *identity.Caller, string, map[string]any) (any, error){

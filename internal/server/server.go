@@ -134,7 +134,7 @@ func (s *Server) extensions() api.Extensions {
 	all = withoutDrivers(all, config.ExtensionDrivers.Get(f))
 	if plugins := config.ServicePlugins.Get(f); !contains(plugins, "router") && !contains(plugins, routerPlugin) {
 		all = all.Without("router", "ext-gw-mode", "extraroute", "extraroute-atomic", "fip-port-details", "router_availability_zone",
-			"l3_agent_scheduler", "l3-port-ip-change-not-allowed", "floatingip-pools", "floating-ip-router-writable")
+			"l3_agent_scheduler", "l3-port-ip-change-not-allowed", "floatingip-pools", "floating-ip-router-writable", "auto-allocated-topology")
 	}
 	if !s.loads(segmentRangePlugin) {
 		all = all.Without("network-segment-range")

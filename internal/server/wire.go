@@ -86,6 +86,7 @@ func wire(s *Server) (*services, error) {
 	agentCollection := mountAgents(a, catalog, networks, agentService)
 	if extensions.Enabled("router") {
 		mountRouters(a, catalog, routers, agentCollection)
+		mountTopologies(a, catalog, core, routers)
 	}
 	mountPools(a, catalog, pools)
 	mountSegmentRanges(a, s, catalog, core)

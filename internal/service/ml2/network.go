@@ -215,3 +215,12 @@ func (p *Plugin) loadNetworks(tx *store.Tx, _ *identity.Caller, set resource.Set
 	}
 	return nil
 }
+
+// showDefault shows is_default in the answer as upstream does: after a create always, after an update that made or left
+// the network internal if the request named both attributes and changed the first.
+func showDefault(c *resource.Change[model.Network], n *model.Network) {
+	same := c.Old != nil && c.Old.External && c.Old.IsDefault == c.New.IsDefault
+	if c.Old == nil || c.Has("is_default") && c.Has("router:external") && !same {
+		n.IsDefault, n.ShowDefault = c.New.IsDefault, true
+	}
+}

@@ -74,8 +74,7 @@ func unused(tx *store.Tx, n *model.Network, entries []string) error {
 
 // makeExternal makes the rows of an external network agree with its attributes.
 func (p *Plugin) makeExternal(tx *store.Tx, old, now *model.Network) error {
-	switch {
-	case now.External && now.IsDefault && !(old.External && old.IsDefault):
+	if now.External && now.IsDefault && !(old.External && old.IsDefault) {
 		id, found, err := store.One[string](tx.QueryRow("SELECT network_id FROM externalnetworks WHERE is_default = ? AND network_id <> ?", true, now.ID))
 		if err != nil {
 			return fmt.Errorf("read default external network: %w", err)
@@ -83,8 +82,6 @@ func (p *Plugin) makeExternal(tx *store.Tx, old, now *model.Network) error {
 		if found {
 			return fault.Conflict("DefaultExternalNetworkExists", "A default external network already exists: %s.", id)
 		}
-	case !now.External:
-		now.IsDefault = false
 	}
 	switch {
 	case now.External && !old.External:

@@ -88,7 +88,8 @@ func (p *Plugin) configure() error {
 
 // Networks is what networks do beyond storing their attributes.
 func (p *Plugin) Networks() resource.Logic[model.Network] {
-	return resource.Logic[model.Network]{Create: p.createNetwork, Update: p.updateNetwork, Delete: p.deleteNetwork, Load: p.loadNetworks}
+	return resource.Logic[model.Network]{Create: p.createNetwork, Update: p.updateNetwork, Delete: p.deleteNetwork, Load: p.loadNetworks,
+		Answer: showDefault}
 }
 
 // Subnets is what subnets do beyond storing their attributes.

@@ -44,8 +44,14 @@ func (p *Plugin) choosePool(c *resource.Change[model.Subnet]) (delegated bool, e
 		s.SubnetpoolID = nil
 		return true, nil
 	case isProvisional(s):
+		if err := checkDelegated(s); err != nil {
+			return false, err
+		}
 		s.CIDR = provisionalPrefix
-		return true, checkDelegated(s)
+		if !s.EnableDHCP {
+			s.IPv6RAMode, s.IPv6AddressMode = nil, nil
+		}
+		return true, nil
 	case p.Hooks.SubnetFromPool == nil:
 		return false, fault.NotFound("SubnetPoolNotFound", "Subnet pool %s could not be found.", *s.SubnetpoolID)
 	}

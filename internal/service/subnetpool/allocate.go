@@ -87,11 +87,20 @@ func (s *Service) Allocate(c *resource.Change[model.Subnet]) error {
 		return allocationError("Insufficient prefix space to allocate subnet size /" + strconv.Itoa(bits))
 	}
 	n.CIDR = found.String()
-	if !c.Has("gateway_ip") { // for IPv6 too, where the gateway of a requested prefix is its first address
-		gateway := found.Addr().Next().String()
-		n.GatewayIP = &gateway
+	if c.Has("gateway_ip") {
+		return nil
 	}
-	return nil
+	gateway := found.Addr().Next() // for IPv6 too, where the gateway of a requested prefix is the address before
+	text := gateway.String()
+	n.GatewayIP = &text
+	return checkGateway(found, gateway)
+}
+
+func checkGateway(cidr netip.Prefix, gateway netip.Addr) error {
+	if ipam.GatewayValid(cidr, gateway) {
+		return nil
+	}
+	return fault.Conflict("IpamValueInvalid", "Gateway IP %s cannot be the network or broadcast IP address %s", gateway, cidr)
 }
 
 // allocationError has no HTTP status of its own, so it is an internal error, but one that says why.
@@ -113,19 +122,24 @@ func wish(n *model.Subnet, pool *model.Subnetpool) (wanted netip.Prefix, bits in
 		bits = *n.Prefixlen
 	}
 	if n.GatewayIP == nil {
-		return netip.Prefix{}, bits, nil
+		if f := families[pool.IPVersion]; bits > f.bits {
+			return wanted, 0, noNetwork(f.any, bits)
+		}
+		return wanted, bits, nil
 	}
 	gateway, err := netip.ParseAddr(*n.GatewayIP)
 	if err != nil {
 		return wanted, 0, fmt.Errorf("gateway of subnet %s: %w", n.ID, err)
 	}
 	if wanted, err = gateway.Prefix(bits); err != nil {
-		return wanted, 0, fault.BadRequest("AddrFormatError", "invalid IPNetwork %s/%d", gateway, bits)
+		return wanted, 0, noNetwork(gateway, bits)
 	}
-	if !ipam.GatewayValid(wanted, gateway) {
-		return wanted, 0, fault.Conflict("IpamValueInvalid", "Gateway IP %s cannot be the network or broadcast IP address %s", gateway, wanted)
-	}
-	return wanted, bits, nil
+	return wanted, bits, checkGateway(wanted, gateway)
+}
+
+// noNetwork is what upstream's address library says of a prefix that is longer than an address.
+func noNetwork(addr netip.Addr, bits int) error {
+	return fault.BadRequest("AddrFormatError", "invalid IPNetwork %s/%d", addr, bits)
 }
 
 // fits compares a prefix length with what the pool allows.

@@ -16,19 +16,26 @@ import (
 
 // Pools is what subnet pools do beyond being stored.
 func (s *Service) Pools() resource.Logic[model.Subnetpool] {
-	return resource.Logic[model.Subnetpool]{Create: s.create, Update: s.update, Delete: s.delete, Updated: func(p *model.Subnetpool) {
-		p.DefaultPrefixlen.Number, p.MinPrefixlen.Number, p.MaxPrefixlen.Number = true, true, true
-	}}
+	return resource.Logic[model.Subnetpool]{Create: s.create, Update: s.update, Delete: s.delete,
+		Answer: func(c *resource.Change[model.Subnetpool], p *model.Subnetpool) {
+			if c.Old != nil {
+				p.ForUpdateAnswer(c.Has("address_scope_id"))
+			}
+		}}
 }
 
 // family is what differs between the IP versions.
 type family struct {
+	any  netip.Addr
 	bits int // of an address
 	min  int // default of min_prefixlen
 	unit int // length of the prefixes that quota counts
 }
 
-var families = map[int]family{4: {bits: 32, min: 8, unit: 32}, 6: {bits: 128, min: 64, unit: 64}}
+var families = map[int]family{
+	4: {any: netip.IPv4Unspecified(), bits: 32, min: 8, unit: 32},
+	6: {any: netip.IPv6Unspecified(), bits: 128, min: 64, unit: 64},
+}
 
 func (s *Service) create(c *resource.Change[model.Subnetpool]) error {
 	p := c.New
