@@ -12,6 +12,10 @@ type Catalog struct {
 	Routers              *resource.Resource[Router]
 	FloatingIPs          *resource.Resource[FloatingIP]
 	Agents               *resource.Resource[Agent]
+	MeteringLabels       *resource.Resource[MeteringLabel]
+	MeteringLabelRules   *resource.Resource[MeteringLabelRule]
+	Flavors              *resource.Resource[Flavor]
+	ServiceProfiles      *resource.Resource[ServiceProfile]
 	NetworkSegmentRanges *resource.Resource[NetworkSegmentRange]
 }
 
@@ -27,6 +31,10 @@ func NewCatalog(enabled func(alias string) bool) *Catalog {
 		Routers:              Routers(enabled),
 		FloatingIPs:          FloatingIPs(enabled),
 		Agents:               Agents(enabled),
+		MeteringLabels:       MeteringLabels(enabled),
+		MeteringLabelRules:   MeteringLabelRules(enabled),
+		Flavors:              Flavors(enabled),
+		ServiceProfiles:      ServiceProfiles(enabled),
 		NetworkSegmentRanges: NetworkSegmentRanges(enabled),
 	}
 }

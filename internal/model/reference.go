@@ -50,6 +50,10 @@ func (c *Catalog) Reference() string {
 	describe(&b, c.FloatingIPs)
 	describe(&b, c.Agents)
 	describe(&b, c.NetworkSegmentRanges)
+	describe(&b, c.MeteringLabels)
+	describe(&b, c.MeteringLabelRules)
+	describe(&b, c.Flavors)
+	describe(&b, c.ServiceProfiles)
 	return b.String()
 }
 

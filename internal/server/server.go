@@ -139,10 +139,13 @@ func (s *Server) extensions() api.Extensions {
 	}
 	if plugins := config.ServicePlugins.Get(f); !contains(plugins, "router") && !contains(plugins, routerPlugin) {
 		all = all.Without("router", "ext-gw-mode", "extraroute", "extraroute-atomic", "fip-port-details", "router_availability_zone",
-			"l3_agent_scheduler", "l3-port-ip-change-not-allowed")
+			"l3-flavors", "l3_agent_scheduler", "l3-port-ip-change-not-allowed")
 	}
 	if !s.loads(segmentRangePlugin) {
 		all = all.Without("network-segment-range")
+	}
+	if !s.loads(meteringPlugin) {
+		all = all.Without("metering", "metering_source_and_destination_fields")
 	}
 	return all
 }
@@ -161,7 +164,7 @@ func (s *Server) warnOfMissing() {
 		given  []string
 		have   []string
 	}{
-		{"service_plugins", config.ServicePlugins.Get(f), slices.Concat([]string{"router", routerPlugin}, segmentRangePlugin)},
+		{"service_plugins", config.ServicePlugins.Get(f), slices.Concat([]string{"router", routerPlugin, "flavors"}, segmentRangePlugin, meteringPlugin)},
 		{"[ml2] extension_drivers", config.ExtensionDrivers.Get(f), []string{"port_security"}},
 	} {
 		for _, name := range x.given {

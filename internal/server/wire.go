@@ -70,10 +70,12 @@ func wire(s *Server) (*services, error) {
 	api.Mount(a, catalog.Ports, core.Ports())
 	api.Mount(a, catalog.SecurityGroups, groups.Groups())
 	api.Mount(a, catalog.SecurityGroupRules, groups.Rules(), "GET", "POST", "DELETE")
+	flavors := mountFlavors(a, catalog, extensions.Enabled("router"))
 	agentCollection := mountAgents(a, catalog, networks, agentService)
 	if extensions.Enabled("router") {
-		mountRouters(a, catalog, routers, agentCollection)
+		mountRouters(a, catalog, routers, flavors, agentCollection)
 	}
+	mountMetering(a, s, catalog)
 	mountSegmentRanges(a, s, catalog, core)
 	mountQuotas(a, quotas)
 	return &services{core, routers, agentService, agentRPC, a}, nil
