@@ -48,10 +48,22 @@ func Flavors(enabled func(string) bool) *resource.Resource[Flavor] {
 			func(f *Flavor) **string { return &f.Description }, resource.Default(new(string))),
 		resource.Field("service_type", serviceType, post|filter|sort|must, func(f *Flavor) *string { return &f.ServiceType }),
 		resource.Field("enabled", enabledFlag, post|put|filter|sort, func(f *Flavor) *bool { return &f.Enabled }, resource.Default(true)),
-		resource.List("service_profiles", UUIDs, post|put, func(f *Flavor) *[]string { return &f.Profiles }, resource.Children[string]{
+		resource.List("service_profiles", givenUUIDs, post|put, func(f *Flavor) *[]string { return &f.Profiles }, resource.Children[string]{
 			Table: "flavorserviceprofilebindings", Parent: "flavor_id", ReadOnly: true,
 			Columns: []resource.Col[string]{{Name: "service_profile_id", Ref: func(e *string) any { return e }}}})))
 }
+
+// givenUUIDs does not take null for an empty list.
+var givenUUIDs = func() resource.Type[[]string] {
+	t := UUIDs
+	t.Parse = func(v any) ([]string, error) {
+		if v == nil {
+			return nil, resource.Reasonf("'None' is not a list")
+		}
+		return UUIDs.Parse(v)
+	}
+	return t
+}()
 
 // ServiceProfiles describes service profiles.
 func ServiceProfiles(enabled func(string) bool) *resource.Resource[ServiceProfile] {

@@ -29,12 +29,14 @@ func (s *Service) Rules() resource.Logic[model.MeteringLabelRule] {
 }
 
 func (s *Service) createRule(c *resource.Change[model.MeteringLabelRule]) error {
-	r := c.New
+	r, asked := c.New, c.New.RemotePrefix
 	if err := normalise(r); err != nil {
 		return err
 	}
-	if err := s.checkOverlap(c.Tx, r); err != nil {
-		return err
+	if asked != nil {
+		if err := s.checkOverlap(c.Tx, r, *asked); err != nil {
+			return err
+		}
 	}
 	labels := s.catalog.MeteringLabels
 	if _, err := labels.Get(c.Tx, c.Caller, r.LabelID, labels.Bit("id")); err != nil {
@@ -93,11 +95,8 @@ func parsePrefix(text string) (netip.Prefix, bool) {
 	return netip.PrefixFrom(a, a.BitLen()), true
 }
 
-// checkOverlap refuses a remote prefix that shares addresses with one of the same label and kind.
-func (s *Service) checkOverlap(tx *store.Tx, r *model.MeteringLabelRule) error {
-	if r.RemotePrefix == nil {
-		return nil
-	}
+// checkOverlap refuses a remote prefix, written as asked, that shares addresses with one of the same label and kind.
+func (s *Service) checkOverlap(tx *store.Tx, r *model.MeteringLabelRule, asked string) error {
 	rules := s.catalog.MeteringLabelRules
 	others, err := rules.Select(tx, &resource.Query{Set: rules.Bit("remote_ip_prefix"), Where: []resource.Cond{{
 		SQL:  "t.metering_label_id = ? AND t.direction = ? AND t.excluded = ? AND t.remote_ip_prefix IS NOT NULL",
@@ -108,7 +107,7 @@ func (s *Service) checkOverlap(tx *store.Tx, r *model.MeteringLabelRule) error {
 	wanted, _ := parsePrefix(*r.RemotePrefix)
 	for _, o := range others {
 		if p, ok := parsePrefix(*o.RemotePrefix); ok && p.Masked().Overlaps(wanted.Masked()) {
-			return fault.Conflict("MeteringLabelRuleOverlaps", "Metering label rule with remote_ip_prefix '%s' overlaps another.", *r.RemotePrefix)
+			return fault.Conflict("MeteringLabelRuleOverlaps", "Metering label rule with remote_ip_prefix '%s' overlaps another.", asked)
 		}
 	}
 	return nil
