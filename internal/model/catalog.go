@@ -16,6 +16,9 @@ type Catalog struct {
 	MeteringLabelRules   *resource.Resource[MeteringLabelRule]
 	Flavors              *resource.Resource[Flavor]
 	ServiceProfiles      *resource.Resource[ServiceProfile]
+	Subnetpools          *resource.Resource[Subnetpool]
+	AddressScopes        *resource.Resource[AddressScope]
+	RBACPolicies         *resource.Resource[RBACPolicy]
 	NetworkSegmentRanges *resource.Resource[NetworkSegmentRange]
 }
 
@@ -35,6 +38,9 @@ func NewCatalog(enabled func(alias string) bool) *Catalog {
 		MeteringLabelRules:   MeteringLabelRules(enabled),
 		Flavors:              Flavors(enabled),
 		ServiceProfiles:      ServiceProfiles(enabled),
+		Subnetpools:          Subnetpools(enabled),
+		AddressScopes:        AddressScopes(enabled),
+		RBACPolicies:         RBACPolicies(enabled),
 		NetworkSegmentRanges: NetworkSegmentRanges(enabled),
 	}
 }

@@ -25,6 +25,9 @@ type Network struct {
 	SubnetIDs         []string
 	AvailabilityZones []string
 	ZoneHints         ZoneHints
+	IPv4AddressScope  *string
+	IPv6AddressScope  *string
+	DNSDomain         string
 }
 
 // Segment is one piece of a network on a physical network or an overlay.
@@ -121,8 +124,10 @@ func segmentColumn(c string) string {
 func Networks(enabled func(string) bool) *resource.Resource[Network] {
 	std := func(n *Network) *Standard { return &n.Standard }
 	t := table("networks", std)
+	t.StrictMarker = true
 	t.Sides = map[string]resource.SideTable{
 		"networksecuritybindings": {Key: "network_id"}, "externalnetworks": {Key: "network_id"},
+		"networkdnsdomains": {Key: "network_id"},
 	}
 	t.Visible = "t.project_id = :project OR " + reachableBy("networkrbacs", "t.id")
 	several := func(n *Network) bool { return len(n.Segments) > 0 }
@@ -161,6 +166,11 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 		resource.Ext("multi-provider",
 			resource.Field("segments", networkSegments, post|put|policy, func(n *Network) *[]Segment { return &n.Segments }, resource.Unstored()).
 				OmitWhen(func(n *Network) bool { return len(n.Segments) == 0 })),
+		resource.Ext("address-scope",
+			resource.Field("ipv4_address_scope", resource.Nullable(resource.UUID), 0, func(n *Network) **string { return &n.IPv4AddressScope },
+				resource.Derived(networkScope("4"))),
+			resource.Field("ipv6_address_scope", resource.Nullable(resource.UUID), 0, func(n *Network) **string { return &n.IPv6AddressScope },
+				resource.Derived(networkScope("6")))),
 		resource.Ext("network_availability_zone",
 			resource.Field("availability_zone_hints", AvailabilityZoneHints, post|sort, func(n *Network) *ZoneHints { return &n.ZoneHints }, resource.Default(ZoneHints{})),
 			resource.List("availability_zones", Strings, 0, func(n *Network) *[]string { return &n.AvailabilityZones }, resource.Children[string]{
@@ -168,6 +178,7 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 					"JOIN agents a ON a.id = b.dhcp_agent_id WHERE a.availability_zone IS NOT NULL) z",
 				Parent: "network_id", ReadOnly: true,
 				Columns: []resource.Col[string]{{Name: "zone", Ref: func(e *string) any { return e }}}})),
+		networkDomain(),
 	)
 }
 

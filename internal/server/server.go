@@ -46,9 +46,6 @@ func Start(d *daemon.Daemon) (*Server, error) {
 	if err := api.CheckListen(addr, config.AuthStrategy.Get(f), config.ForceNoAuth.Get(f)); err != nil {
 		return nil, err
 	}
-	if config.AuthStrategy.Get(f) != "noauth" {
-		return nil, fmt.Errorf("auth_strategy %s is not available yet: this version serves noauth on loopback addresses", config.AuthStrategy.Get(f))
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	s := &Server{d: d, stop: func() {}}
@@ -134,9 +131,7 @@ func (s *Server) Close() {
 func (s *Server) extensions() api.Extensions {
 	all := api.AllExtensions()
 	f := s.d.File
-	if drivers := config.ExtensionDrivers.Get(f); !contains(drivers, "port_security") {
-		all = all.Without("port-security")
-	}
+	all = withoutDrivers(all, config.ExtensionDrivers.Get(f))
 	if plugins := config.ServicePlugins.Get(f); !contains(plugins, "router") && !contains(plugins, routerPlugin) {
 		all = all.Without("router", "ext-gw-mode", "extraroute", "extraroute-atomic", "fip-port-details", "router_availability_zone",
 			"l3-flavors", "l3_agent_scheduler", "l3-port-ip-change-not-allowed")
@@ -165,7 +160,7 @@ func (s *Server) warnOfMissing() {
 		have   []string
 	}{
 		{"service_plugins", config.ServicePlugins.Get(f), slices.Concat([]string{"router", routerPlugin, "flavors"}, segmentRangePlugin, meteringPlugin)},
-		{"[ml2] extension_drivers", config.ExtensionDrivers.Get(f), []string{"port_security"}},
+		{"[ml2] extension_drivers", config.ExtensionDrivers.Get(f), driverNames()},
 	} {
 		for _, name := range x.given {
 			if !contains(x.have, name) {

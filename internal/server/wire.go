@@ -14,6 +14,7 @@ import (
 	"neutrino/internal/service/ml2"
 	"neutrino/internal/service/quota"
 	"neutrino/internal/service/secgroup"
+	"neutrino/internal/service/subnetpool"
 )
 
 // services are the parts of a server.
@@ -58,13 +59,24 @@ func wire(s *Server) (*services, error) {
 	groups.Hooks.MembersChanged = append(groups.Hooks.MembersChanged, agentRPC.MembersChanged)
 	agentService.Notifier, agentService.Core = agentRPC, core
 	routers.Notifier = agentRPC
+	pools := subnetpool.New(catalog, config.IPv6PDEnabled.Get(f))
+	connectPools(pools, core, routers)
 
 	rules, err := s.rules()
 	if err != nil {
 		return nil, err
 	}
-	a := api.New(api.Config{MaxPage: max(config.PaginationMaxLimit.Get(f), 0), LinkPrefix: config.NetworkLinkPrefix.Get(f), Metrics: true},
-		api.Deps{DB: s.db, Log: log("api"), Auth: api.NoAuth{}, Rules: rules, Quota: quotas, Extensions: extensions})
+	auth, err := s.authenticator()
+	if err != nil {
+		return nil, err
+	}
+	listeners, err := s.listeners(h)
+	if err != nil {
+		return nil, err
+	}
+	a := api.New(api.Config{MaxPage: max(config.PaginationMaxLimit.Get(f), 0), LinkPrefix: config.NetworkLinkPrefix.Get(f), Metrics: true,
+		TrustProxy: config.EnableProxyHeaders.Get(f)},
+		api.Deps{DB: s.db, Log: log("api"), Auth: auth, Rules: rules, Quota: quotas, Extensions: extensions, Listeners: listeners})
 	networks := api.Mount(a, catalog.Networks, core.Networks())
 	api.Mount(a, catalog.Subnets, core.Subnets())
 	api.Mount(a, catalog.Ports, core.Ports())
@@ -76,8 +88,10 @@ func wire(s *Server) (*services, error) {
 		mountRouters(a, catalog, routers, flavors, agentCollection)
 	}
 	mountMetering(a, s, catalog)
+	mountPools(a, catalog, pools)
 	mountSegmentRanges(a, s, catalog, core)
 	mountQuotas(a, quotas)
+	mountRBAC(a, catalog)
 	return &services{core, routers, agentService, agentRPC, a}, nil
 }
 
@@ -90,7 +104,8 @@ func newCore(s *Server, catalog *model.Catalog) (*ml2.Plugin, error) {
 		PathMTU: config.PathMTU.Get(f), GlobalPhysnetMTU: config.GlobalPhysnetMTU.Get(f), PhysicalNetworkMTUs: map[string]int{},
 		OverlayIPVersion: config.OverlayIPVersion.Get(f), BaseMAC: config.BaseMAC.Get(f), AgentDownTime: config.AgentDownTime.Get(f),
 		MaxDNSNameservers: config.MaxDNSNameservers.Get(f), MaxSubnetHostRoutes: config.MaxSubnetHostRoutes.Get(f),
-		MaxAllowedAddressPairs: config.MaxAllowedAddressPair.Get(f)}
+		MaxAllowedAddressPairs: config.MaxAllowedAddressPair.Get(f), DNSDomain: config.DNSDomain.Get(f),
+		TagNewPorts: contains(config.ExtensionDrivers.Get(f), "tag_ports_during_bulk_creation")}
 	for net, mtu := range config.PhysicalNetworkMTUs.Get(f) {
 		n, err := strconv.Atoi(mtu)
 		if err != nil {
