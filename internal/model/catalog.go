@@ -19,6 +19,7 @@ type Catalog struct {
 	Subnetpools          *resource.Resource[Subnetpool]
 	AddressScopes        *resource.Resource[AddressScope]
 	RBACPolicies         *resource.Resource[RBACPolicy]
+	Segments             *resource.Resource[NetworkSegment]
 	NetworkSegmentRanges *resource.Resource[NetworkSegmentRange]
 }
 
@@ -41,6 +42,7 @@ func NewCatalog(enabled func(alias string) bool) *Catalog {
 		Subnetpools:          Subnetpools(enabled),
 		AddressScopes:        AddressScopes(enabled),
 		RBACPolicies:         RBACPolicies(enabled),
+		Segments:             Segments(enabled),
 		NetworkSegmentRanges: NetworkSegmentRanges(enabled),
 	}
 }

@@ -52,6 +52,7 @@ func (c *Catalog) Reference() string {
 	describe(&b, c.Subnetpools)
 	describe(&b, c.AddressScopes)
 	describe(&b, c.RBACPolicies)
+	describe(&b, c.Segments)
 	describe(&b, c.NetworkSegmentRanges)
 	describe(&b, c.MeteringLabels)
 	describe(&b, c.MeteringLabelRules)

@@ -139,6 +139,9 @@ func (s *Server) extensions() api.Extensions {
 	if !s.loads(segmentRangePlugin) {
 		all = all.Without("network-segment-range")
 	}
+	if !s.loads(segmentsPlugin) {
+		all = all.Without("segment", "standard-attr-segment", "subnet-segmentid-writable", "l2_adjacency", "ip_allocation")
+	}
 	if !s.loads(meteringPlugin) {
 		all = all.Without("metering", "metering_source_and_destination_fields")
 	}
@@ -159,7 +162,7 @@ func (s *Server) warnOfMissing() {
 		given  []string
 		have   []string
 	}{
-		{"service_plugins", config.ServicePlugins.Get(f), slices.Concat([]string{"router", routerPlugin, "flavors"}, segmentRangePlugin, meteringPlugin)},
+		{"service_plugins", config.ServicePlugins.Get(f), slices.Concat([]string{"router", routerPlugin, "flavors"}, segmentRangePlugin, segmentsPlugin, meteringPlugin)},
 		{"[ml2] extension_drivers", config.ExtensionDrivers.Get(f), driverNames()},
 	} {
 		for _, name := range x.given {

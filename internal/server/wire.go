@@ -89,6 +89,7 @@ func wire(s *Server) (*services, error) {
 	}
 	mountMetering(a, s, catalog)
 	mountPools(a, catalog, pools)
+	mountSegments(a, s, catalog, core, agentService)
 	mountSegmentRanges(a, s, catalog, core)
 	mountQuotas(a, quotas)
 	mountRBAC(a, catalog)

@@ -51,6 +51,9 @@ func (p *Plugin) createNetwork(c *resource.Change[model.Network]) error {
 		if err := insertSegment(c.Tx, n.ID, &taken[i], i); err != nil {
 			return err
 		}
+		if err := p.mapSegment(c.Tx, taken[i]); err != nil {
+			return err
+		}
 	}
 	if err := share(c.Tx, nil, n); err != nil {
 		return err

@@ -50,6 +50,9 @@ func (p *Plugin) createSubnet(c *resource.Change[model.Subnet]) error {
 	if err := p.placeSubnet(c); err != nil {
 		return err
 	}
+	if err := checkSegment(c.Tx, nil, s); err != nil {
+		return err
+	}
 	s.Shared, s.External = n.Shared, n.External
 	orEmpty(&s.DNSNameservers)
 	orEmpty(&s.HostRoutes)
@@ -163,6 +166,9 @@ func (p *Plugin) updateSubnet(c *resource.Change[model.Subnet]) error {
 		if err := ipam.CheckGatewayOutside(gateway, s.AllocationPools); err != nil {
 			return err
 		}
+	}
+	if err := checkSegment(c.Tx, old, s); err != nil {
+		return err
 	}
 	if err := before(p.Hooks.BeforeSubnet, c); err != nil {
 		return err
