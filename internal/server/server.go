@@ -140,7 +140,8 @@ func (s *Server) extensions() api.Extensions {
 		all = all.Without("network-segment-range")
 	}
 	if !s.loads(segmentsPlugin) {
-		all = all.Without("segment", "standard-attr-segment", "subnet-segmentid-writable", "l2_adjacency", "ip_allocation")
+		all = all.Without("segment", "standard-attr-segment", "subnet-segmentid-writable", "segments-peer-subnet-host-routes",
+			"l2_adjacency", "ip_allocation")
 	}
 	if !s.loads(meteringPlugin) {
 		all = all.Without("metering", "metering_source_and_destination_fields")
