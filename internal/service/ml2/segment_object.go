@@ -22,6 +22,9 @@ func (p *Plugin) createSegment(c *resource.Change[model.NetworkSegment]) error {
 		return err
 	}
 	s := model.Segment{NetworkType: o.NetworkType, PhysicalNetwork: o.PhysicalNetwork, SegmentationID: o.SegmentationID}
+	if s.NetworkType == "" {
+		return fault.InvalidInput("network_type value '' not supported")
+	}
 	if err := p.ValidateSegment(c.Tx, &s); err != nil {
 		return err
 	}
