@@ -14,10 +14,15 @@ type Catalog struct {
 	FloatingIPs          *resource.Resource[FloatingIP]
 	FloatingIPPools      *resource.Resource[FloatingIPPool]
 	Agents               *resource.Resource[Agent]
+	MeteringLabels       *resource.Resource[MeteringLabel]
+	MeteringLabelRules   *resource.Resource[MeteringLabelRule]
+	Flavors              *resource.Resource[Flavor]
+	ServiceProfiles      *resource.Resource[ServiceProfile]
 	Subnetpools          *resource.Resource[Subnetpool]
 	AddressScopes        *resource.Resource[AddressScope]
 	IPAvailabilities     *resource.Resource[IPAvailability]
 	RBACPolicies         *resource.Resource[RBACPolicy]
+	Segments             *resource.Resource[NetworkSegment]
 	NetworkSegmentRanges *resource.Resource[NetworkSegmentRange]
 }
 
@@ -35,10 +40,15 @@ func NewCatalog(enabled func(alias string) bool) *Catalog {
 		FloatingIPs:          FloatingIPs(enabled),
 		FloatingIPPools:      FloatingIPPools(enabled),
 		Agents:               Agents(enabled),
+		MeteringLabels:       MeteringLabels(enabled),
+		MeteringLabelRules:   MeteringLabelRules(enabled),
+		Flavors:              Flavors(enabled),
+		ServiceProfiles:      ServiceProfiles(enabled),
 		Subnetpools:          Subnetpools(enabled),
 		AddressScopes:        AddressScopes(enabled),
 		IPAvailabilities:     IPAvailabilities(enabled),
 		RBACPolicies:         RBACPolicies(enabled),
+		Segments:             Segments(enabled),
 		NetworkSegmentRanges: NetworkSegmentRanges(enabled),
 	}
 }

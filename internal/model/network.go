@@ -28,6 +28,7 @@ type Network struct {
 	IPv4AddressScope  *string
 	IPv6AddressScope  *string
 	DNSDomain         string
+	L2Adjacency       bool // no subnet is bound to a segment
 
 	// ShowDefault shows is_default although the network is not external, as upstream does in the answers to some requests
 	// (services/auto_allocate/db.py).
@@ -170,6 +171,9 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 			resource.Field("provider:segmentation_id", givenOrAbsent(resource.Int), post|put|filter|policy,
 				func(n *Network) **int { return &n.SegmentationID }, resource.Derived(segmentColumn("segmentation_id")),
 				resource.Matching(anySegment("segmentation_id", resource.Int.FromQuery))).OmitWhen(several)),
+		resource.Ext("l2_adjacency",
+			resource.Field("l2_adjacency", resource.Bool, 0, func(n *Network) *bool { return &n.L2Adjacency },
+				resource.Derived("(NOT EXISTS (SELECT 1 FROM subnets x WHERE x.network_id = t.id AND x.segment_id IS NOT NULL))"))),
 		resource.Ext("multi-provider",
 			resource.Field("segments", networkSegments, post|put|policy, func(n *Network) *[]Segment { return &n.Segments }, resource.Unstored()).
 				OmitWhen(func(n *Network) bool { return len(n.Segments) == 0 })),

@@ -30,6 +30,8 @@ type Port struct {
 	VIFType    string
 	VIFDetails Dict
 
+	IPAllocation string // immediate, deferred or none; "" as immediate
+
 	PortExtras
 	PortNames
 }
@@ -94,6 +96,8 @@ func Ports(enabled func(string) bool) *resource.Resource[Port] {
 				binding("profile", "''")), Dictionary, (*Port).BindingProfile, "trusted"),
 			resource.Field("binding:vif_type", resource.String(64), policy, func(p *Port) *string { return &p.VIFType }, binding("vif_type", "'unbound'")),
 			resource.Field("binding:vif_details", Dictionary, policy, func(p *Port) *Dict { return &p.VIFDetails }, binding("vif_details", "''"))),
+		resource.Ext("ip_allocation",
+			resource.Field("ip_allocation", ipAllocation, filter|sort, func(p *Port) *string { return &p.IPAllocation })),
 		portExtras(enabled), portNames(),
 	)
 }

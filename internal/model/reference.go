@@ -56,7 +56,12 @@ func (c *Catalog) Reference() string {
 	describe(&b, c.AddressScopes)
 	describe(&b, c.IPAvailabilities)
 	describe(&b, c.RBACPolicies)
+	describe(&b, c.Segments)
 	describe(&b, c.NetworkSegmentRanges)
+	describe(&b, c.MeteringLabels)
+	describe(&b, c.MeteringLabelRules)
+	describe(&b, c.Flavors)
+	describe(&b, c.ServiceProfiles)
 	return b.String()
 }
 

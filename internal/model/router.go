@@ -16,6 +16,7 @@ type Router struct {
 	Routes            []Route
 	ZoneHints         ZoneHints
 	AvailabilityZones []string
+	FlavorID          *string
 }
 
 // Routers describes routers. The gateway and the rows of router_extra_attributes are written by the L3 plug-in.
@@ -37,6 +38,8 @@ func Routers(enabled func(string) bool) *resource.Resource[Router] {
 		resource.Ext("extraroute",
 			resource.List("routes", Routes, put, func(r *Router) *[]Route { return &r.Routes }, resource.Children[Route]{
 				Table: "routerroutes", Parent: "router_id", Columns: routeColumns})),
+		resource.Ext("l3-flavors",
+			resource.Field("flavor_id", anyText, post|sort|policy, func(r *Router) **string { return &r.FlavorID })),
 		resource.Ext("router_availability_zone",
 			resource.Field("availability_zone_hints", AvailabilityZoneHints, post, func(r *Router) *ZoneHints { return &r.ZoneHints },
 				resource.Side("router_extra_attributes", "availability_zone_hints", "''"), resource.Default(ZoneHints{})),

@@ -23,6 +23,7 @@ type Subnet struct {
 	ServiceTypes    []string
 	Shared          bool
 	External        bool
+	SegmentID       *string
 
 	DNSPublishFixedIP bool
 }
@@ -84,6 +85,8 @@ func Subnets(enabled func(string) bool) *resource.Resource[Subnet] {
 			resource.List("service_types", serviceTypes, post|put, func(s *Subnet) *[]string { return &s.ServiceTypes }, resource.Children[string]{
 				Table: "subnet_service_types", Parent: "subnet_id", Columns: []resource.Col[string]{
 					{Name: "service_type", Ref: func(e *string) any { return e }}}})),
+		resource.Ext("segment",
+			resource.Field("segment_id", resource.Nullable(resource.UUID), post|put|filter|sort|policy, func(s *Subnet) **string { return &s.SegmentID })),
 		resource.Ext("subnet-external-network",
 			resource.Field("router:external", resource.Bool, filter|policy|needed, func(s *Subnet) *bool { return &s.External },
 				resource.Derived("EXISTS (SELECT 1 FROM externalnetworks x WHERE x.network_id = t.network_id)"))),

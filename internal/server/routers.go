@@ -7,15 +7,16 @@ import (
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
+	"neutrino/internal/service/flavor"
 	"neutrino/internal/service/l3"
 	"neutrino/internal/store"
 )
 
 // mountRouters serves routers, floating IPs and their member actions.
-func mountRouters(s *api.Server, catalog *model.Catalog, routers *l3.Service, agents *api.Collection[model.Agent]) {
+func mountRouters(s *api.Server, catalog *model.Catalog, routers *l3.Service, flavors *flavor.Service, agents *api.Collection[model.Agent]) {
 	api.Mount(s, catalog.FloatingIPs, routers.FloatingIPs())
 	mountFloatingIPPools(s, catalog)
-	r := api.Mount(s, catalog.Routers, routers.Routers())
+	r := api.Mount(s, catalog.Routers, flavors.WithProviders(routers.Routers()))
 	for name, do := range map[string]func(*store.Tx, *identity.Caller, string, map[string]any) (map[string]any, error){
 		"add_router_interface": routers.AddRouterInterface, "remove_router_interface": routers.RemoveRouterInterface,
 	} {

@@ -134,10 +134,17 @@ func (s *Server) extensions() api.Extensions {
 	all = withoutDrivers(all, config.ExtensionDrivers.Get(f))
 	if plugins := config.ServicePlugins.Get(f); !contains(plugins, "router") && !contains(plugins, routerPlugin) {
 		all = all.Without("router", "ext-gw-mode", "extraroute", "extraroute-atomic", "fip-port-details", "router_availability_zone",
-			"l3_agent_scheduler", "l3-port-ip-change-not-allowed", "floatingip-pools", "floating-ip-router-writable", "auto-allocated-topology")
+			"l3-flavors", "l3_agent_scheduler", "l3-port-ip-change-not-allowed", "floatingip-pools", "floating-ip-router-writable", "auto-allocated-topology")
 	}
 	if !s.loads(segmentRangePlugin) {
 		all = all.Without("network-segment-range")
+	}
+	if !s.loads(segmentsPlugin) {
+		all = all.Without("segment", "standard-attr-segment", "subnet-segmentid-writable", "segments-peer-subnet-host-routes",
+			"l2_adjacency", "ip_allocation")
+	}
+	if !s.loads(meteringPlugin) {
+		all = all.Without("metering", "metering_source_and_destination_fields")
 	}
 	return all
 }
@@ -156,7 +163,7 @@ func (s *Server) warnOfMissing() {
 		given  []string
 		have   []string
 	}{
-		{"service_plugins", config.ServicePlugins.Get(f), slices.Concat([]string{"router", routerPlugin}, segmentRangePlugin)},
+		{"service_plugins", config.ServicePlugins.Get(f), slices.Concat([]string{"router", routerPlugin, "flavors"}, segmentRangePlugin, segmentsPlugin, meteringPlugin)},
 		{"[ml2] extension_drivers", config.ExtensionDrivers.Get(f), driverNames()},
 	} {
 		for _, name := range x.given {

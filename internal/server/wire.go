@@ -83,12 +83,16 @@ func wire(s *Server) (*services, error) {
 	mountBindings(a, catalog, core)
 	api.Mount(a, catalog.SecurityGroups, groups.Groups())
 	api.Mount(a, catalog.SecurityGroupRules, groups.Rules(), "GET", "POST", "DELETE")
+	flavors := mountFlavors(a, catalog, extensions.Enabled("router"))
 	agentCollection := mountAgents(a, catalog, networks, agentService)
 	if extensions.Enabled("router") {
 		mountRouters(a, catalog, routers, agentCollection)
 		mountTopologies(a, catalog, core, routers)
+		mountRouters(a, catalog, routers, flavors, agentCollection)
 	}
+	mountMetering(a, s, catalog)
 	mountPools(a, catalog, pools)
+	mountSegments(a, s, catalog, core, agentService)
 	mountSegmentRanges(a, s, catalog, core)
 	mountQuotas(a, quotas)
 	mountRBAC(a, catalog)

@@ -42,6 +42,8 @@ type Service struct {
 	// Notifier tells DHCP agents of networks that come and go; Core changes ports. Both are set by wire.go.
 	Notifier Notifier
 	Core     Core
+	// Started is called in the transaction of an agent's first report, with its host and configurations; nil for nothing.
+	Started func(tx *store.Tx, host string, configurations map[string]any) error
 }
 
 // Core is what the ML2 plug-in does for this service.
@@ -137,6 +139,9 @@ func (s *Service) Report(ctx context.Context, args rpc.ReportStateArgs) (string,
 	var answer string
 	err = s.db.Write(ctx, func(tx *store.Tx) (err error) {
 		answer, err = s.upsert(tx, state, string(configurations))
+		if err == nil && s.Started != nil && (state.StartFlag || answer != rpc.AgentAlive) {
+			err = s.Started(tx, state.Host, state.Configurations)
+		}
 		return err
 	})
 	return answer, err

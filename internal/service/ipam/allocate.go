@@ -180,9 +180,17 @@ func (n *Network) choose(tx *store.Tx, requests []*request) error {
 // requests are the addresses that a new port needs.
 func (n *Network) requests(tx *store.Tx, w *Want) ([]*request, error) {
 	p := w.Port
-	subnets, err := n.eligible(p.DeviceOwner)
+	subnets, deferred, err := n.eligible(p, !w.Unspecified && len(p.FixedIPs) > 0)
 	if err != nil {
 		return nil, err
+	}
+	p.IPAllocation = Immediate
+	switch {
+	case !w.Unspecified && len(p.FixedIPs) == 0:
+		p.IPAllocation = None
+	case deferred:
+		p.IPAllocation = Deferred
+		return nil, nil
 	}
 	if !w.Unspecified {
 		asked, err := n.asked(tx, w, p.FixedIPs, subnets)
@@ -215,14 +223,15 @@ func (w *Want) anyOf(choices ...*Subnet) *request {
 	return &request{want: w, choices: choices, lowest: owner == ownerDHCP || owner == ownerDistributed}
 }
 
-// eligible are the candidates for a device owner. None is an error only if the network has subnets.
-func (n *Network) eligible(owner string) ([]*Subnet, error) {
-	c := n.candidates(owner)
+// eligible are the candidates for a port; configured tells whether the request names addresses. None is an error only if
+// the network has subnets. Deferred means that only the port's host will tell.
+func (n *Network) eligible(p *model.Port, configured bool) (list []*Subnet, deferred bool, err error) {
+	c := n.candidates(p.DeviceOwner)
 	if len(c) == 0 && len(n.Subnets) > 0 {
-		return nil, fault.Conflict("IpAddressGenerationFailureNoMatchingSubnet",
-			"No valid service subnet for the given device owner, network %s, service type %s.", n.ID, owner)
+		return nil, false, fault.Conflict("IpAddressGenerationFailureNoMatchingSubnet",
+			"No valid service subnet for the given device owner, network %s, service type %s.", n.ID, p.DeviceOwner)
 	}
-	return c, nil
+	return n.reachable(p, configured, c)
 }
 
 // addAuto adds the addresses that the port's device will make itself from its MAC address.

@@ -12,7 +12,7 @@ import (
 // the others are allocated or released. A new MAC address also renews the addresses made of the old one.
 // now.FixedIPs becomes what the port has.
 func (n *Network) Update(tx *store.Tx, old, now *model.Port) error {
-	subnets, err := n.eligible(now.DeviceOwner)
+	subnets, _, err := n.eligible(now, len(now.FixedIPs) > 0)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,7 @@ type Subnet struct {
 	DHCP         bool
 	Auto         bool // hosts make their addresses themselves: SLAAC or stateless DHCPv6
 	ServiceTypes []string
+	SegmentID    string // "" if the subnet is on all of the network
 
 	ipamID string
 	pools  spans
@@ -43,6 +44,8 @@ type Subnet struct {
 type Network struct {
 	ID      string
 	Subnets []*Subnet // in the order of creation
+
+	hosts map[string][]string // that reach a segment
 }
 
 // IsAuto tells whether hosts of the subnet make their addresses themselves.
@@ -50,14 +53,22 @@ func IsAuto(s *model.Subnet) bool { return autoMode(s.IPv6RAMode) || autoMode(s.
 
 func autoMode(m *string) bool { return m != nil && (*m == "slaac" || *m == "dhcpv6-stateless") }
 
-// Load reads what is known of the networks, by id, in one query.
+// Load reads what is known of the networks, by id, in one query, or two if some have subnets on segments.
 func Load(tx *store.Tx, networkIDs ...string) (map[string]*Network, error) {
+	networks, err := loadSubnets(tx, networkIDs)
+	if err != nil {
+		return nil, err
+	}
+	return networks, loadHosts(tx, networks)
+}
+
+func loadSubnets(tx *store.Tx, networkIDs []string) (map[string]*Network, error) {
 	networks := map[string]*Network{}
 	for _, id := range networkIDs {
 		networks[id] = &Network{ID: id}
 	}
 	in := resource.In("s.network_id", slices.Collect(keys(networks)))
-	rows, err := tx.Query("SELECT s.network_id, s.id, s.cidr, s.enable_dhcp, s.ipv6_ra_mode, s.ipv6_address_mode, y.service_type "+
+	rows, err := tx.Query("SELECT s.network_id, s.id, s.cidr, s.enable_dhcp, s.ipv6_ra_mode, s.ipv6_address_mode, y.service_type, COALESCE(s.segment_id, '') "+
 		"FROM subnets s LEFT JOIN subnet_service_types y ON y.subnet_id = s.id WHERE "+in.SQL+" ORDER BY s.standard_attr_id", in.Args...)
 	if err != nil {
 		return nil, fmt.Errorf("read subnets: %w", err)
@@ -69,7 +80,7 @@ func Load(tx *store.Tx, networkIDs ...string) (map[string]*Network, error) {
 		var raMode, addressMode *string
 		var serviceType sql.NullString
 		s := &Subnet{}
-		if err := rows.Scan(&network, &s.ID, &cidr, &dhcp, &raMode, &addressMode, &serviceType); err != nil {
+		if err := rows.Scan(&network, &s.ID, &cidr, &dhcp, &raMode, &addressMode, &serviceType, &s.SegmentID); err != nil {
 			return nil, fmt.Errorf("read subnets: %w", err)
 		}
 		n := networks[network]

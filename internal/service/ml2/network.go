@@ -37,7 +37,7 @@ func (p *Plugin) createNetwork(c *resource.Change[model.Network]) error {
 	}
 	first := taken[0]
 	n.NetworkType, n.PhysicalNetwork, n.SegmentationID = &first.NetworkType, first.PhysicalNetwork, first.SegmentationID
-	n.Segments = several(taken)
+	n.Segments, n.L2Adjacency = several(taken), true
 	if n.MTU, err = p.networkMTU(n.MTU, taken...); err != nil {
 		return err
 	}
@@ -49,6 +49,9 @@ func (p *Plugin) createNetwork(c *resource.Change[model.Network]) error {
 	}
 	for i := range taken {
 		if err := insertSegment(c.Tx, n.ID, &taken[i], i); err != nil {
+			return err
+		}
+		if err := p.mapSegment(c.Tx, taken[i]); err != nil {
 			return err
 		}
 	}

@@ -37,7 +37,11 @@ func TestPortDefaults(t *testing.T) {
 		!strings.HasPrefix(p.MACAddress, "fa:16:3e:") || len(p.FixedIPs) != 1 {
 		t.Errorf("%+v", p)
 	}
-	if p := e.port(n, "device_owner", "network:dhcp"); p.PortSecurity || p.FixedIPs[0].IPAddress != "10.0.0.2" {
+	lowest := "10.0.0.2"
+	if p.FixedIPs[0].IPAddress == lowest {
+		lowest = "10.0.0.3"
+	}
+	if p := e.port(n, "device_owner", "network:dhcp"); p.PortSecurity || p.FixedIPs[0].IPAddress != lowest {
 		t.Errorf("DHCP port: port security %t, %v", p.PortSecurity, p.FixedIPs)
 	}
 	open := e.network("port_security_enabled", false)

@@ -27,12 +27,13 @@ func (p *Plugin) updatePort(c *resource.Change[model.Port]) error {
 		now.ExtraDHCPOpts = mergeDHCPOpts(old.ExtraDHCPOpts, now.ExtraDHCPOpts)
 	}
 	newMAC := old.MACAddress != now.MACAddress
-	if c.Has("fixed_ips") || newMAC && len(old.FixedIPs) > 0 {
+	newHost := now.HostID != "" && now.HostID != old.HostID
+	if c.Has("fixed_ips") || newMAC && len(old.FixedIPs) > 0 || newHost {
 		networks, err := ipam.Load(c.Tx, now.NetworkID)
 		if err != nil {
 			return err
 		}
-		if err := networks[now.NetworkID].Update(c.Tx, old, now); err != nil {
+		if err := readdress(c, networks[now.NetworkID], newMAC, newHost); err != nil {
 			return err
 		}
 	}
@@ -64,6 +65,28 @@ func (p *Plugin) updatePort(c *resource.Change[model.Port]) error {
 		return err
 	}
 	after(c.Tx, p.Hooks.AfterPort, old, now)
+	return nil
+}
+
+// readdress changes a port's addresses as asked for, gives a port its first ones when its host becomes known, and refuses
+// a host that does not reach those that stay.
+func readdress(c *resource.Change[model.Port], n *ipam.Network, newMAC, newHost bool) error {
+	old, now := c.Old, c.New
+	switch {
+	case !c.Has("fixed_ips") && newHost && old.HostID == "" && old.IPAllocation == ipam.Deferred && len(old.FixedIPs) == 0:
+		if err := n.Allocate(c.Tx, &ipam.Want{Port: now, Unspecified: true}); err != nil {
+			return err
+		}
+		now.IPAllocation = ipam.Deferred // as the port was created
+		return ipam.Record(c.Tx, now)
+	case !c.Has("fixed_ips") && newHost && len(old.FixedIPs) > 0:
+		if err := n.Suits(now); err != nil {
+			return err
+		}
+	}
+	if c.Has("fixed_ips") || newMAC && len(old.FixedIPs) > 0 {
+		return n.Update(c.Tx, old, now)
+	}
 	return nil
 }
 

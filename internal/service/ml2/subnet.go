@@ -50,6 +50,12 @@ func (p *Plugin) createSubnet(c *resource.Change[model.Subnet]) error {
 	if err := p.placeSubnet(c); err != nil {
 		return err
 	}
+	if err := checkSegment(c.Tx, nil, s); err != nil {
+		return err
+	}
+	if err := p.routePeers(c.Tx, s, nil); err != nil {
+		return err
+	}
 	s.Shared, s.External = n.Shared, n.External
 	orEmpty(&s.DNSNameservers)
 	orEmpty(&s.HostRoutes)
@@ -67,6 +73,9 @@ func (p *Plugin) createSubnet(c *resource.Change[model.Subnet]) error {
 		return err
 	}
 	after(c.Tx, p.Hooks.AfterSubnet, nil, s)
+	if err := p.renewPeers(c, s, false); err != nil {
+		return err
+	}
 	if ipam.IsAuto(s) {
 		return p.addAutoAddresses(c.Tx, s)
 	}
@@ -164,6 +173,14 @@ func (p *Plugin) updateSubnet(c *resource.Change[model.Subnet]) error {
 			return err
 		}
 	}
+	if err := checkSegment(c.Tx, old, s); err != nil {
+		return err
+	}
+	if newGateway || c.Has("host_routes") {
+		if err := p.routePeers(c.Tx, s, old.GatewayIP); err != nil {
+			return err
+		}
+	}
 	if err := before(p.Hooks.BeforeSubnet, c); err != nil {
 		return err
 	}
@@ -232,7 +249,10 @@ func (p *Plugin) deleteSubnet(c *resource.Change[model.Subnet]) error {
 	if err := p.touchNetwork(c, n); err != nil {
 		return err
 	}
-	return p.removeSubnet(c)
+	if err := p.removeSubnet(c); err != nil {
+		return err
+	}
+	return p.renewPeers(c, c.Old, true)
 }
 
 // lockSubnet keeps ports from getting addresses in the subnet until the transaction ends: their rows refer to it.

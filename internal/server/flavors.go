@@ -1,0 +1,97 @@
+package server
+
+import (
+	"context"
+	"net/url"
+	"slices"
+
+	"neutrino/internal/api"
+	"neutrino/internal/fault"
+	"neutrino/internal/model"
+	"neutrino/internal/resource"
+	"neutrino/internal/service/flavor"
+	"neutrino/internal/store"
+)
+
+// flavorTypes are the service types of upstream's plug-ins that are always there.
+var flavorTypes = []string{"CORE", flavor.RouterType, "FLAVORS", "METERING", "NETWORK_SEGMENT_RANGE", "SEGMENTS", "QOS", "TAG", "TIMESTAMP",
+	"REVISIONS", "AUTO_ALLOCATED_TOPOLOGY", "NETWORK_IP_AVAILABILITY"}
+
+// mountFlavors serves flavors, service profiles, what joins them, and service providers.
+func mountFlavors(a *api.Server, catalog *model.Catalog, routers bool) *flavor.Service {
+	s := flavor.New(catalog, flavorTypes, routers)
+	api.Mount(a, catalog.Flavors, s.Flavors())
+	api.Mount(a, catalog.ServiceProfiles, s.Profiles())
+	a.Handle("GET", "/service-providers", api.Endpoint{Rule: "get_service_provider", Do: func(_ context.Context, _ *store.Tx, c *api.Call) (any, error) {
+		return listProviders(s.Providers(), c.Query), nil
+	}})
+	a.Handle("GET", "/flavors/{id}/next_providers", api.Endpoint{Rule: "get_flavor", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+		p, err := s.NextProvider(tx, c.Path("id"))
+		if err != nil {
+			return nil, err
+		}
+		return map[string]any{"next_providers": []any{map[string]string{"provider": p.Name, "driver": p.Driver()}}}, nil
+	}})
+	a.Handle("POST", "/flavors/{id}/service_profiles", api.Endpoint{Rule: "create_flavor_service_profile", Write: true, Status: 201,
+		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+			profile, err := boundProfile(c.Body)
+			if err != nil {
+				return nil, err
+			}
+			// Upstream answers with the flavor's id.
+			return map[string]any{"service_profile": map[string]string{"id": c.Path("id")}}, s.Bind(tx, c.Path("id"), profile)
+		}})
+	a.Handle("GET", "/flavors/{id}/service_profiles/{profile}", api.Endpoint{Rule: "get_flavor_service_profile",
+		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+			return map[string]any{"service_profile": struct{}{}}, s.Bound(tx, c.Path("id"), c.Path("profile"))
+		}})
+	a.Handle("DELETE", "/flavors/{id}/service_profiles/{profile}", api.Endpoint{Rule: "delete_flavor_service_profile", Write: true,
+		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+			return nil, s.Unbind(tx, c.Path("id"), c.Path("profile"))
+		}})
+	return s
+}
+
+// boundProfile is the id in the body {"service_profile": {"id": …}}.
+func boundProfile(body map[string]any) (string, error) {
+	given, ok := body["service_profile"].(map[string]any)
+	if !ok {
+		return "", fault.BadRequest("HTTPBadRequest", "Unable to find 'service_profile' in request body")
+	}
+	for name := range given {
+		if name != "id" {
+			return "", fault.BadRequest("HTTPBadRequest", "Unrecognized attribute(s) '%s'", name)
+		}
+	}
+	id, ok := given["id"]
+	if !ok {
+		return "", fault.BadRequest("HTTPBadRequest", "Failed to parse request. Required attribute 'id' not specified")
+	}
+	text, err := resource.UUID.Parse(id)
+	if err != nil {
+		return "", fault.BadRequest("HTTPBadRequest", "Invalid input for id. Reason: %s.", err)
+	}
+	return text, nil
+}
+
+// listProviders filters providers by service_type and name and keeps the wanted fields.
+func listProviders(all []flavor.Provider, query url.Values) any {
+	list := []map[string]any{}
+	for _, p := range all {
+		row := map[string]any{"service_type": p.ServiceType, "name": p.Name, "default": p.Default}
+		if !passes(query["service_type"], p.ServiceType) || !passes(query["name"], p.Name) {
+			continue
+		}
+		for name := range row {
+			if fields := query["fields"]; len(fields) > 0 && !slices.Contains(fields, name) {
+				delete(row, name)
+			}
+		}
+		list = append(list, row)
+	}
+	return map[string]any{"service_providers": list}
+}
+
+func passes(wanted []string, value string) bool {
+	return len(wanted) == 0 || slices.Contains(wanted, value)
+}
