@@ -13,6 +13,7 @@ type Catalog struct {
 	FloatingIPs        *resource.Resource[FloatingIP]
 	Agents             *resource.Resource[Agent]
 	RBACPolicies       *resource.Resource[RBACPolicy]
+	AddressGroups      *resource.Resource[AddressGroup]
 }
 
 // NewCatalog compiles the tables; enabled tells which extensions are loaded.
@@ -28,5 +29,6 @@ func NewCatalog(enabled func(alias string) bool) *Catalog {
 		FloatingIPs:        FloatingIPs(enabled),
 		Agents:             Agents(enabled),
 		RBACPolicies:       RBACPolicies(enabled),
+		AddressGroups:      AddressGroups(enabled),
 	}
 }

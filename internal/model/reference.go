@@ -50,6 +50,7 @@ func (c *Catalog) Reference() string {
 	describe(&b, c.FloatingIPs)
 	describe(&b, c.Agents)
 	describe(&b, c.RBACPolicies)
+	describe(&b, c.AddressGroups)
 	return b.String()
 }
 

@@ -29,6 +29,7 @@ type SecurityGroupRule struct {
 	PortRangeMax    *int
 	RemoteIPPrefix  *string
 	RemoteGroupID   *string
+	RemoteAddresses *string // address group
 	NormalizedCIDR  *string // filled by the service
 	InDefaultGroup  bool
 }
@@ -78,7 +79,7 @@ func SecurityGroupRules(enabled func(string) bool) *resource.Resource[SecurityGr
 	}
 	t.Visible = "t.project_id = :project OR t.security_group_id IN (SELECT g.id FROM securitygroups g WHERE g.project_id = :project)"
 	return resource.New("security_group_rule", "security_group_rules", "security-group-rules", t, enabled,
-		owned(std), standard("securitygrouprules", std), []resource.Attr[SecurityGroupRule]{
+		owned(std), untagged(std), []resource.Attr[SecurityGroupRule]{
 			resource.Field("security_group_id", resource.String(36), post|filter|sort|needed|must, func(r *SecurityGroupRule) *string { return &r.SecurityGroupID }),
 			resource.Field("direction", resource.OneOf("ingress", "egress"), post|filter|sort|must, func(r *SecurityGroupRule) *string { return &r.Direction }),
 			resource.Field("ethertype", ethertype, post|filter|sort, func(r *SecurityGroupRule) *string { return &r.Ethertype }, resource.Default("IPv4")),
@@ -88,6 +89,9 @@ func SecurityGroupRules(enabled func(string) bool) *resource.Resource[SecurityGr
 			resource.Field("remote_ip_prefix", rulePrefix, post|filter|sort, func(r *SecurityGroupRule) **string { return &r.RemoteIPPrefix }, resource.Default((*string)(nil))),
 			resource.Field("remote_group_id", resource.Nullable(resource.String(255)), post|filter|sort, func(r *SecurityGroupRule) **string { return &r.RemoteGroupID }, resource.Default((*string)(nil))),
 		},
+		resource.Ext("security-groups-remote-address-group",
+			resource.Field("remote_address_group_id", ruleAddressGroup, post|filter|sort,
+				func(r *SecurityGroupRule) **string { return &r.RemoteAddresses }, resource.Default((*string)(nil)))),
 		resource.Ext("security-groups-normalized-cidr",
 			resource.Field("normalized_cidr", resource.Nullable(CIDR), 0, func(r *SecurityGroupRule) **string { return &r.NormalizedCIDR }, resource.Unstored())),
 		resource.Ext("security-groups-rules-belongs-to-default-sg",
@@ -95,6 +99,15 @@ func SecurityGroupRules(enabled func(string) bool) *resource.Resource[SecurityGr
 				resource.Derived("EXISTS (SELECT 1 FROM default_security_group d WHERE d.security_group_id = t.security_group_id)"))),
 	)
 }
+
+// ruleAddressGroup takes whatever it is given as the name of a group, as upstream does, and "" as none.
+var ruleAddressGroup = resource.Type[*string]{Name: "uuid or null", Append: resource.AppendNullable(resource.AppendString), Parse: func(v any) (*string, error) {
+	s := resource.Py(v)
+	if v == nil || s == "" {
+		return nil, nil
+	}
+	return &s, nil
+}}
 
 var ethertype = resource.Type[string]{Name: "IPv4 | IPv6", Append: resource.AppendString, Parse: func(v any) (string, error) {
 	if s, ok := v.(string); ok {

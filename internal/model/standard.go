@@ -49,6 +49,14 @@ func standard[R any](table string, s func(*R) *Standard) []resource.Attr[R] {
 		use = post
 	}
 	tagRows := "(SELECT o.id AS object_id, g.tag AS tag FROM " + table + " o JOIN tags g ON g.standard_attr_id = o.standard_attr_id) g"
+	return append(untagged(s),
+		resource.List("tags", Strings, use, func(r *R) *[]string { return &s(r).Tags }, resource.Children[string]{
+			Table: tagRows, Parent: "object_id", ReadOnly: true,
+			Columns: []resource.Col[string]{{Name: "tag", Ref: func(e *string) any { return e }}}}, resource.Default([]string{})))
+}
+
+// untagged are the attributes of objects that have no tags.
+func untagged[R any](s func(*R) *Standard) []resource.Attr[R] {
 	return []resource.Attr[R]{
 		resource.Field("description", resource.String(255), post|put|filter|sort,
 			func(r *R) *string { return &s(r).Description }, resource.Derived("COALESCE(sa.description, '')"), resource.Default("")),
@@ -58,9 +66,6 @@ func standard[R any](table string, s func(*R) *Standard) []resource.Attr[R] {
 			resource.Derived("sa.updated_at")),
 		resource.Field("revision_number", int64Type, filter|sort, func(r *R) *int64 { return &s(r).Revision },
 			resource.Derived("sa.revision_number")),
-		resource.List("tags", Strings, use, func(r *R) *[]string { return &s(r).Tags }, resource.Children[string]{
-			Table: tagRows, Parent: "object_id", ReadOnly: true,
-			Columns: []resource.Col[string]{{Name: "tag", Ref: func(e *string) any { return e }}}}, resource.Default([]string{})),
 	}
 }
 

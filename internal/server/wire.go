@@ -76,6 +76,7 @@ func wire(s *Server) (*services, error) {
 	}
 	mountQuotas(a, quotas)
 	mountRBAC(a, catalog)
+	mountAddressGroups(a, catalog, agentRPC.MembersChanged)
 	return &services{core, routers, agentService, agentRPC, a}, nil
 }
 
