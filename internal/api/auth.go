@@ -23,11 +23,14 @@ const fakeProject = "fake_project_id"
 // Authenticate implements Authenticator. X-Roles gives less than all rights to requests that name a project.
 func (NoAuth) Authenticate(r *http.Request) (*identity.Caller, error) {
 	c := &identity.Caller{
-		UserID:       r.Header.Get("X-User-Id"),
-		ProjectID:    r.Header.Get("X-Project-Id"),
-		ProjectName:  r.Header.Get("X-Project-Name"),
-		Roles:        words(r.Header.Get("X-Roles")),
-		ServiceRoles: words(r.Header.Get("X-Service-Roles")),
+		UserID:          r.Header.Get("X-User-Id"),
+		UserName:        r.Header.Get("X-User-Name"),
+		UserDomainID:    r.Header.Get("X-User-Domain-Id"),
+		ProjectID:       r.Header.Get("X-Project-Id"),
+		ProjectName:     r.Header.Get("X-Project-Name"),
+		ProjectDomainID: r.Header.Get("X-Project-Domain-Id"),
+		Roles:           words(r.Header.Get("X-Roles")),
+		ServiceRoles:    words(r.Header.Get("X-Service-Roles")),
 	}
 	if c.ProjectID == "" {
 		c.ProjectID = r.Header.Get("X-Tenant-Id")

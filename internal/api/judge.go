@@ -26,7 +26,8 @@ const maxJudges = 1000
 
 func (j *judges) get(rules *policy.Rules, c *identity.Caller) *judge {
 	// Quoted: no name may be chosen so that it looks like several.
-	key := fmt.Sprintf("%q %q %q %q %q %q %q", c.UserID, c.ProjectID, c.ProjectName, c.DomainID, c.SystemScope, c.Roles, c.ServiceRoles)
+	key := fmt.Sprintf("%q %q %q %q %q %q %q %q %q %q %q %v", c.UserID, c.UserName, c.UserDomainID, c.ProjectID, c.ProjectName,
+		c.ProjectDomainID, c.DomainID, c.SystemScope, c.Roles, c.ServiceRoles, c.Service, c.NotAdminProject)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.rules != rules || len(j.by) >= maxJudges {
@@ -35,8 +36,11 @@ func (j *judges) get(rules *policy.Rules, c *identity.Caller) *judge {
 	if known := j.by[key]; known != nil {
 		return known
 	}
-	caller := rules.For(policy.Credentials{UserID: c.UserID, ProjectID: c.ProjectID, ProjectName: c.ProjectName, DomainID: c.DomainID,
-		SystemScope: c.SystemScope, Roles: c.Roles, ServiceRoles: c.ServiceRoles, IsAdminProject: true})
+	caller := rules.For(policy.Credentials{UserID: c.UserID, UserName: c.UserName, UserDomainID: c.UserDomainID,
+		ProjectID: c.ProjectID, ProjectName: c.ProjectName, ProjectDomainID: c.ProjectDomainID, DomainID: c.DomainID,
+		SystemScope: c.SystemScope, ServiceUserID: c.Service.UserID, ServiceUserDomainID: c.Service.UserDomainID,
+		ServiceProjectID: c.Service.ProjectID, ServiceProjectDomainID: c.Service.ProjectDomainID,
+		Roles: c.Roles, ServiceRoles: c.ServiceRoles, IsAdminProject: !c.NotAdminProject})
 	found := &judge{Caller: caller, admin: caller.Is(policy.RuleAdmin),
 		service: caller.Is(policy.RuleService) || caller.Is(policy.RuleAdvsvc)}
 	j.by[key] = found

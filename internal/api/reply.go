@@ -55,11 +55,15 @@ func (s *Server) write(w http.ResponseWriter, a *reply) {
 	}
 }
 
+const malformed = "The server could not comply with the request since it is either malformed or otherwise incorrect."
+
 // Faults that upstream's web framework raises. The texts are WebOb's (webob/exc.py).
 var (
 	errNoSuchPage = fault.NotFound("HTTPNotFound", "The resource could not be found.")
-	errMethod     = fault.New(http.StatusMethodNotAllowed, "HTTPMethodNotAllowed",
-		"The server could not comply with the request since it is either malformed or otherwise incorrect.")
+	errMethod     = fault.New(http.StatusMethodNotAllowed, "HTTPMethodNotAllowed", malformed)
+	errBadRequest = fault.New(http.StatusBadRequest, "HTTPBadRequest", malformed)
+	errJSON       = fault.BadRequest("MalformedRequestBody", "Malformed request body: Cannot understand JSON.")
+	errAccept     = fault.New(http.StatusNotAcceptable, "HTTPNotAcceptable", malformed)
 )
 
 // fail answers with an error. What is no fault is logged with its cause, which the client does not see.
@@ -75,6 +79,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if f.Status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
+	}
+	if f.Challenge != "" {
+		w.Header().Set("WWW-Authenticate", f.Challenge)
 	}
 	s.write(w, &reply{status: f.Status, body: faultBody(f)})
 }
@@ -92,6 +99,10 @@ func (s *Server) fault(ctx context.Context, err error) *fault.Error {
 
 // faultBody is upstream's JSON form of an error (neutron/api/api_common.py, convert_exception_to_http_exc).
 func faultBody(f *fault.Error) []byte {
+	if f.Challenge != "" { // keystonemiddleware answers before Neutron does, in Keystone's form
+		b := resource.AppendString([]byte(`{"error": {"code": 401, "title": "Unauthorized", "message": `), f.Message)
+		return append(b, "}}"...)
+	}
 	key := "NeutronError"
 	if f.Type == "NotImplementedError" {
 		key = f.Type

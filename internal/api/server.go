@@ -41,6 +41,7 @@ type Deps struct {
 	Rules      func() *policy.Rules // the rules now in force
 	Quota      Quota                // nil: no limits
 	Extensions Extensions
+	Listeners  []Listener
 }
 
 // Quota limits how many objects a project may have.
@@ -52,17 +53,18 @@ type Quota interface {
 
 // Server is the API. Mount and Handle add routes to it before Handler is called.
 type Server struct {
-	cfg     Config
-	db      *store.DB
-	log     *slog.Logger
-	auth    Authenticator
-	rules   func() *policy.Rules
-	quota   Quota
-	exts    Extensions
-	judges  judges
-	metrics *metrics
-	routes  map[string]methods
-	core    []coreResource
+	cfg       Config
+	db        *store.DB
+	log       *slog.Logger
+	auth      Authenticator
+	rules     func() *policy.Rules
+	quota     Quota
+	exts      Extensions
+	judges    judges
+	listeners []Listener
+	metrics   *metrics
+	routes    map[string]methods
+	core      []coreResource
 }
 
 // New makes an API that so far has only versions, extensions and the health check.
@@ -74,7 +76,7 @@ func New(cfg Config, deps Deps) *Server {
 		cfg.Timeout = time.Minute
 	}
 	s := &Server{cfg: cfg, db: deps.DB, log: deps.Log, auth: deps.Auth, rules: deps.Rules, quota: deps.Quota,
-		exts: deps.Extensions, metrics: newMetrics(deps.DB), routes: map[string]methods{}}
+		exts: deps.Extensions, listeners: deps.Listeners, metrics: newMetrics(deps.DB), routes: map[string]methods{}}
 	s.addVersions()
 	return s
 }
@@ -87,7 +89,9 @@ func (s *Server) Handler() http.Handler {
 	}
 	mux.Handle("/v2.0/", s.endpoint(nil)) // asks for authentication before it says that there is nothing
 	mux.HandleFunc("/{$}", s.versions)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, errNoSuchPage) })
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		plainError(w, r, http.StatusNotFound, errNoSuchPage.Message)
+	})
 	operator := s.Metrics()
 	mux.Handle("/healthcheck", operator)
 	if s.cfg.Metrics {

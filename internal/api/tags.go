@@ -141,9 +141,13 @@ func (route *tagRoute) given(call *Call) ([]string, error) {
 	if route.method == http.MethodGet || route.method == http.MethodDelete {
 		return nil, nil
 	}
-	body, err := call.body(false)
+	raw, err := call.readBody()
 	if err != nil {
 		return nil, err
+	}
+	body, err := decodeObject(raw)
+	if err != nil && err != errShape && len(raw) > 0 {
+		return nil, errJSON
 	}
 	v, ok := body["tags"]
 	if !ok {

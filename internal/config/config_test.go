@@ -245,7 +245,6 @@ func TestUpstreamFiles(t *testing.T) {
 	}
 	want := []string{
 		"testdata/neutron.conf:6: [DEFAULT] transport_url has no effect in this version",
-		"testdata/neutron.conf:20: [keystone_authtoken] www_authenticate_uri is not known and has no effect",
 		"testdata/ml2_conf.ini:5: [ml2] tenant_network_types is an old name, write [ml2] project_network_types",
 	}
 	if diff := cmp.Diff(want, warnings); diff != "" {

@@ -47,8 +47,8 @@ var (
 	BindHost = server.String("bind_host", "127.0.0.1", "Address of the API. Upstream's default is every address; here that must be written.")
 	BindPort = server.Int("bind_port", 9696, "Port of the API.").Limit(Port())
 
-	AuthStrategy = server.String("auth_strategy", "keystone", "Who checks the callers of the API. `noauth` believes what they say and is refused on other than loopback addresses, see force_noauth.").
-			Limit(OneOf("keystone", "noauth"))
+	AuthStrategy = server.String("auth_strategy", "keystone", "Who checks the callers of the API. `noauth` believes what they say and is refused on other than loopback addresses, see force_noauth. `http_basic` asks for names and passwords, see http_basic_auth_user_file.").
+			Limit(OneOf("keystone", "noauth", "http_basic"))
 	CorePlugin     = server.String("core_plugin", "ml2", "Upstream has no default; ml2 is the only core plug-in.").Limit(OneOf("ml2", "neutron.plugins.ml2.plugin.Ml2Plugin"))
 	ServicePlugins = server.List("service_plugins", nil, "Service plug-ins to load, for example `router,qos`.")
 
@@ -59,6 +59,7 @@ var (
 	MaxAllowedAddressPair = server.Int("max_allowed_address_pair", 10, "Allowed address pairs of one port.").Limit(AtLeast(0))
 	MaxDNSNameservers     = server.Int("max_dns_nameservers", 5, "DNS servers of one subnet.").Limit(AtLeast(0))
 	MaxSubnetHostRoutes   = server.Int("max_subnet_host_routes", 20, "Host routes of one subnet.").Limit(AtLeast(0))
+	IPv6PDEnabled         = server.Bool("ipv6_pd_enabled", false, "IPv6 subnets of the default subnet pool wait for a prefix that the provider's router delegates.")
 	PaginationMaxLimit    = add(server, "pagination_max_limit", "integer or `infinite`", -1, "-1", "Most items in one answer of the API; negative or `infinite` means no limit.", parsePagination)
 	NetworkLinkPrefix     = server.String("network_link_prefix", "", "Replaces scheme, host and port of the links in answers.")
 	FilterValidation      = server.Bool("filter_validation", true, "Refuse lists with filters that the resource does not have.").NoEffect()
@@ -162,6 +163,7 @@ var (
 	BusCAFile        = neutrino.String("bus_ca_file", "", "PEM file of the authority that signed the other side's certificate. A server that has it demands certificates of agents.")
 	BusClusterListen = neutrino.String("bus_cluster_listen", "", "host:port for the buses of other servers; empty means a single server.")
 	BusRoutes        = neutrino.List("bus_routes", nil, "bus_cluster_listen of other servers.")
+	BasicAuthRoles   = neutrino.String("http_basic_auth_roles_file", "", "Lines `user:project id:role,role` for `auth_strategy = http_basic`. Without it every user is an administrator; with it those who are not there have no rights.")
 	HealthListen     = neutrino.String("health_listen", "", "host:port for /healthcheck and /metrics of this daemon, to be set in its own file; empty means none.")
 	ForceNoAuth      = neutrino.Bool("force_noauth", false, "Allow `auth_strategy = noauth` on other than loopback addresses.")
 )

@@ -14,7 +14,9 @@ type Error struct {
 	Type    string // upstream's exception class, for example "NetworkNotFound"
 	Message string
 	Detail  string
-	cause   error
+	// Challenge tells a client without valid credentials how to authenticate: the WWW-Authenticate header of a 401.
+	Challenge string
+	cause     error
 }
 
 func (e *Error) Error() string { return e.Type + ": " + e.Message }
@@ -38,9 +40,10 @@ func BadRequest(class, format string, args ...any) *Error {
 	return build(http.StatusBadRequest, class, format, args)
 }
 
-// Unauthorized is a 401: the caller did not say who they are.
-func Unauthorized(format string, args ...any) *Error {
-	return build(http.StatusUnauthorized, "HTTPUnauthorized", format, args)
+// Unauthorized is a 401: the caller did not say who they are. The message is keystonemiddleware's.
+func Unauthorized(challenge string) *Error {
+	return &Error{Status: http.StatusUnauthorized, Type: "HTTPUnauthorized", Challenge: challenge,
+		Message: "The request you have made requires authentication."}
 }
 
 // Forbidden is a 403 of the given class.

@@ -9,16 +9,29 @@ import (
 // Caller is who asks: a token's owner, or the system itself.
 type Caller struct {
 	UserID       string
+	UserName     string
+	UserDomainID string
 	ProjectID    string
 	ProjectName  string
-	Roles        []string // expanded: admin implies manager, member and reader
-	ServiceRoles []string
-	IsAdmin      bool // context_is_admin holds
-	IsService    bool // the service role, or a service token
+	// ProjectDomainID is the domain that the project is in.
+	ProjectDomainID string
+	Roles           []string // expanded: admin implies manager, member and reader
+	ServiceRoles    []string // of the service token that came along
+	Service         Service
+	IsAdmin         bool // context_is_admin holds
+	IsService       bool // the service role, or a service token
 	// DomainID or SystemScope ("all") is set when the token is for a domain or the system instead of a project.
 	DomainID, SystemScope string
-	RequestID             string
-	GlobalRequestID       string // the id that the calling service gave the work this request is part of
+	// NotAdminProject is Keystone's word that the project is not the one for administrators (is_admin_project false).
+	NotAdminProject bool
+	RequestID       string
+	GlobalRequestID string // the id that the calling service gave the work this request is part of
+}
+
+// Service is the service whose token came along with the user's. Empty without such a token.
+type Service struct {
+	UserID, UserDomainID       string
+	ProjectID, ProjectDomainID string
 }
 
 // System is the caller of work that nobody asked for: agents' requests, periodic tasks, follow-ups.

@@ -23,7 +23,7 @@ func AddressGroups(enabled func(string) bool) *resource.Resource[AddressGroup] {
 	t.Visible = "t.project_id = :project OR " + sharedBy("addressgrouprbacs", "t.id")
 	t.Missing = NoAddressGroup
 	return resource.New("address_group", "address_groups", "address-groups", t, enabled,
-		resource.Ext("address-group", owned(std)...), resource.Ext("address-group", named(std)...), resource.Ext("address-group", untagged(std)...),
+		resource.Ext("address-group", owned(std)...), resource.Ext("address-group", named(std)...), resource.Ext("address-group", standard("address_groups", std)...),
 		resource.Ext("address-group",
 			resource.List("addresses", addressList, post, func(g *AddressGroup) *[]string { return &g.Addresses }, resource.Children[string]{
 				Table: "address_associations", Parent: "address_group_id",

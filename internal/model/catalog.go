@@ -12,6 +12,8 @@ type Catalog struct {
 	Routers            *resource.Resource[Router]
 	FloatingIPs        *resource.Resource[FloatingIP]
 	Agents             *resource.Resource[Agent]
+	Subnetpools        *resource.Resource[Subnetpool]
+	AddressScopes      *resource.Resource[AddressScope]
 	RBACPolicies       *resource.Resource[RBACPolicy]
 	AddressGroups      *resource.Resource[AddressGroup]
 }
@@ -28,6 +30,8 @@ func NewCatalog(enabled func(alias string) bool) *Catalog {
 		Routers:            Routers(enabled),
 		FloatingIPs:        FloatingIPs(enabled),
 		Agents:             Agents(enabled),
+		Subnetpools:        Subnetpools(enabled),
+		AddressScopes:      AddressScopes(enabled),
 		RBACPolicies:       RBACPolicies(enabled),
 		AddressGroups:      AddressGroups(enabled),
 	}

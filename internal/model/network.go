@@ -24,6 +24,8 @@ type Network struct {
 	SubnetIDs         []string
 	AvailabilityZones []string
 	ZoneHints         ZoneHints
+	IPv4AddressScope  *string
+	IPv6AddressScope  *string
 }
 
 // Segment is one piece of a network on a physical network or an overlay.
@@ -42,6 +44,7 @@ func segmentColumn(c string) string {
 func Networks(enabled func(string) bool) *resource.Resource[Network] {
 	std := func(n *Network) *Standard { return &n.Standard }
 	t := table("networks", std)
+	t.StrictMarker = true
 	t.Sides = map[string]resource.SideTable{
 		"networksecuritybindings": {Key: "network_id"}, "externalnetworks": {Key: "network_id"},
 	}
@@ -76,6 +79,11 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 				func(n *Network) **string { return &n.PhysicalNetwork }, resource.Derived(segmentColumn("physical_network"))).OmitWhen(several),
 			resource.Field("provider:segmentation_id", givenOrAbsent(resource.Int), post|put|filter|policy,
 				func(n *Network) **int { return &n.SegmentationID }, resource.Derived(segmentColumn("segmentation_id"))).OmitWhen(several)),
+		resource.Ext("address-scope",
+			resource.Field("ipv4_address_scope", resource.Nullable(resource.UUID), 0, func(n *Network) **string { return &n.IPv4AddressScope },
+				resource.Derived(networkScope("4"))),
+			resource.Field("ipv6_address_scope", resource.Nullable(resource.UUID), 0, func(n *Network) **string { return &n.IPv6AddressScope },
+				resource.Derived(networkScope("6")))),
 		resource.Ext("network_availability_zone",
 			resource.Field("availability_zone_hints", AvailabilityZoneHints, post|sort, func(n *Network) *ZoneHints { return &n.ZoneHints }, resource.Default(ZoneHints{})),
 			resource.List("availability_zones", Strings, 0, func(n *Network) *[]string { return &n.AvailabilityZones }, resource.Children[string]{

@@ -39,6 +39,7 @@ func binding(column, absent string) resource.Option {
 func Ports(enabled func(string) bool) *resource.Resource[Port] {
 	std := func(p *Port) *Standard { return &p.Standard }
 	t := table("ports", std)
+	t.StrictMarker = true
 	t.Sides = map[string]resource.SideTable{
 		"portsecuritybindings": {Key: "port_id"},
 		"ml2_port_bindings":    {Key: "port_id", And: "ml2_port_bindings.status = 'ACTIVE'"},

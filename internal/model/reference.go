@@ -49,6 +49,8 @@ func (c *Catalog) Reference() string {
 	describe(&b, c.Routers)
 	describe(&b, c.FloatingIPs)
 	describe(&b, c.Agents)
+	describe(&b, c.Subnetpools)
+	describe(&b, c.AddressScopes)
 	describe(&b, c.RBACPolicies)
 	describe(&b, c.AddressGroups)
 	return b.String()

@@ -22,6 +22,7 @@ type Router struct {
 func Routers(enabled func(string) bool) *resource.Resource[Router] {
 	std := func(r *Router) *Standard { return &r.Standard }
 	t := table("routers", std)
+	t.StrictMarker = true
 	t.Missing = func(id string) error { return fault.NotFound("RouterNotFound", "Router %s could not be found", id) }
 	t.Sides = map[string]resource.SideTable{"router_extra_attributes": {Key: "router_id"}}
 	return resource.New("router", "routers", "routers", t, enabled,

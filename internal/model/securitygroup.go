@@ -79,7 +79,7 @@ func SecurityGroupRules(enabled func(string) bool) *resource.Resource[SecurityGr
 	}
 	t.Visible = "t.project_id = :project OR t.security_group_id IN (SELECT g.id FROM securitygroups g WHERE g.project_id = :project)"
 	return resource.New("security_group_rule", "security_group_rules", "security-group-rules", t, enabled,
-		owned(std), untagged(std), []resource.Attr[SecurityGroupRule]{
+		owned(std), standard("securitygrouprules", std), []resource.Attr[SecurityGroupRule]{
 			resource.Field("security_group_id", resource.String(36), post|filter|sort|needed|must, func(r *SecurityGroupRule) *string { return &r.SecurityGroupID }),
 			resource.Field("direction", resource.OneOf("ingress", "egress"), post|filter|sort|must, func(r *SecurityGroupRule) *string { return &r.Direction }),
 			resource.Field("ethertype", ethertype, post|filter|sort, func(r *SecurityGroupRule) *string { return &r.Ethertype }, resource.Default("IPv4")),

@@ -17,6 +17,8 @@ type Resource[R any] struct {
 
 	table  Table[R]
 	byName map[string]int
+	// strict refuses unknown filters (extension filter-validation).
+	strict bool
 }
 
 // Table says where objects of R live.
@@ -34,6 +36,8 @@ type Table[R any] struct {
 	// Visible limits lists and look-ups to what a caller who is no administrator may see; ":project" stands for the
 	// project. "" = no limit.
 	Visible string
+	// StrictMarker refuses a list whose marker is not there; upstream reads others without the marker then.
+	StrictMarker bool
 	// Missing is the error for an object that is not there; nil means upstream's usual one, made from the name.
 	Missing func(id string) error
 	// Plain says that lists come in one page whatever the request says, and that objects are created one by one.
@@ -61,7 +65,7 @@ type StandardAttr struct {
 // New compiles groups of attributes and keeps those whose extension is enabled. It panics on tables that cannot work:
 // that is a mistake in the program.
 func New[R any](name, collection, path string, table Table[R], enabled func(alias string) bool, groups ...[]Attr[R]) *Resource[R] {
-	r := &Resource[R]{Name: name, Collection: collection, Path: path, table: table, byName: map[string]int{}}
+	r := &Resource[R]{Name: name, Collection: collection, Path: path, table: table, byName: map[string]int{}, strict: enabled("filter-validation")}
 	if table.IDColumn == "" {
 		r.table.IDColumn = "id"
 	}

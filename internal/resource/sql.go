@@ -136,11 +136,13 @@ func (r *Resource[R]) Select(tx *store.Tx, q *Query) ([]*R, error) {
 	}
 	var more []Cond
 	if q.Marker != "" {
-		after, err := r.after(tx, q)
+		after, ok, err := r.after(tx, q)
 		if err != nil {
 			return nil, err
 		}
-		more = append(more, after)
+		if ok {
+			more = append(more, after)
+		}
 	}
 	r.from(s, read, q, more...)
 	r.where(s, q, more...)

@@ -14,6 +14,7 @@ import (
 	"neutrino/internal/service/ml2"
 	"neutrino/internal/service/quota"
 	"neutrino/internal/service/secgroup"
+	"neutrino/internal/service/subnetpool"
 )
 
 // services are the parts of a server.
@@ -58,13 +59,24 @@ func wire(s *Server) (*services, error) {
 	groups.Hooks.MembersChanged = append(groups.Hooks.MembersChanged, agentRPC.MembersChanged)
 	agentService.Notifier, agentService.Core = agentRPC, core
 	routers.Notifier = agentRPC
+	pools := subnetpool.New(catalog, config.IPv6PDEnabled.Get(f))
+	connectPools(pools, core, routers)
 
 	rules, err := s.rules()
 	if err != nil {
 		return nil, err
 	}
-	a := api.New(api.Config{MaxPage: max(config.PaginationMaxLimit.Get(f), 0), LinkPrefix: config.NetworkLinkPrefix.Get(f), Metrics: true},
-		api.Deps{DB: s.db, Log: log("api"), Auth: api.NoAuth{}, Rules: rules, Quota: quotas, Extensions: extensions})
+	auth, err := s.authenticator()
+	if err != nil {
+		return nil, err
+	}
+	listeners, err := s.listeners(h)
+	if err != nil {
+		return nil, err
+	}
+	a := api.New(api.Config{MaxPage: max(config.PaginationMaxLimit.Get(f), 0), LinkPrefix: config.NetworkLinkPrefix.Get(f), Metrics: true,
+		TrustProxy: config.EnableProxyHeaders.Get(f)},
+		api.Deps{DB: s.db, Log: log("api"), Auth: auth, Rules: rules, Quota: quotas, Extensions: extensions, Listeners: listeners})
 	networks := api.Mount(a, catalog.Networks, core.Networks())
 	api.Mount(a, catalog.Subnets, core.Subnets())
 	api.Mount(a, catalog.Ports, core.Ports())
@@ -74,6 +86,7 @@ func wire(s *Server) (*services, error) {
 	if extensions.Enabled("router") {
 		mountRouters(a, catalog, routers, agentCollection)
 	}
+	mountPools(a, catalog, pools)
 	mountQuotas(a, quotas)
 	mountRBAC(a, catalog)
 	mountAddressGroups(a, catalog, agentRPC.MembersChanged)

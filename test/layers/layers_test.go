@@ -24,6 +24,8 @@ var may = []struct {
 	{"resource", []string{"fault", "identity", "store", "store/"}},
 	{"model", []string{"resource", "fault", "identity", "store", "store/"}},
 	{"policy", []string{"fault"}},
+	{"httpbasic", []string{"fault", "identity", "policy"}},
+	{"keystone", []string{"fault", "identity"}},
 	{"reconcile", nil},
 	{"linux/", []string{"linux/", "reconcile"}},
 	{"bus", nil},
@@ -35,6 +37,8 @@ var may = []struct {
 	{"agent", []string{"bus", "rpc", "fault"}},
 	{"agent/", []string{"agent", "agent/", "bus", "rpc", "fault", "linux/", "reconcile", "dhcp", "ra", "metadata"}},
 	{"service/", []string{"service/", "model", "resource", "store", "store/", "fault", "identity", "rpc", "bus"}},
+	{"nova", []string{"keystone", "api", "policy", "model", "resource", "store", "store/", "fault", "identity", "logging", "health"}},
+	{"notification", []string{"bus", "api", "policy", "model", "resource", "store", "store/", "fault", "identity", "logging", "health"}},
 	{"api", []string{"policy", "model", "resource", "store", "store/", "fault", "identity", "logging", "health"}},
 }
 

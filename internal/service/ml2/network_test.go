@@ -6,6 +6,7 @@ import (
 
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
+	"neutrino/internal/store/dbtest"
 )
 
 func TestCreateNetworkErrors(t *testing.T) {
@@ -69,7 +70,7 @@ func TestCreateNetworkErrors(t *testing.T) {
 func TestSegmentsAreExhaustedAndReturn(t *testing.T) {
 	cfg := testConfig()
 	cfg.VNIRanges = []Range{{1, 3}}
-	e := newEnv(t, openDB(t, "sqlite://"), cfg)
+	e := newEnv(t, openDB(t, dbtest.URL(t)), cfg)
 	seen := map[int]bool{}
 	var last *model.Network
 	for range 3 {
@@ -143,7 +144,7 @@ func TestMoveToOtherVLAN(t *testing.T) {
 
 // The ranges of the configuration may change; two servers may start at the same time.
 func TestStartSynchronises(t *testing.T) {
-	url := tempFile(t)
+	url := dbtest.SharedURL(t)
 	db := openDB(t, url)
 	cfg := testConfig()
 	cfg.VNIRanges = []Range{{1, 100_000}}
@@ -175,7 +176,7 @@ func TestConfigurationIsChecked(t *testing.T) {
 	} {
 		cfg := testConfig()
 		change(&cfg)
-		db := openDB(t, "sqlite://")
+		db := openDB(t, dbtest.URL(t))
 		if err := New(cfg, db, model.NewCatalog(func(string) bool { return true }), nil).Start(ctx); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
