@@ -16,6 +16,18 @@ type Catalog struct {
 	AddressScopes      *resource.Resource[AddressScope]
 	RBACPolicies       *resource.Resource[RBACPolicy]
 	AddressGroups      *resource.Resource[AddressGroup]
+	Networks             *resource.Resource[Network]
+	Subnets              *resource.Resource[Subnet]
+	Ports                *resource.Resource[Port]
+	SecurityGroups       *resource.Resource[SecurityGroup]
+	SecurityGroupRules   *resource.Resource[SecurityGroupRule]
+	Routers              *resource.Resource[Router]
+	FloatingIPs          *resource.Resource[FloatingIP]
+	Agents               *resource.Resource[Agent]
+	Subnetpools          *resource.Resource[Subnetpool]
+	AddressScopes        *resource.Resource[AddressScope]
+	RBACPolicies         *resource.Resource[RBACPolicy]
+	NetworkSegmentRanges *resource.Resource[NetworkSegmentRange]
 }
 
 // NewCatalog compiles the tables; enabled tells which extensions are loaded.
@@ -34,5 +46,17 @@ func NewCatalog(enabled func(alias string) bool) *Catalog {
 		AddressScopes:      AddressScopes(enabled),
 		RBACPolicies:       RBACPolicies(enabled),
 		AddressGroups:      AddressGroups(enabled),
+		Networks:             Networks(enabled),
+		Subnets:              Subnets(enabled),
+		Ports:                Ports(enabled),
+		SecurityGroups:       SecurityGroups(enabled, rules),
+		SecurityGroupRules:   rules,
+		Routers:              Routers(enabled),
+		FloatingIPs:          FloatingIPs(enabled),
+		Agents:               Agents(enabled),
+		Subnetpools:          Subnetpools(enabled),
+		AddressScopes:        AddressScopes(enabled),
+		RBACPolicies:         RBACPolicies(enabled),
+		NetworkSegmentRanges: NetworkSegmentRanges(enabled),
 	}
 }

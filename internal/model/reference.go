@@ -53,6 +53,7 @@ func (c *Catalog) Reference() string {
 	describe(&b, c.AddressScopes)
 	describe(&b, c.RBACPolicies)
 	describe(&b, c.AddressGroups)
+	describe(&b, c.NetworkSegmentRanges)
 	return b.String()
 }
 

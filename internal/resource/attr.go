@@ -132,7 +132,7 @@ func Field[R, T any](name string, t Type[T], use Flags, ref func(*R) *T, opts ..
 	if !o.unstored {
 		c := o.column
 		if c.expr == "" {
-			c.expr = "t." + c.name
+			c.expr = `t."` + c.name + `"`
 		} else if c.side == "" {
 			c.name = ""
 		}

@@ -42,6 +42,8 @@ type Table[R any] struct {
 	Missing func(id string) error
 	// Plain says that lists come in one page whatever the request says, and that objects are created one by one.
 	Plain bool
+	// FromZero says that the revision_number of a new object is 0, as upstream's is where one flush writes the object.
+	FromZero bool
 	// Type is the resource_type of the standardattributes row, "" = Name.
 	Type string
 }

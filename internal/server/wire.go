@@ -87,6 +87,7 @@ func wire(s *Server) (*services, error) {
 		mountRouters(a, catalog, routers, agentCollection)
 	}
 	mountPools(a, catalog, pools)
+	mountSegmentRanges(a, s, catalog, core)
 	mountQuotas(a, quotas)
 	mountRBAC(a, catalog)
 	mountAddressGroups(a, catalog, agentRPC.MembersChanged)
@@ -96,7 +97,8 @@ func wire(s *Server) (*services, error) {
 // newCore makes the ML2 plug-in from the configuration.
 func newCore(s *Server, catalog *model.Catalog) (*ml2.Plugin, error) {
 	f := s.d.File
-	cfg := ml2.Config{TypeDrivers: known(config.TypeDrivers.Get(f), "local", "flat", "vlan", "vxlan"), TenantNetworkTypes: config.ProjectNetworkTypes.Get(f),
+	cfg := ml2.Config{TypeDrivers: known(config.TypeDrivers.Get(f), "local", "flat", "vlan", "gre", "vxlan", "geneve"),
+		GeneveHeaderSize: config.GeneveHeaderSize.Get(f), StoredRanges: s.loads(segmentRangePlugin), TenantNetworkTypes: config.ProjectNetworkTypes.Get(f),
 		ExternalNetworkType: config.ExternalNetworkType.Get(f), MechanismDrivers: config.MechanismDrivers.Get(f), FlatNetworks: config.FlatNetworks.Get(f),
 		PathMTU: config.PathMTU.Get(f), GlobalPhysnetMTU: config.GlobalPhysnetMTU.Get(f), PhysicalNetworkMTUs: map[string]int{},
 		OverlayIPVersion: config.OverlayIPVersion.Get(f), BaseMAC: config.BaseMAC.Get(f), AgentDownTime: config.AgentDownTime.Get(f),
@@ -109,16 +111,26 @@ func newCore(s *Server, catalog *model.Catalog) (*ml2.Plugin, error) {
 		}
 		cfg.PhysicalNetworkMTUs[net] = n
 	}
-	for _, text := range config.VNIRanges.Get(f) {
-		r, err := parseRange(text)
-		if err != nil {
-			return nil, fmt.Errorf("[ml2_type_vxlan] vni_ranges: %w", err)
+	for _, x := range []struct {
+		option string
+		texts  []string
+		ranges *[]ml2.Range
+	}{
+		{"[ml2_type_vxlan] vni_ranges", config.VNIRanges.Get(f), &cfg.VNIRanges},
+		{"[ml2_type_gre] tunnel_id_ranges", config.GREIDRanges.Get(f), &cfg.GREIDRanges},
+		{"[ml2_type_geneve] vni_ranges", config.GeneveVNIRanges.Get(f), &cfg.GeneveVNIRanges},
+	} {
+		for _, text := range x.texts {
+			r, err := parseRange(text)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", x.option, err)
+			}
+			*x.ranges = append(*x.ranges, r)
 		}
-		cfg.VNIRanges = append(cfg.VNIRanges, r)
 	}
 	for _, text := range config.NetworkVLANRanges.Get(f) {
 		physnet, ids, ranged := strings.Cut(text, ":")
-		v := ml2.VLANRange{PhysicalNetwork: physnet}
+		v := ml2.SegmentRange{PhysicalNetwork: physnet}
 		if ranged {
 			r, err := parseRange(ids)
 			if err != nil {

@@ -47,7 +47,7 @@ func openDB(t testing.TB, url string) *store.DB {
 func testConfig() Config {
 	return Config{
 		TenantNetworkTypes: []string{"vxlan"}, MechanismDrivers: []string{"linuxbridge", "l2population"},
-		VNIRanges: []Range{{1, 50}}, VLANRanges: []VLANRange{{"physnet1", Range{100, 102}}, {"physnet2", Range{}}},
+		VNIRanges: []Range{{1, 50}}, VLANRanges: []SegmentRange{{"physnet1", Range{100, 102}}, {"physnet2", Range{}}},
 		FlatNetworks: []string{"physnet1"},
 	}
 }
