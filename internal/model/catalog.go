@@ -4,18 +4,6 @@ import "neutrino/internal/resource"
 
 // Catalog are the resources as compiled for a set of enabled extensions.
 type Catalog struct {
-	Networks           *resource.Resource[Network]
-	Subnets            *resource.Resource[Subnet]
-	Ports              *resource.Resource[Port]
-	SecurityGroups     *resource.Resource[SecurityGroup]
-	SecurityGroupRules *resource.Resource[SecurityGroupRule]
-	Routers            *resource.Resource[Router]
-	FloatingIPs        *resource.Resource[FloatingIP]
-	Agents             *resource.Resource[Agent]
-	Subnetpools        *resource.Resource[Subnetpool]
-	AddressScopes      *resource.Resource[AddressScope]
-	RBACPolicies       *resource.Resource[RBACPolicy]
-	AddressGroups      *resource.Resource[AddressGroup]
 	Networks             *resource.Resource[Network]
 	Subnets              *resource.Resource[Subnet]
 	Ports                *resource.Resource[Port]
@@ -27,6 +15,7 @@ type Catalog struct {
 	Subnetpools          *resource.Resource[Subnetpool]
 	AddressScopes        *resource.Resource[AddressScope]
 	RBACPolicies         *resource.Resource[RBACPolicy]
+	AddressGroups        *resource.Resource[AddressGroup]
 	NetworkSegmentRanges *resource.Resource[NetworkSegmentRange]
 }
 
@@ -34,18 +23,6 @@ type Catalog struct {
 func NewCatalog(enabled func(alias string) bool) *Catalog {
 	rules := SecurityGroupRules(enabled)
 	return &Catalog{
-		Networks:           Networks(enabled),
-		Subnets:            Subnets(enabled),
-		Ports:              Ports(enabled),
-		SecurityGroups:     SecurityGroups(enabled, rules),
-		SecurityGroupRules: rules,
-		Routers:            Routers(enabled),
-		FloatingIPs:        FloatingIPs(enabled),
-		Agents:             Agents(enabled),
-		Subnetpools:        Subnetpools(enabled),
-		AddressScopes:      AddressScopes(enabled),
-		RBACPolicies:       RBACPolicies(enabled),
-		AddressGroups:      AddressGroups(enabled),
 		Networks:             Networks(enabled),
 		Subnets:              Subnets(enabled),
 		Ports:                Ports(enabled),
@@ -57,6 +34,7 @@ func NewCatalog(enabled func(alias string) bool) *Catalog {
 		Subnetpools:          Subnetpools(enabled),
 		AddressScopes:        AddressScopes(enabled),
 		RBACPolicies:         RBACPolicies(enabled),
+		AddressGroups:        AddressGroups(enabled),
 		NetworkSegmentRanges: NetworkSegmentRanges(enabled),
 	}
 }
