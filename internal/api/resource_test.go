@@ -85,7 +85,7 @@ func TestLife(t *testing.T) {
 	g.want(w, 201, `{"network":{"id":"*","tenant_id":"p1","project_id":"p1","name":"n","description":"","created_at":"*","updated_at":"*",`+
 		`"revision_number":1,"tags":[],"admin_state_up":true,"status":"ACTIVE","shared":false,"subnets":[],"mtu":1450,"router:external":false,`+
 		`"port_security_enabled":true,"provider:network_type":null,"provider:physical_network":null,"provider:segmentation_id":null,`+
-		`"availability_zone_hints":[],"availability_zones":[]}}`)
+		`"availability_zone_hints":[],"availability_zones":[],"dns_domain":""}}`)
 	id := g.make(admin, "networks", `{"network":{"name":"m"}}`)
 	path := "/v2.0/networks/" + id
 	g.want(g.send(admin, "GET", path+"?fields=name&fields=mtu&fields=nonsense", ""), 200, `{"network":{"name":"m","mtu":1450}}`)

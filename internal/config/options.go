@@ -55,6 +55,7 @@ var (
 	BaseMAC               = server.String("base_mac", "fa:16:3e:00:00:00", "Start of generated MAC addresses: the first three octets are kept, and the fourth if it is not 00.")
 	GlobalPhysnetMTU      = server.Int("global_physnet_mtu", 1500, "MTU of the physical network in bytes. Tunnel networks get what the encapsulation leaves of it.").Limit(AtLeast(68))
 	DNSDomain             = server.String("dns_domain", "openstacklocal", "Domain of the names of ports.")
+	_                     = server.String("external_dns_driver", "", "Driver that tells another DNS service, such as Designate, the names of ports and floating IPs.").NoEffect()
 	DHCPLeaseDuration     = server.Int("dhcp_lease_duration", 86400, "Length of DHCP leases in seconds; -1 means infinite.").Limit(AtLeast(-1))
 	MaxAllowedAddressPair = server.Int("max_allowed_address_pair", 10, "Allowed address pairs of one port.").Limit(AtLeast(0))
 	MaxDNSNameservers     = server.Int("max_dns_nameservers", 5, "DNS servers of one subnet.").Limit(AtLeast(0))

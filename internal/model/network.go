@@ -27,6 +27,7 @@ type Network struct {
 	ZoneHints         ZoneHints
 	IPv4AddressScope  *string
 	IPv6AddressScope  *string
+	DNSDomain         string
 }
 
 // Segment is one piece of a network on a physical network or an overlay.
@@ -126,6 +127,7 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 	t.StrictMarker = true
 	t.Sides = map[string]resource.SideTable{
 		"networksecuritybindings": {Key: "network_id"}, "externalnetworks": {Key: "network_id"},
+		"networkdnsdomains": {Key: "network_id"},
 	}
 	t.Visible = "t.project_id = :project OR " + reachableBy("networkrbacs", "t.id")
 	several := func(n *Network) bool { return len(n.Segments) > 0 }
@@ -176,6 +178,7 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 					"JOIN agents a ON a.id = b.dhcp_agent_id WHERE a.availability_zone IS NOT NULL) z",
 				Parent: "network_id", ReadOnly: true,
 				Columns: []resource.Col[string]{{Name: "zone", Ref: func(e *string) any { return e }}}})),
+		networkDomain(),
 	)
 }
 

@@ -23,6 +23,8 @@ type Subnet struct {
 	ServiceTypes    []string
 	Shared          bool
 	External        bool
+
+	DNSPublishFixedIP bool
 }
 
 var ipVersion = resource.Int.Named("4 or 6").Checked(func(n int) error {
@@ -51,6 +53,7 @@ var ipv6Mode = resource.OneOf("dhcpv6-stateful", "dhcpv6-stateless", "slaac")
 func Subnets(enabled func(string) bool) *resource.Resource[Subnet] {
 	std := func(s *Subnet) *Standard { return &s.Standard }
 	t := table("subnets", std)
+	t.Sides = map[string]resource.SideTable{"subnet_dns_publish_fixed_ips": {Key: "subnet_id"}}
 	t.Visible = "t.project_id = :project OR " + reachableBy("networkrbacs", "t.network_id")
 	return resource.New("subnet", "subnets", "subnets", t, enabled,
 		owned(std), named(std), standard("subnets", std), []resource.Attr[Subnet]{
@@ -84,6 +87,7 @@ func Subnets(enabled func(string) bool) *resource.Resource[Subnet] {
 		resource.Ext("subnet-external-network",
 			resource.Field("router:external", resource.Bool, filter|policy|needed, func(s *Subnet) *bool { return &s.External },
 				resource.Derived("EXISTS (SELECT 1 FROM externalnetworks x WHERE x.network_id = t.network_id)"))),
+		publishFixedIP(),
 	)
 }
 

@@ -274,7 +274,7 @@ func (r *Resource[R]) Insert(tx *store.Tx, obj *R) error {
 			cols, vals = append(cols, tx.Dialect().Quote(a.column.name)), append(vals, a.ptr(obj))
 			continue
 		}
-		if isNil(a.ptr(obj)) {
+		if r.rowless(i, obj) {
 			continue
 		}
 		c := sides[a.column.side]
@@ -350,7 +350,7 @@ func (r *Resource[R]) Save(tx *store.Tx, old, obj *R) (Set, error) {
 			}
 		case a.column == nil || a.column.name == "":
 		case a.column.side != "":
-			if err := r.saveSide(tx, a, obj); err != nil {
+			if err := r.saveSide(tx, i, obj); err != nil {
 				return 0, fmt.Errorf("update %s: %w", r.Name, err)
 			}
 		default:
@@ -368,9 +368,15 @@ func (r *Resource[R]) Save(tx *store.Tx, old, obj *R) (Set, error) {
 	return changed, nil
 }
 
-func (r *Resource[R]) saveSide(tx *store.Tx, a *Attr[R], obj *R) error {
+// rowless tells whether attribute i, which is in a side table, needs no row there.
+func (r *Resource[R]) rowless(i int, obj *R) bool {
+	return isNil(r.Attrs[i].ptr(obj)) || r.Attrs[i].sparse && r.IsDefault(obj, i)
+}
+
+func (r *Resource[R]) saveSide(tx *store.Tx, i int, obj *R) error {
+	a := &r.Attrs[i]
 	side, key := a.column.side, r.table.Sides[a.column.side].Key
-	if isNil(a.ptr(obj)) {
+	if r.rowless(i, obj) {
 		_, err := tx.Exec("DELETE FROM "+side+" WHERE "+key+" = ?", r.ID(obj))
 		return err
 	}

@@ -131,9 +131,7 @@ func (s *Server) Close() {
 func (s *Server) extensions() api.Extensions {
 	all := api.AllExtensions()
 	f := s.d.File
-	if drivers := config.ExtensionDrivers.Get(f); !contains(drivers, "port_security") {
-		all = all.Without("port-security")
-	}
+	all = withoutDrivers(all, config.ExtensionDrivers.Get(f))
 	if plugins := config.ServicePlugins.Get(f); !contains(plugins, "router") && !contains(plugins, routerPlugin) {
 		all = all.Without("router", "ext-gw-mode", "extraroute", "extraroute-atomic", "fip-port-details", "router_availability_zone",
 			"l3_agent_scheduler", "l3-port-ip-change-not-allowed")
@@ -159,7 +157,7 @@ func (s *Server) warnOfMissing() {
 		have   []string
 	}{
 		{"service_plugins", config.ServicePlugins.Get(f), slices.Concat([]string{"router", routerPlugin}, segmentRangePlugin)},
-		{"[ml2] extension_drivers", config.ExtensionDrivers.Get(f), []string{"port_security"}},
+		{"[ml2] extension_drivers", config.ExtensionDrivers.Get(f), driverNames()},
 	} {
 		for _, name := range x.given {
 			if !contains(x.have, name) {

@@ -103,7 +103,8 @@ func newCore(s *Server, catalog *model.Catalog) (*ml2.Plugin, error) {
 		PathMTU: config.PathMTU.Get(f), GlobalPhysnetMTU: config.GlobalPhysnetMTU.Get(f), PhysicalNetworkMTUs: map[string]int{},
 		OverlayIPVersion: config.OverlayIPVersion.Get(f), BaseMAC: config.BaseMAC.Get(f), AgentDownTime: config.AgentDownTime.Get(f),
 		MaxDNSNameservers: config.MaxDNSNameservers.Get(f), MaxSubnetHostRoutes: config.MaxSubnetHostRoutes.Get(f),
-		MaxAllowedAddressPairs: config.MaxAllowedAddressPair.Get(f)}
+		MaxAllowedAddressPairs: config.MaxAllowedAddressPair.Get(f), DNSDomain: config.DNSDomain.Get(f),
+		TagNewPorts: contains(config.ExtensionDrivers.Get(f), "tag_ports_during_bulk_creation")}
 	for net, mtu := range config.PhysicalNetworkMTUs.Get(f) {
 		n, err := strconv.Atoi(mtu)
 		if err != nil {

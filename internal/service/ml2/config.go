@@ -23,6 +23,9 @@ type Config struct {
 	Mechanisms          []Mechanism    // more drivers that MechanismDrivers may name
 	AgentDownTime       time.Duration  // an agent silent for longer is dead; default 75 s
 
+	DNSDomain   string // of the names of ports; "" none
+	TagNewPorts bool   // new ports get the tags of their request; otherwise these are ignored
+
 	MaxDNSNameservers      int // of a subnet, default 5
 	MaxSubnetHostRoutes    int // default 20
 	MaxAllowedAddressPairs int // of a port, default 10

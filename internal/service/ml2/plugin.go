@@ -33,6 +33,7 @@ func New(cfg Config, db *store.DB, catalog *model.Catalog, log *slog.Logger) *Pl
 	cfg = cfg.withDefaults()
 	p := &Plugin{cfg: cfg, db: db, catalog: catalog, log: log, types: typeDrivers(cfg)}
 	p.invalid = p.configure()
+	catalog.Ports.SetCheck("dns_name", p.checkDNSName)
 	return p
 }
 
