@@ -53,6 +53,8 @@ func (c *Catalog) Reference() string {
 	describe(&b, c.AddressScopes)
 	describe(&b, c.RBACPolicies)
 	describe(&b, c.AddressGroups)
+	describe(&b, c.DefaultSecurityGroupRules)
+	describe(&b, c.DefaultStatefulnesses)
 	describe(&b, c.NetworkSegmentRanges)
 	return b.String()
 }

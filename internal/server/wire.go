@@ -82,6 +82,8 @@ func wire(s *Server) (*services, error) {
 	api.Mount(a, catalog.Ports, core.Ports())
 	api.Mount(a, catalog.SecurityGroups, groups.Groups())
 	api.Mount(a, catalog.SecurityGroupRules, groups.Rules(), "GET", "POST", "DELETE")
+	api.Mount(a, catalog.DefaultSecurityGroupRules, groups.DefaultRules())
+	api.Mount(a, catalog.DefaultStatefulnesses, groups.DefaultStatefulness())
 	agentCollection := mountAgents(a, catalog, networks, agentService)
 	if extensions.Enabled("router") {
 		mountRouters(a, catalog, routers, agentCollection)

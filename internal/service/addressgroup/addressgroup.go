@@ -37,7 +37,7 @@ func (s *Service) create(c *resource.Change[model.AddressGroup]) error {
 	if err := s.catalog.AddressGroups.Insert(c.Tx, g); err != nil {
 		return err
 	}
-	return count(c.Tx, g, len(g.Addresses)-1)
+	return count(c.Tx, g, len(g.Addresses))
 }
 
 // count adds to the revision of a group.
