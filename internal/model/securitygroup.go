@@ -92,7 +92,8 @@ func SecurityGroupRules(enabled func(string) bool) *resource.Resource[SecurityGr
 		},
 		traffic(func(r *SecurityGroupRule) *SecurityGroupRule { return r }),
 		resource.Ext("security-groups-normalized-cidr",
-			resource.Field("normalized_cidr", resource.Nullable(CIDR), 0, func(r *SecurityGroupRule) **string { return &r.NormalizedCIDR }, resource.Unstored())),
+			resource.Field("normalized_cidr", resource.Nullable(CIDR), filter, func(r *SecurityGroupRule) **string { return &r.NormalizedCIDR }, resource.Unstored(),
+				resource.Matching(func([]string) (resource.Cond, error) { return resource.Cond{SQL: "1 = 1"}, nil }))), // upstream takes the filter and ignores it
 		resource.Ext("security-groups-rules-belongs-to-default-sg",
 			resource.Field("belongs_to_default_sg", resource.Bool, filter, func(r *SecurityGroupRule) *bool { return &r.InDefaultGroup },
 				resource.Derived("EXISTS (SELECT 1 FROM default_security_group d WHERE d.security_group_id = t.security_group_id)"))),
@@ -116,13 +117,13 @@ func traffic[R any](rule func(*R) *SecurityGroupRule) []resource.Attr[R] {
 		resource.Field("port_range_min", rulePort, post|filter|sort, func(r *R) **int { return &rule(r).PortRangeMin }, nowhere),
 		resource.Field("port_range_max", rulePort, post|filter|sort, func(r *R) **int { return &rule(r).PortRangeMax }, nowhere),
 		resource.Field("remote_ip_prefix", rulePrefix, post|filter|sort, func(r *R) **string { return &rule(r).RemoteIPPrefix }, none),
-		resource.Field("remote_group_id", resource.Nullable(resource.String(255)), post|filter|sort, func(r *R) **string { return &rule(r).RemoteGroupID }, none),
+		resource.Field("remote_group_id", ruleRemote, post|filter|sort, func(r *R) **string { return &rule(r).RemoteGroupID }, none),
 	}, resource.Ext("security-groups-remote-address-group",
-		resource.Field("remote_address_group_id", ruleAddressGroup, post|filter|sort, func(r *R) **string { return &rule(r).RemoteAddresses }, none))...)
+		resource.Field("remote_address_group_id", ruleRemote, post|filter|sort, func(r *R) **string { return &rule(r).RemoteAddresses }, none))...)
 }
 
-// ruleAddressGroup takes whatever it is given as the name of a group, as upstream does, and "" as none.
-var ruleAddressGroup = resource.Type[*string]{Name: "uuid or null", Append: resource.AppendNullable(resource.AppendString), Parse: func(v any) (*string, error) {
+// ruleRemote takes whatever it is given as the id of a group, as upstream does, and "" as none.
+var ruleRemote = resource.Type[*string]{Name: "uuid or null", Append: resource.AppendNullable(resource.AppendString), Parse: func(v any) (*string, error) {
 	s := resource.Py(v)
 	if v == nil || s == "" {
 		return nil, nil
@@ -130,7 +131,10 @@ var ruleAddressGroup = resource.Type[*string]{Name: "uuid or null", Append: reso
 	return &s, nil
 }}
 
-var ethertype = resource.Type[string]{Name: "IPv4 | IPv6", Append: resource.AppendString, Parse: func(v any) (string, error) {
+var ethertype = resource.Type[string]{Name: "IPv4 | IPv6", Append: resource.AppendString, Parse: parseEthertype,
+	FromQuery: func(s string) (any, error) { return parseEthertype(s) }}
+
+func parseEthertype(v any) (string, error) {
 	if s, ok := v.(string); ok {
 		for _, e := range []string{"IPv4", "IPv6"} {
 			if strings.EqualFold(s, e) {
@@ -140,7 +144,7 @@ var ethertype = resource.Type[string]{Name: "IPv4 | IPv6", Append: resource.Appe
 	}
 	return "", fault.BadRequest("SecurityGroupRuleInvalidEtherType",
 		"Security group rule for ethertype '%s' not supported. Allowed values are ['IPv4', 'IPv6'].", resource.Py(v))
-}}
+}
 
 // Protocols are the names that rules accept, with their numbers (neutron_lib/constants.py IP_PROTOCOL_MAP).
 var Protocols = map[string]int{"ah": 51, "dccp": 33, "egp": 8, "esp": 50, "gre": 47, "hopopt": 0, "icmp": 1, "igmp": 2, "ip": 0,
@@ -201,12 +205,35 @@ var rulePort = resource.Type[*int]{Name: "port or ICMP type/code, or null", Appe
 			return nil, fault.BadRequest("SecurityGroupInvalidPortValue", "Invalid value for port %s", resource.Py(v))
 		}
 		return &n, nil
-	}, FromQuery: resource.Int.FromQuery}
+	}, FromQuery: func(s string) (any, error) {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			return nil, fault.BadRequest("SecurityGroupInvalidPortValue", "Invalid value for port %s", s)
+		}
+		return n, nil
+	}}
+
+// falsy tells whether Python takes a JSON value for false; upstream's converter treats all of these as null.
+func falsy(v any) bool {
+	switch x := v.(type) {
+	case nil:
+		return true
+	case string:
+		return x == ""
+	case bool:
+		return !x
+	case []any:
+		return len(x) == 0
+	case map[string]any:
+		return len(x) == 0
+	}
+	return resource.Py(v) == "0"
+}
 
 var rulePrefix = resource.Type[*string]{Name: "CIDR or null", Append: resource.AppendNullable(resource.AppendString),
 	Parse: func(v any) (*string, error) {
 		s, ok := v.(string)
-		if v == nil || ok && s == "" {
+		if falsy(v) {
 			return nil, nil
 		}
 		if a, err := netip.ParseAddr(s); ok && err == nil && a.Zone() == "" {

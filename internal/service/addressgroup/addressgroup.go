@@ -11,6 +11,8 @@ import (
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
 	"neutrino/internal/store"
+
+	"github.com/google/uuid"
 )
 
 // Service manages address groups.
@@ -34,6 +36,9 @@ func (s *Service) Groups() resource.Logic[model.AddressGroup] {
 // create stores a group. Its revision is the number of its addresses: upstream adds them one by one to an empty group.
 func (s *Service) create(c *resource.Change[model.AddressGroup]) error {
 	g := c.New
+	if g.ID == "" {
+		g.ID = uuid.NewString()
+	}
 	if err := s.catalog.AddressGroups.Insert(c.Tx, g); err != nil {
 		return err
 	}

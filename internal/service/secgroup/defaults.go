@@ -6,6 +6,8 @@ import (
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
 	"neutrino/internal/store"
+
+	"github.com/google/uuid"
 )
 
 // DefaultRules is what templates of rules do beyond being stored.
@@ -18,6 +20,9 @@ func (s *Service) DefaultRules() resource.Logic[model.DefaultSecurityGroupRule] 
 
 func (s *Service) createDefaultRule(c *resource.Change[model.DefaultSecurityGroupRule]) error {
 	r := &c.New.SecurityGroupRule
+	if r.ID == "" {
+		r.ID = uuid.NewString()
+	}
 	if err := checkRule(r); err != nil {
 		return err
 	}
@@ -60,6 +65,9 @@ func (s *Service) DefaultStatefulness() resource.Logic[model.DefaultStatefulness
 }
 
 func (s *Service) createStatefulness(c *resource.Change[model.DefaultStatefulness]) error {
+	if c.New.ID == "" {
+		c.New.ID = uuid.NewString()
+	}
 	project, where := "system-wide", resource.Cond{SQL: "project_id IS NULL"}
 	if p := c.New.ProjectID; p != nil {
 		project, where = *p, resource.Cond{SQL: "project_id = ?", Args: []any{*p}}

@@ -169,6 +169,9 @@ func ruleKey(r *model.SecurityGroupRule) string {
 	protocol := ""
 	if r.Protocol != nil {
 		protocol = strconv.Itoa(protocolNumber(*r.Protocol, r.Ethertype))
+		if *r.Protocol == "hopopt" { // has the number of "ip"
+			protocol = *r.Protocol
+		}
 	}
 	return fmt.Sprint(r.Direction, "|", r.Ethertype, "|", text(r.PortRangeMin), "|", text(r.PortRangeMax), "|", protocol, "|",
 		text(r.RemoteGroupID), "|", text(r.RemoteAddresses), "|", prefix)
