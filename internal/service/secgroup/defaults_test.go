@@ -22,9 +22,9 @@ func TestDefaultRules(t *testing.T) {
 		body body
 		want string
 	}{
-		{"for others", body{"direction": "ingress", "protocol": "tcp", "port_range_min": 22, "port_range_max": 22, "description": "ssh"}, ""},
+		{"for others", body{"direction": "ingress", "protocol": "tcp", "port_range_min": "22", "port_range_max": "22", "description": "ssh"}, ""},
 		{"from the group itself", body{"direction": "ingress", "remote_group_id": "PARENT"}, ""},
-		{"ports without protocol", body{"direction": "ingress", "port_range_min": 22, "port_range_max": 22},
+		{"ports without protocol", body{"direction": "ingress", "port_range_min": "22", "port_range_max": "22"},
 			"400 SecurityGroupProtocolRequiredWithPorts: Must also specify protocol if port range is given."},
 		{"two remotes", body{"direction": "ingress", "remote_group_id": "PARENT", "remote_ip_prefix": "10.0.0.0/8"},
 			"400 SecurityGroupMultipleRemoteEntites: Only one of remote_ip_prefix or remote_group_id or remote_address_group_id may be provided."},
