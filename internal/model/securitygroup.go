@@ -1,6 +1,7 @@
 package model
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -29,6 +30,8 @@ type SecurityGroupRule struct {
 	PortRangeMax    *int
 	RemoteIPPrefix  *string
 	RemoteGroupID   *string
+	RemoteAddresses *string // address group
+	Note            *string // the description; those of rules made from templates are nil
 	NormalizedCIDR  *string // filled by the service
 	InDefaultGroup  bool
 }
@@ -42,7 +45,11 @@ func SecurityGroups(enabled func(string) bool, rules *resource.Resource[Security
 		return fault.NotFound("SecurityGroupNotFound", "Security group %s does not exist", id)
 	}
 	groupRules := resource.Type[[]*SecurityGroupRule]{Name: "list of rules", Append: func(b []byte, list []*SecurityGroupRule) []byte {
-		return resource.AppendList(func(b []byte, r *SecurityGroupRule) []byte { return rules.Append(b, r, rules.Shown) })(b, list)
+		return resource.AppendList(func(b []byte, r *SecurityGroupRule) []byte {
+			b = rules.Append(b, r, rules.Shown)
+			// Inside a group upstream shows two things more.
+			return fmt.Appendf(b[:len(b)-1], `,"standard_attr_id":%d,"tags":[]}`, r.RowID)
+		})(b, list)
 	}, Parse: func(v any) ([]*SecurityGroupRule, error) {
 		return nil, resource.Reasonf("'%s' cannot be set", resource.Py(v))
 	}}
@@ -76,27 +83,58 @@ func SecurityGroupRules(enabled func(string) bool) *resource.Resource[SecurityGr
 	t.Missing = func(id string) error {
 		return fault.NotFound("SecurityGroupRuleNotFound", "Security group rule %s does not exist", id)
 	}
+	t.FromZero = true
 	t.Visible = "t.project_id = :project OR t.security_group_id IN (SELECT g.id FROM securitygroups g WHERE g.project_id = :project)"
 	return resource.New("security_group_rule", "security_group_rules", "security-group-rules", t, enabled,
-		owned(std), standard("securitygrouprules", std), []resource.Attr[SecurityGroupRule]{
+		owned(std), without("description", standard("securitygrouprules", std)), []resource.Attr[SecurityGroupRule]{
+			ruleDescription(func(r *SecurityGroupRule) *SecurityGroupRule { return r }),
 			resource.Field("security_group_id", resource.String(36), post|filter|sort|needed|must, func(r *SecurityGroupRule) *string { return &r.SecurityGroupID }),
-			resource.Field("direction", resource.OneOf("ingress", "egress"), post|filter|sort|must, func(r *SecurityGroupRule) *string { return &r.Direction }),
-			resource.Field("ethertype", ethertype, post|filter|sort, func(r *SecurityGroupRule) *string { return &r.Ethertype }, resource.Default("IPv4")),
-			resource.Field("protocol", ruleProtocol, post|filter|sort, func(r *SecurityGroupRule) **string { return &r.Protocol }, resource.Default((*string)(nil))),
-			resource.Field("port_range_min", rulePort, post|filter|sort, func(r *SecurityGroupRule) **int { return &r.PortRangeMin }, resource.Default((*int)(nil))),
-			resource.Field("port_range_max", rulePort, post|filter|sort, func(r *SecurityGroupRule) **int { return &r.PortRangeMax }, resource.Default((*int)(nil))),
-			resource.Field("remote_ip_prefix", rulePrefix, post|filter|sort, func(r *SecurityGroupRule) **string { return &r.RemoteIPPrefix }, resource.Default((*string)(nil))),
-			resource.Field("remote_group_id", resource.Nullable(resource.String(255)), post|filter|sort, func(r *SecurityGroupRule) **string { return &r.RemoteGroupID }, resource.Default((*string)(nil))),
 		},
+		traffic(func(r *SecurityGroupRule) *SecurityGroupRule { return r }),
 		resource.Ext("security-groups-normalized-cidr",
-			resource.Field("normalized_cidr", resource.Nullable(CIDR), 0, func(r *SecurityGroupRule) **string { return &r.NormalizedCIDR }, resource.Unstored())),
+			resource.Field("normalized_cidr", resource.Nullable(CIDR), filter, func(r *SecurityGroupRule) **string { return &r.NormalizedCIDR }, resource.Unstored(),
+				resource.Matching(func([]string) (resource.Cond, error) { return resource.Cond{SQL: "1 = 1"}, nil }))), // upstream takes the filter and ignores it
 		resource.Ext("security-groups-rules-belongs-to-default-sg",
 			resource.Field("belongs_to_default_sg", resource.Bool, filter, func(r *SecurityGroupRule) *bool { return &r.InDefaultGroup },
 				resource.Derived("EXISTS (SELECT 1 FROM default_security_group d WHERE d.security_group_id = t.security_group_id)"))),
 	)
 }
 
-var ethertype = resource.Type[string]{Name: "IPv4 | IPv6", Append: resource.AppendString, Parse: func(v any) (string, error) {
+// ruleDescription is the description of a rule. The service that stores it keeps Standard.Description the same.
+func ruleDescription[R any](rule func(*R) *SecurityGroupRule) resource.Attr[R] {
+	empty := ""
+	return resource.Field("description", givenOrAbsent(resource.String(255)), post|filter, func(r *R) **string { return &rule(r).Note },
+		resource.Derived("COALESCE(sa.description, NULL)"), resource.Default(&empty))
+}
+
+// traffic are the attributes that say what a rule allows.
+func traffic[R any](rule func(*R) *SecurityGroupRule) []resource.Attr[R] {
+	none, nowhere := resource.Default((*string)(nil)), resource.Default((*int)(nil))
+	return append([]resource.Attr[R]{
+		resource.Field("direction", resource.OneOf("ingress", "egress"), post|filter|sort|must, func(r *R) *string { return &rule(r).Direction }),
+		resource.Field("ethertype", ethertype, post|filter|sort, func(r *R) *string { return &rule(r).Ethertype }, resource.Default("IPv4")),
+		resource.Field("protocol", ruleProtocol, post|filter|sort, func(r *R) **string { return &rule(r).Protocol }, none),
+		resource.Field("port_range_min", rulePort, post|filter|sort, func(r *R) **int { return &rule(r).PortRangeMin }, nowhere),
+		resource.Field("port_range_max", rulePort, post|filter|sort, func(r *R) **int { return &rule(r).PortRangeMax }, nowhere),
+		resource.Field("remote_ip_prefix", rulePrefix, post|filter|sort, func(r *R) **string { return &rule(r).RemoteIPPrefix }, none),
+		resource.Field("remote_group_id", ruleRemote, post|filter|sort, func(r *R) **string { return &rule(r).RemoteGroupID }, none),
+	}, resource.Ext("security-groups-remote-address-group",
+		resource.Field("remote_address_group_id", ruleRemote, post|filter|sort, func(r *R) **string { return &rule(r).RemoteAddresses }, none))...)
+}
+
+// ruleRemote takes whatever it is given as the id of a group, as upstream does, and "" as none.
+var ruleRemote = resource.Type[*string]{Name: "uuid or null", Append: resource.AppendNullable(resource.AppendString), Parse: func(v any) (*string, error) {
+	s := resource.Py(v)
+	if v == nil || s == "" {
+		return nil, nil
+	}
+	return &s, nil
+}}
+
+var ethertype = resource.Type[string]{Name: "IPv4 | IPv6", Append: resource.AppendString, Parse: parseEthertype,
+	FromQuery: func(s string) (any, error) { return parseEthertype(s) }}
+
+func parseEthertype(v any) (string, error) {
 	if s, ok := v.(string); ok {
 		for _, e := range []string{"IPv4", "IPv6"} {
 			if strings.EqualFold(s, e) {
@@ -106,7 +144,7 @@ var ethertype = resource.Type[string]{Name: "IPv4 | IPv6", Append: resource.Appe
 	}
 	return "", fault.BadRequest("SecurityGroupRuleInvalidEtherType",
 		"Security group rule for ethertype '%s' not supported. Allowed values are ['IPv4', 'IPv6'].", resource.Py(v))
-}}
+}
 
 // Protocols are the names that rules accept, with their numbers (neutron_lib/constants.py IP_PROTOCOL_MAP).
 var Protocols = map[string]int{"ah": 51, "dccp": 33, "egp": 8, "esp": 50, "gre": 47, "hopopt": 0, "icmp": 1, "igmp": 2, "ip": 0,
@@ -145,8 +183,16 @@ func sortedNames(m map[string]int) []string {
 	for n := range m {
 		names = append(names, n)
 	}
-	slices.Sort(names)
+	slices.SortFunc(names, func(a, b string) int { return strings.Compare(upstreamOrder(a), upstreamOrder(b)) })
 	return names
+}
+
+// upstreamOrder makes names sort as those of upstream's constants do, where icmpv6 is the legacy form of ipv6-icmp.
+func upstreamOrder(name string) string {
+	if name == "icmpv6" {
+		return "ipv6-icmp legacy"
+	}
+	return name
 }
 
 var rulePort = resource.Type[*int]{Name: "port or ICMP type/code, or null", Append: resource.AppendNullable(resource.Int.Append),
@@ -159,12 +205,35 @@ var rulePort = resource.Type[*int]{Name: "port or ICMP type/code, or null", Appe
 			return nil, fault.BadRequest("SecurityGroupInvalidPortValue", "Invalid value for port %s", resource.Py(v))
 		}
 		return &n, nil
-	}, FromQuery: resource.Int.FromQuery}
+	}, FromQuery: func(s string) (any, error) {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			return nil, fault.BadRequest("SecurityGroupInvalidPortValue", "Invalid value for port %s", s)
+		}
+		return n, nil
+	}}
+
+// falsy tells whether Python takes a JSON value for false; upstream's converter treats all of these as null.
+func falsy(v any) bool {
+	switch x := v.(type) {
+	case nil:
+		return true
+	case string:
+		return x == ""
+	case bool:
+		return !x
+	case []any:
+		return len(x) == 0
+	case map[string]any:
+		return len(x) == 0
+	}
+	return resource.Py(v) == "0"
+}
 
 var rulePrefix = resource.Type[*string]{Name: "CIDR or null", Append: resource.AppendNullable(resource.AppendString),
 	Parse: func(v any) (*string, error) {
 		s, ok := v.(string)
-		if v == nil || ok && s == "" {
+		if falsy(v) {
 			return nil, nil
 		}
 		if a, err := netip.ParseAddr(s); ok && err == nil && a.Zone() == "" {

@@ -44,6 +44,11 @@ func named[R any](s func(*R) *Standard) []resource.Attr[R] {
 	}
 }
 
+// without drops an attribute.
+func without[R any](name string, attrs []resource.Attr[R]) []resource.Attr[R] {
+	return slices.DeleteFunc(attrs, func(a resource.Attr[R]) bool { return a.Name == name })
+}
+
 // taggable are the tables whose objects have tags (neutron/extensions/tagging.py).
 var taggable = []string{"networks", "subnets", "ports", "subnetpools", "routers", "floatingips", "securitygroups", "network_segment_ranges"}
 

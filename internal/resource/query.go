@@ -32,7 +32,7 @@ func (r *Resource[R]) ParseQuery(values url.Values, maxLimit int) (*Query, error
 	if err := r.parseSort(q, values); err != nil {
 		return nil, err
 	}
-	if r.table.Plain {
+	if r.table.OnePage {
 		return q, nil
 	}
 	return q, parsePage(q, values, maxLimit)

@@ -40,8 +40,10 @@ type Table[R any] struct {
 	StrictMarker bool
 	// Missing is the error for an object that is not there; nil means upstream's usual one, made from the name.
 	Missing func(id string) error
-	// Plain says that lists come in one page whatever the request says, and that objects are created one by one.
-	Plain bool
+	// OneByOne says that a request creates one object only.
+	OneByOne bool
+	// OnePage says that lists come in one page whatever the request says.
+	OnePage bool
 	// FromZero says that the revision_number of a new object is 0, as upstream's is where one flush writes the object.
 	FromZero bool
 	// Type is the resource_type of the standardattributes row, "" = Name.

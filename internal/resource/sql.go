@@ -252,10 +252,10 @@ func (r *Resource[R]) Insert(tx *store.Tx, obj *R) error {
 	if r.table.Standard != nil {
 		std := r.table.Standard(obj)
 		std.CreatedAt, std.Revision = Now(), 1
+		std.UpdatedAt = std.CreatedAt
 		if r.table.FromZero {
 			std.Revision = 0
 		}
-		std.UpdatedAt = std.CreatedAt
 		var err error
 		std.RowID, err = tx.Insert("INSERT INTO standardattributes (resource_type, description, revision_number, created_at, "+
 			"updated_at) VALUES (?, ?, ?, ?, ?)", r.table.Type, std.Description, std.Revision, std.CreatedAt, std.UpdatedAt)

@@ -26,19 +26,20 @@ const (
 
 func mountQuotas(s *api.Server, q *quota.Service) {
 	project := func(c *api.Call) string { return c.Path("id") }
+	own := func(c *api.Call) map[string]string { return map[string]string{"project_id": c.Caller.ProjectID} }
 	may := func(rule string) func(c *api.Call) error {
 		return func(c *api.Call) error {
 			if rule == "get_quota" && project(c) == c.Caller.ProjectID && project(c) != "" {
 				return nil
 			}
-			return c.Enforce(rule, map[string]string{"project_id": c.Caller.ProjectID}) // the project is not asked for, as upstream
+			return c.Enforce(rule, own(c)) // the project is not asked for, as upstream
 		}
 	}
 	show := func(tx *store.Tx, id string) (any, error) {
 		limits, err := q.Limits(tx, id)
 		return map[string]any{"quota": limits}, err
 	}
-	s.Handle("GET", "/quotas", api.Endpoint{Rule: "get_quota", Do: func(_ context.Context, tx *store.Tx, _ *api.Call) (any, error) {
+	s.Handle("GET", "/quotas", api.Endpoint{Rule: "get_quota", Target: own, Do: func(_ context.Context, tx *store.Tx, _ *api.Call) (any, error) {
 		all, err := q.All(tx)
 		list := []map[string]any{}
 		for _, id := range slices.Sorted(maps.Keys(all)) {

@@ -84,9 +84,10 @@ func wire(s *Server) (*services, error) {
 	api.Mount(a, catalog.SecurityGroups, groups.Groups())
 	api.Mount(a, catalog.SecurityGroupRules, groups.Rules(), "GET", "POST", "DELETE")
 	flavors := mountFlavors(a, catalog, extensions.Enabled("router"))
+	api.Mount(a, catalog.DefaultSecurityGroupRules, groups.DefaultRules())
+	api.Mount(a, catalog.DefaultStatefulnesses, groups.DefaultStatefulness())
 	agentCollection := mountAgents(a, catalog, networks, agentService)
 	if extensions.Enabled("router") {
-		mountRouters(a, catalog, routers, agentCollection)
 		mountTopologies(a, catalog, core, routers)
 		mountRouters(a, catalog, routers, flavors, agentCollection)
 	}
@@ -96,6 +97,7 @@ func wire(s *Server) (*services, error) {
 	mountSegmentRanges(a, s, catalog, core)
 	mountQuotas(a, quotas)
 	mountRBAC(a, catalog)
+	mountAddressGroups(a, catalog, agentRPC.MembersChanged)
 	return &services{core, routers, agentService, agentRPC, a}, nil
 }
 

@@ -11,7 +11,7 @@ import (
 	"neutrino/internal/rpc"
 )
 
-// memberNews gathers the security groups that got or lost addresses. Which hosts that concerns takes a query that reads
+// memberNews gathers the security groups and address groups that got or lost addresses. Which hosts that concerns takes a query that reads
 // all ports of a group; creating many ports in one group would be quadratic if each asked it.
 type memberNews struct {
 	mu     sync.Mutex
@@ -69,9 +69,10 @@ func (s *Server) TellMembers(ctx context.Context) {
 }
 
 func (s *Server) tellMembers(ctx context.Context, groups []string) {
-	in := resource.In("r.remote_group_id", groups)
+	in, byAddress := resource.In("r.remote_group_id", groups), resource.In("r.remote_address_group_id", groups)
 	for _, host := range s.hosts(ctx, "SELECT DISTINCT b.host FROM securitygroupportbindings g JOIN ml2_port_bindings b ON b.port_id = g.port_id "+
-		"WHERE b.host <> '' AND g.security_group_id IN (SELECT r.security_group_id FROM securitygrouprules r WHERE "+in.SQL+")", in.Args...) {
+		"WHERE b.host <> '' AND g.security_group_id IN (SELECT r.security_group_id FROM securitygrouprules r WHERE "+in.SQL+" OR "+byAddress.SQL+")",
+		append(in.Args, byAddress.Args...)...) {
 		s.cast("security_groups_member_updated", rpc.SecurityGroupsMemberUpdated.Cast(ctx, s.bus, host, rpc.SecurityGroupsArgs{SecurityGroups: groups}))
 	}
 }

@@ -1,10 +1,12 @@
 package agentrpc
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"neutrino/internal/rpc"
+	"neutrino/internal/service/addressgroup"
 	"neutrino/internal/service/agents"
 	"neutrino/internal/store"
 
@@ -101,6 +103,31 @@ func TestSecurityGroupMessages(t *testing.T) {
 	sg().expect("h2 security_groups_member_updated web")
 	remove(e, e.catalog.SecurityGroupRules, e.groups.Rules(), rule.ID)
 	sg().expect("h2 security_groups_rule_updated db")
+}
+
+// TestAddressGroupMessages: agents get the addresses of address groups as members, and news of them.
+func TestAddressGroupMessages(t *testing.T) {
+	e := setUp(t)
+	e.host("h1", 1)
+	e.host("h2", 2)
+	n := e.network("net", "10.0.0.0/24", false)
+	web := create(e, e.catalog.SecurityGroups, e.groups.Groups(), body{"name": "web"}).ID
+	addresses := create(e, e.catalog.AddressGroups, addressgroup.New(e.catalog, e.server.MembersChanged).Groups(), body{"name": "office", "addresses": []any{"192.0.2.0/24", "2001:db8::/32"}}).ID
+	e.names[web], e.names[addresses] = "web", "office"
+	port := e.port(n, "h1", "10.0.0.10", "security_groups", []any{web})
+	e.port(n, "h2", "10.0.0.20", "security_groups", []any{})
+	create(e, e.catalog.SecurityGroupRules, e.groups.Rules(), body{"security_group_id": web, "direction": "ingress", "remote_address_group_id": addresses})
+	e.forget()
+	info := call(e, rpc.SecurityGroupInfoForDevices, rpc.SecurityGroupArgs{Devices: []string{port.ID}})
+	prefix := "192.0.2.0/24"
+	if diff := cmp.Diff(map[string]map[string][][2]*string{addresses: {"IPv4": {{&prefix, nil}}}}, info.MemberIPs); diff != "" {
+		t.Errorf("members (-want +got):\n%s", diff)
+	}
+	if !slices.ContainsFunc(info.SecurityGroups[web], func(r rpc.SecurityGroupRule) bool { return r.RemoteAddressGroupID == addresses }) {
+		t.Errorf("rules %+v do not name the address group", info.SecurityGroups[web])
+	}
+	e.server.tellMembers(e.ctx, []string{addresses})
+	e.expect("h1 security_groups_member_updated office")
 }
 
 func TestTrustedPortsAreNotFiltered(t *testing.T) {

@@ -64,12 +64,15 @@ func (s *Server) addRules(tx *store.Tx, info *rpc.SecurityGroupInfo) error {
 	}
 	for _, r := range rules {
 		info.SecurityGroups[r.SecurityGroupID] = append(info.SecurityGroups[r.SecurityGroupID], rule(r, stateful[r.SecurityGroupID]))
-		if r.RemoteGroupID != nil {
-			if info.MemberIPs[*r.RemoteGroupID] == nil {
-				info.MemberIPs[*r.RemoteGroupID] = map[string][][2]*string{}
+		for _, remote := range []*string{r.RemoteGroupID, r.RemoteAddresses} {
+			if remote == nil {
+				continue
 			}
-			if info.MemberIPs[*r.RemoteGroupID][r.Ethertype] == nil {
-				info.MemberIPs[*r.RemoteGroupID][r.Ethertype] = [][2]*string{}
+			if info.MemberIPs[*remote] == nil {
+				info.MemberIPs[*remote] = map[string][][2]*string{}
+			}
+			if info.MemberIPs[*remote][r.Ethertype] == nil {
+				info.MemberIPs[*remote][r.Ethertype] = [][2]*string{}
 			}
 		}
 	}
@@ -83,6 +86,9 @@ func rule(r *model.SecurityGroupRule, stateful bool) rpc.SecurityGroupRule {
 	}
 	if r.RemoteGroupID != nil {
 		out.RemoteGroupID = *r.RemoteGroupID
+	}
+	if r.RemoteAddresses != nil {
+		out.RemoteAddressGroupID = *r.RemoteAddresses
 	}
 	if r.RemoteIPPrefix != nil {
 		prefix := *r.RemoteIPPrefix
@@ -98,21 +104,24 @@ func rule(r *model.SecurityGroupRule, stateful bool) rpc.SecurityGroupRule {
 	return out
 }
 
-// addMembers reads the addresses (with allowed pairs) of the ports in the remote groups that rules name.
+// addMembers reads the addresses (with allowed pairs) of the ports in the remote groups that rules name, and those of
+// address groups, which have no MAC.
 func (s *Server) addMembers(tx *store.Tx, info *rpc.SecurityGroupInfo) error {
 	groups := slices.Collect(keys(info.MemberIPs))
 	if len(groups) == 0 {
 		return nil
 	}
-	in := resource.In("b.security_group_id", groups)
+	in, byAddress := resource.In("b.security_group_id", groups), resource.In("address_group_id", groups)
 	for _, q := range []string{
 		"SELECT b.security_group_id, a.ip_address, p.mac_address FROM securitygroupportbindings b JOIN ipallocations a ON a.port_id = b.port_id " +
 			"JOIN ports p ON p.id = b.port_id WHERE " + in.SQL,
 		"SELECT b.security_group_id, a.ip_address, a.mac_address FROM securitygroupportbindings b JOIN allowedaddresspairs a ON a.port_id = b.port_id WHERE " + in.SQL,
+		"SELECT address_group_id, address, NULL FROM address_associations WHERE " + byAddress.SQL,
 	} {
 		rows, err := tx.Query(q, in.Args...)
 		if _, err := store.All(rows, err, func(rows *store.Rows) (struct{}, error) {
-			var group, ip, mac string
+			var group, ip string
+			var mac *string
 			if err := rows.Scan(&group, &ip, &mac); err != nil {
 				return struct{}{}, err
 			}
@@ -121,8 +130,11 @@ func (s *Server) addMembers(tx *store.Tx, info *rpc.SecurityGroupInfo) error {
 				family = "IPv6"
 			}
 			if list, asked := info.MemberIPs[group][family]; asked {
-				pair := model.AddressPair{MACAddress: mac, IPAddress: ip}.Canonical()
-				info.MemberIPs[group][family] = append(list, [2]*string{&pair.IPAddress, &pair.MACAddress})
+				if mac != nil { // an address pair, kept as its user spelled it
+					pair := model.AddressPair{MACAddress: *mac, IPAddress: ip}.Canonical()
+					ip, mac = pair.IPAddress, &pair.MACAddress
+				}
+				info.MemberIPs[group][family] = append(list, [2]*string{&ip, mac})
 			}
 			return struct{}{}, nil
 		}); err != nil {

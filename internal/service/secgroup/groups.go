@@ -47,8 +47,6 @@ func New(db *store.DB, catalog *model.Catalog, quota Quota, log *slog.Logger) *S
 const (
 	defaultName        = "default"
 	defaultDescription = "Default security group"
-	// parentGroup stands in rule templates for the group that gets the rule.
-	parentGroup = "PARENT"
 )
 
 // Groups is what security groups do beyond being stored.
@@ -76,7 +74,7 @@ func (s *Service) insert(tx *store.Tx, caller *identity.Caller, g *model.Securit
 	if g.ID == "" {
 		g.ID = uuid.NewString()
 	}
-	rules, err := templates(tx, column)
+	rules, err := s.templates(tx, column)
 	if err != nil {
 		return err
 	}
@@ -88,7 +86,7 @@ func (s *Service) insert(tx *store.Tx, caller *identity.Caller, g *model.Securit
 	}
 	for _, r := range rules {
 		r.ID, r.ProjectID, r.SecurityGroupID = uuid.NewString(), g.ProjectID, g.ID
-		if r.RemoteGroupID != nil && *r.RemoteGroupID == parentGroup {
+		if r.RemoteGroupID != nil && *r.RemoteGroupID == model.ParentGroup {
 			r.RemoteGroupID = &g.ID
 		}
 		if err := s.catalog.SecurityGroupRules.Insert(tx, r); err != nil {
@@ -96,34 +94,9 @@ func (s *Service) insert(tx *store.Tx, caller *identity.Caller, g *model.Securit
 		}
 		g.Rules = append(g.Rules, r)
 	}
-	return nil
-}
-
-// templates reads the rules that new groups get (default security group rules).
-func templates(tx *store.Tx, column string) ([]*model.SecurityGroupRule, error) {
-	rows, err := tx.Query("SELECT remote_group_id, direction, ethertype, protocol, port_range_min, port_range_max, remote_ip_prefix "+
-		"FROM securitygroupdefaultrules WHERE "+column+" = ?", true)
-	return store.All(rows, err, func(rows *store.Rows) (*model.SecurityGroupRule, error) {
-		r := &model.SecurityGroupRule{}
-		return r, rows.Scan(&r.RemoteGroupID, &r.Direction, &r.Ethertype, &r.Protocol, &r.PortRangeMin, &r.PortRangeMax, &r.RemoteIPPrefix)
-	})
-}
-
-func (s *Service) defaultStateful(tx *store.Tx, project string) (bool, error) {
-	rows, err := tx.Query("SELECT project_id, stateful FROM security_groups_default_statefulness WHERE project_id = ? OR project_id IS NULL", project)
-	type entry struct {
-		project  *string
-		stateful bool
-	}
-	all, err := store.All(rows, err, func(rows *store.Rows) (e entry, err error) { return e, rows.Scan(&e.project, &e.stateful) })
-	stateful := true
-	for _, e := range all {
-		if e.project != nil {
-			return e.stateful, err
-		}
-		stateful = e.stateful
-	}
-	return stateful, err
+	_, err = tx.Exec("UPDATE standardattributes SET description = NULL WHERE id IN (SELECT standard_attr_id FROM securitygrouprules "+
+		"WHERE security_group_id = ?)", g.ID)
+	return err
 }
 
 // EnsureDefault makes the default group of a project if it has none, and returns its id. A caller who may not act for

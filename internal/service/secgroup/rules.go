@@ -63,12 +63,18 @@ func (s *Service) createRules(cs []*resource.Change[model.SecurityGroupRule]) er
 	if err != nil {
 		return err
 	}
+	if err := s.checkAddressGroups(cs); err != nil {
+		return err
+	}
 	if err := s.checkDuplicates(tx, cs); err != nil {
 		return err
 	}
 	for _, c := range cs {
 		if c.New.ID == "" {
 			c.New.ID = uuid.NewString()
+		}
+		if c.New.Note != nil {
+			c.New.Description = *c.New.Note
 		}
 		if err := s.catalog.SecurityGroupRules.Insert(tx, c.New); err != nil {
 			return err
@@ -106,6 +112,32 @@ func (s *Service) checkRuleGroups(cs []*resource.Change[model.SecurityGroupRule]
 	return byID[cs[0].New.SecurityGroupID], nil
 }
 
+// checkAddressGroups checks that the rules' project sees the address groups that they name.
+func (s *Service) checkAddressGroups(cs []*resource.Change[model.SecurityGroupRule]) error {
+	var ids []string
+	for _, c := range cs {
+		if id := c.New.RemoteAddresses; id != nil && *id != "" {
+			ids = append(ids, *id)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	view := *cs[0].Caller
+	view.ProjectID = cs[0].New.ProjectID
+	groups := s.catalog.AddressGroups
+	found, err := groups.Select(cs[0].Tx, &resource.Query{Set: groups.Bit("id"), Caller: &view, Where: []resource.Cond{groups.ByID(ids...)}})
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if !slices.ContainsFunc(found, func(g *model.AddressGroup) bool { return g.ID == id }) {
+			return groups.NotFound(id)
+		}
+	}
+	return nil
+}
+
 func (s *Service) checkDuplicates(tx *store.Tx, cs []*resource.Change[model.SecurityGroupRule]) error {
 	seen := map[string]bool{}
 	for _, c := range cs {
@@ -137,9 +169,12 @@ func ruleKey(r *model.SecurityGroupRule) string {
 	protocol := ""
 	if r.Protocol != nil {
 		protocol = strconv.Itoa(protocolNumber(*r.Protocol, r.Ethertype))
+		if *r.Protocol == "hopopt" { // has the number of "ip"
+			protocol = *r.Protocol
+		}
 	}
 	return fmt.Sprint(r.Direction, "|", r.Ethertype, "|", text(r.PortRangeMin), "|", text(r.PortRangeMax), "|", protocol, "|",
-		text(r.RemoteGroupID), "|", prefix)
+		text(r.RemoteGroupID), "|", text(r.RemoteAddresses), "|", prefix)
 }
 
 func text[T any](p *T) string {
@@ -196,11 +231,22 @@ func checkRule(r *model.SecurityGroupRule) error {
 			return fault.BadRequest("SecurityGroupEthertypeConflictWithProtocol", "Invalid ethertype %s for protocol %s.", r.Ethertype, *r.Protocol)
 		}
 	}
-	if r.RemoteIPPrefix != nil && r.RemoteGroupID != nil {
+	if remotes(r) > 1 {
 		return fault.BadRequest("SecurityGroupMultipleRemoteEntites",
 			"Only one of remote_ip_prefix or remote_group_id or remote_address_group_id may be provided.")
 	}
 	return nil
+}
+
+// remotes counts the ways in which a rule limits the other end.
+func remotes(r *model.SecurityGroupRule) int {
+	n := 0
+	for _, x := range []*string{r.RemoteIPPrefix, r.RemoteGroupID, r.RemoteAddresses} {
+		if x != nil && *x != "" {
+			n++
+		}
+	}
+	return n
 }
 
 func canonical(r *model.SecurityGroupRule) {

@@ -1,0 +1,152 @@
+// Package addressgroup is the service of address groups: sets of addresses that security group rules name.
+package addressgroup
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"neutrino/internal/fault"
+	"neutrino/internal/model"
+	"neutrino/internal/resource"
+	"neutrino/internal/store"
+
+	"github.com/google/uuid"
+)
+
+// Service manages address groups.
+type Service struct {
+	// Changed is told, after the commit, which groups have other addresses.
+	Changed func(ctx context.Context, groups []string)
+
+	catalog *model.Catalog
+}
+
+// New makes the service.
+func New(catalog *model.Catalog, changed func(ctx context.Context, groups []string)) *Service {
+	return &Service{Changed: changed, catalog: catalog}
+}
+
+// Groups is what address groups do beyond being stored.
+func (s *Service) Groups() resource.Logic[model.AddressGroup] {
+	return resource.Logic[model.AddressGroup]{Create: s.create, Delete: s.delete}
+}
+
+// create stores a group. Its revision is the number of its addresses: upstream adds them one by one to an empty group.
+func (s *Service) create(c *resource.Change[model.AddressGroup]) error {
+	g := c.New
+	if g.ID == "" {
+		g.ID = uuid.NewString()
+	}
+	if err := s.catalog.AddressGroups.Insert(c.Tx, g); err != nil {
+		return err
+	}
+	return count(c.Tx, g, len(g.Addresses))
+}
+
+// count adds to the revision of a group.
+func count(tx *store.Tx, g *model.AddressGroup, changes int) error {
+	if _, err := tx.Exec("UPDATE standardattributes SET revision_number = revision_number + ? WHERE id = ?", changes, g.RowID); err != nil {
+		return fmt.Errorf("count revision of address group %s: %w", g.ID, err)
+	}
+	g.Revision += int64(changes)
+	return nil
+}
+
+func (s *Service) delete(c *resource.Change[model.AddressGroup]) error {
+	n, _, err := store.One[int](c.Tx.QueryRow("SELECT COUNT(*) FROM securitygrouprules WHERE remote_address_group_id = ?", c.Old.ID))
+	if err != nil {
+		return fmt.Errorf("read rules with address group %s: %w", c.Old.ID, err)
+	}
+	if n > 0 {
+		return fault.Conflict("AddressGroupInUse", "Address group %s is in use on one or more security group rules.", c.Old.ID)
+	}
+	return s.catalog.AddressGroups.Delete(c.Tx, c.Old)
+}
+
+// Add adds the addresses in a request's body to a group and returns the group as JSON.
+func (s *Service) Add(tx *store.Tx, id string, body map[string]any) (json.RawMessage, error) {
+	return s.change(tx, id, body, func(has, given []string) ([]string, error) {
+		if known := overlap(given, has, true); len(known) > 0 {
+			return nil, fault.BadRequest("AddressesAlreadyExist", "Addresses %s already exist in the address group %s.", pyList(known), id)
+		}
+		return slices.Concat(has, given), nil
+	})
+}
+
+// Remove takes the addresses in a request's body out of a group and returns the group as JSON.
+func (s *Service) Remove(tx *store.Tx, id string, body map[string]any) (json.RawMessage, error) {
+	return s.change(tx, id, body, func(has, given []string) ([]string, error) {
+		if unknown := overlap(given, has, false); len(unknown) > 0 {
+			return nil, fault.NotFound("AddressesNotFound", "Addresses %s not found in the address group %s.", pyList(unknown), id)
+		}
+		return overlap(has, given, false), nil
+	})
+}
+
+// overlap are the elements of list that are in other, or are not.
+func overlap(list, other []string, in bool) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(x string) bool { return slices.Contains(other, x) != in })
+}
+
+func (s *Service) change(tx *store.Tx, id string, body map[string]any, f func(has, given []string) ([]string, error)) (json.RawMessage, error) {
+	groups := s.catalog.AddressGroups
+	given, err := addresses(body)
+	if err != nil {
+		return nil, err
+	}
+	old, err := groups.Get(tx, nil, id, groups.All)
+	if err != nil {
+		return nil, err
+	}
+	now := *old
+	if now.Addresses, err = f(old.Addresses, given); err != nil {
+		return nil, err
+	}
+	slices.Sort(now.Addresses)
+	if len(given) > 0 {
+		if _, err := groups.Save(tx, old, &now); err != nil {
+			return nil, err
+		}
+		if err := count(tx, &now, len(given)-1); err != nil { // Save counted one
+			return nil, err
+		}
+		tx.OnCommit(func(ctx context.Context) { s.Changed(ctx, []string{id}) })
+	}
+	// Only these answers show the attribute "shared".
+	shown := groups.Append([]byte(`{"address_group":`), &now, groups.Shown|groups.Bit("shared"))
+	return append(shown, '}'), nil
+}
+
+// addresses reads the addresses of an action's body, which upstream checks less strictly than those of a new group.
+func addresses(body map[string]any) ([]string, error) {
+	list, ok := body["addresses"].([]any)
+	if !ok {
+		return nil, notAddress(body["addresses"])
+	}
+	var all []string
+	for _, e := range list {
+		s, isText := e.(string)
+		p, err := model.ParseNetwork(s)
+		if !isText || err != nil {
+			return nil, notAddress(e)
+		}
+		if !slices.Contains(all, p) {
+			all = append(all, p)
+		}
+	}
+	return all, nil
+}
+
+func notAddress(v any) error {
+	return fault.BadRequest("AddrFormatError", "invalid IPNetwork %s", resource.Py(v))
+}
+
+func pyList(list []string) string {
+	values := make([]any, len(list))
+	for i, s := range list {
+		values[i] = s
+	}
+	return resource.PyRepr(values)
+}
