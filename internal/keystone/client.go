@@ -282,6 +282,9 @@ func (c *Client) connecting(ctx context.Context, try func() error) error {
 		}
 		return struct{}{}, err
 	}, backoff.WithBackOff(pause), backoff.WithMaxTries(uint(c.cred.ConnectRetries)+1), backoff.WithMaxElapsedTime(0))
+	if p, ok := errors.AsType[*backoff.PermanentError](err); ok { // the last try leaves the mark on it
+		return p.Unwrap()
+	}
 	return err
 }
 

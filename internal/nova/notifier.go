@@ -37,7 +37,7 @@ const (
 	queueLength = 10000
 	// maxBatch bounds one request to Nova.
 	maxBatch   = 500
-	firstPause = time.Second
+	firstPause = 200 * time.Millisecond
 	maxPause   = 10 * time.Second
 )
 
