@@ -6,17 +6,21 @@ BIN        := build/neutrino
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # What the tests and the demo run besides our own binary.
-PACKAGES   := iproute2 nftables iputils-ping tcpdump udhcpc isc-dhcp-client conntrack
+PACKAGES   := iproute2 nftables iputils-ping tcpdump udhcpc isc-dhcp-client conntrack debootstrap
+# On which databases `make conformance` runs, and which of its tests: RUN is a regular expression.
+DATABASES  ?= sqlite postgresql mariadb
+RUN        ?=
 
 export CGO_ENABLED := 0
 
-.PHONY: build run demo demo-stop test unit lint race packages bench docs clean help
+.PHONY: build run demo demo-stop test unit lint race smoke conformance packages bench docs clean help
 
 help:
 	@echo 'make demo    show a tenant network at work on real packets (KEEP=1 leaves it running)'
 	@echo 'make run     start all-in-one for use, its state in STATE (default /var/lib/neutrino)'
 	@echo 'make build   build $(BIN)'
 	@echo 'make test    formatting, vet, staticcheck and all tests'
+	@echo 'make conformance  OpenStack'\''s own API tests with a Keystone, on each of the databases'
 	@echo 'make bench   speed and memory'
 	@echo 'make docs    write the generated pages of docs/'
 
@@ -46,7 +50,7 @@ demo: build packages
 demo-stop:
 	@$(SUDO) build/demo --stop
 
-test: lint unit race
+test: lint unit race smoke
 
 lint:
 	@bad=$$(git ls-files '*.go' | xargs gofmt -l); [ -z "$$bad" ] || { echo "not gofmt-ed:"; echo "$$bad"; exit 1; }
@@ -62,6 +66,20 @@ RACE := ./internal/agent/... ./internal/api/... ./internal/bus/... ./internal/dh
 race: packages
 	@if command -v gcc >/dev/null; then $(SUDO) env "PATH=$$PATH" "HOME=$$HOME" CGO_ENABLED=1 $(GO) test -race -timeout 20m $(RACE); \
 	else echo "no C compiler: the race detector is left out"; fi
+
+build/conformance: $(wildcard test/conformance/*)
+	@mkdir -p build
+	$(GO) build -o $@ ./test/conformance
+
+# smoke runs a few dozen of the tests of `make conformance`, on SQLite.
+smoke: build packages build/conformance
+	@$(SUDO) env CONFORMANCE_DIR=$(CONFORMANCE_DIR) CONFORMANCE_MIRROR=$(CONFORMANCE_MIRROR) build/conformance -binary $(BIN) -smoke
+
+# conformance runs all of them on each database, and tells of the failures of all.
+conformance: build packages build/conformance
+	@bad=; for db in $(DATABASES); do \
+		$(SUDO) env CONFORMANCE_DIR=$(CONFORMANCE_DIR) CONFORMANCE_MIRROR=$(CONFORMANCE_MIRROR) build/conformance -binary $(BIN) -database $$db -run '$(RUN)' || bad="$$bad $$db"; \
+	done; [ -z "$$bad" ] || { echo "conformance: not every test passed on:$$bad"; exit 1; }
 
 bench: build packages
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" NEUTRINO_BINARY=$(abspath $(BIN)) $(GO) run ./test/bench

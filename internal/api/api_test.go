@@ -14,6 +14,7 @@ import (
 	"neutrino/internal/policy"
 	"neutrino/internal/resource"
 	"neutrino/internal/store"
+	"neutrino/internal/store/dbtest"
 )
 
 // rig is an API over a real schema whose resources do nothing but store.
@@ -31,7 +32,7 @@ func newRig(t testing.TB, cfg Config, change ...func(*rig, *Deps)) *rig {
 	t.Helper()
 	g := &rig{t: t}
 	log := logging.New(&g.log, logging.Config{})
-	db, err := store.Open(context.Background(), "sqlite://", log)
+	db, err := store.Open(context.Background(), dbtest.URL(t), log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"neutrino/internal/fault"
@@ -29,16 +30,48 @@ func (c *Call) readBody() ([]byte, error) {
 	return raw, nil
 }
 
-// errSyntax says that text is not JSON at all; errShape that it is no JSON object.
+// errEncoding says that text is not UTF-8, errSyntax that it is not JSON at all, errShape that it is no JSON object.
 var (
-	errSyntax = errors.New("not JSON")
-	errShape  = errors.New("not a JSON object")
+	errEncoding = errors.New("not UTF-8")
+	errSyntax   = errors.New("not JSON")
+	errShape    = errors.New("not a JSON object")
 )
+
+// loneSurrogate tells whether JSON has an escaped half of a UTF-16 pair, which stands for no character.
+func loneSurrogate(raw []byte) bool {
+	for rest := raw; ; {
+		at := bytes.IndexByte(rest, '\\')
+		if at < 0 || at+1 >= len(rest) {
+			return false
+		}
+		rest = rest[at+1:]
+		if rest[0] != 'u' || len(rest) < 5 {
+			rest = rest[1:]
+			continue
+		}
+		first, _ := strconv.ParseUint(string(rest[1:5]), 16, 16)
+		rest = rest[5:]
+		if !utf16.IsSurrogate(rune(first)) {
+			continue
+		}
+		if len(rest) < 6 || rest[0] != '\\' || rest[1] != 'u' {
+			return true
+		}
+		second, _ := strconv.ParseUint(string(rest[2:6]), 16, 16)
+		if utf16.DecodeRune(rune(first), rune(second)) == utf8.RuneError {
+			return true
+		}
+		rest = rest[6:]
+	}
+}
 
 // decodeObject decodes one JSON object. Numbers stay text, so that large ones keep their digits.
 func decodeObject(raw []byte) (map[string]any, error) {
 	if !utf8.Valid(raw) { // the decoder would silently replace it
-		return nil, errSyntax
+		return nil, errEncoding
+	}
+	if loneSurrogate(raw) { // likewise
+		return nil, errShape
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
@@ -65,8 +98,10 @@ func (c *Call) body(core bool) (map[string]any, error) {
 	}
 	m, err := decodeObject(raw)
 	switch {
+	case err == errEncoding:
+		return nil, errBadRequest
 	case err == errSyntax && !core:
-		return nil, fault.BadRequest("MalformedRequestBody", "Malformed request body: Cannot understand JSON.")
+		return nil, errJSON
 	case err != nil:
 		return nil, fault.BadRequest("HTTPBadRequest", "Body contains invalid data")
 	}

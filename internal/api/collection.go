@@ -38,8 +38,11 @@ func Mount[R any](s *Server, res *resource.Resource[R], logic resource.Logic[R],
 		{http.MethodGet, one, c.show}, {http.MethodPut, one, c.update}, {http.MethodDelete, one, c.delete},
 	} {
 		if len(only) == 0 || slices.Contains(only, route.method) {
-			s.add(route.method, route.path, route.h)
+			s.add(route.method, route.path, c.negotiated(route.h))
 		}
+	}
+	for _, method := range []string{http.MethodPut, http.MethodDelete} { // upstream looks for an object without id
+		s.add(method, many, func(*Call) (*reply, error) { return nil, c.res.NotFound("None") })
 	}
 	if slices.Contains(taggable, res.Name) && s.exts.Enabled("standard-attr-tag") {
 		c.mountTags()
@@ -47,12 +50,33 @@ func Mount[R any](s *Server, res *resource.Resource[R], logic resource.Logic[R],
 	return c
 }
 
+// negotiated refuses clients that do not want JSON, which upstream's framework of the core resources does.
+func (c *Collection[R]) negotiated(h handler) handler {
+	if !c.core {
+		return h
+	}
+	return func(call *Call) (*reply, error) {
+		if !wantsJSON(call.Request) {
+			return nil, errAccept
+		}
+		return h(call)
+	}
+}
+
+// fields are the attributes that the client wants. A blank name counts only for core resources, as one that does not exist.
+func (c *Collection[R]) fields(call *Call) resource.Set {
+	if !c.core && !slices.ContainsFunc(call.Query["fields"], func(name string) bool { return name != "" }) {
+		return c.res.Shown
+	}
+	return c.res.ParseFields(call.Query)
+}
+
 func (c *Collection[R]) list(call *Call) (*reply, error) {
 	q, err := c.res.ParseQuery(call.Query, c.s.cfg.MaxPage)
 	if err != nil {
 		return nil, err
 	}
-	v := viewOf(c.res, call.judge, c.res.ParseFields(call.Query))
+	v := viewOf(c.res, call.judge, c.fields(call))
 	q.Set, q.Caller = v.read, call.Caller
 	var objs []*R
 	if v.verdict != policy.No {
@@ -116,7 +140,12 @@ func (c *Collection[R]) appendOne(b []byte, show resource.Set, obj *R) []byte {
 }
 
 func (c *Collection[R]) show(call *Call) (*reply, error) {
-	v := viewOf(c.res, call.judge, c.res.ParseFields(call.Query))
+	if c.core { // upstream's framework of the core resources reads filters here too, without effect
+		if _, err := c.res.ParseQuery(call.Query, 0); err != nil {
+			return nil, err
+		}
+	}
+	v := viewOf(c.res, call.judge, c.fields(call))
 	var obj *R
 	err := c.s.db.Read(call.Request.Context(), func(tx *store.Tx) (err error) {
 		if obj, err = c.res.Get(tx, call.Caller, call.Path("id"), v.read); err != nil {
@@ -294,7 +323,7 @@ func (c *Collection[R]) createOne(change *resource.Change[R]) error {
 
 // answer reads objects as they are now and encodes them.
 func (c *Collection[R]) answer(tx *store.Tx, call *Call, status int, ids []string, bulk bool) (*reply, error) {
-	v := viewOf(c.res, call.judge, c.res.ParseFields(call.Query))
+	v := viewOf(c.res, call.judge, c.fields(call))
 	// Elevated: a caller may create what they cannot list.
 	objs, err := c.res.Select(tx, &resource.Query{Set: v.read, Caller: call.Caller.Elevated(), Where: []resource.Cond{c.res.ByID(ids...)}})
 	if err != nil {
@@ -311,6 +340,9 @@ func (c *Collection[R]) answer(tx *store.Tx, call *Call, status int, ids []strin
 		}
 		if err := v.decide(tx, objs[0]); err != nil {
 			return nil, err
+		}
+		if call.Request.Method == http.MethodPut && c.logic.Updated != nil {
+			c.logic.Updated(objs[0])
 		}
 	} else if !bulk {
 		return nil, c.res.NotFound(ids[0])

@@ -4,12 +4,16 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"net/url"
+	"path"
 	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/identity"
@@ -26,11 +30,10 @@ type handler func(c *Call) (*reply, error)
 
 // add registers the handler of a method and a path below /v2.0.
 func (s *Server) add(method, path string, h handler) {
-	path = "/v2.0" + path
-	m := s.routes[path]
+	m := s.routes["/v2.0"+path]
 	if m == nil {
 		m = methods{}
-		s.routes[path] = m
+		s.routes["/v2.0"+path] = m
 	}
 	if m[method] != nil {
 		panic(fmt.Sprintf("api: %s %s is added twice", method, path))
@@ -105,46 +108,79 @@ func (w *recorder) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// normalize drops what upstream ignores at the end of a path: ".json" and a slash.
+// normalize drops what upstream ignores in a path: empty and dot segments, ".json" and a slash at the end.
 func normalize(r *http.Request) *http.Request {
-	trim := func(path string) string {
-		path = strings.TrimSuffix(path, ".json")
-		if path != "/v2.0/" && path != "/" {
-			path = strings.TrimSuffix(path, "/")
+	escaped := r.URL.EscapedPath()
+	text := escaped
+	if strings.Contains(text, "//") || strings.Contains(text, "/./") || strings.Contains(text, "/../") ||
+		strings.HasSuffix(text, "/.") || strings.HasSuffix(text, "/..") {
+		if text = path.Clean(text); text == "/v2.0" {
+			text += "/"
 		}
-		return path
 	}
-	path := trim(r.URL.Path)
-	if path == r.URL.Path || path == "" {
+	text = strings.TrimSuffix(text, ".json")
+	if text != "/v2.0/" && text != "/" {
+		text = strings.TrimSuffix(text, "/")
+	}
+	if text == escaped || text == "" {
+		return r
+	}
+	plain, err := url.PathUnescape(text)
+	if err != nil {
 		return r
 	}
 	u := *r.URL
-	u.Path, u.RawPath = path, trim(u.RawPath)
+	u.Path, u.RawPath = plain, text
 	r.URL = &u
 	return r
 }
 
+// methodOf is the method that a request counts as: upstream's frameworks serve all that they do not know as GET.
+func methodOf(r *http.Request) string {
+	switch r.Method {
+	case http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
+		return r.Method
+	}
+	return http.MethodGet
+}
+
+// check refuses requests that no handler should see.
+func (c *Call) check() error {
+	if !utf8.ValidString(c.Request.URL.Path) {
+		return errBadRequest
+	}
+	for name, values := range c.Query {
+		for _, v := range append(values, name) {
+			if !utf8.ValidString(v) {
+				return errBadRequest
+			}
+		}
+	}
+	_, _, err := ifMatch(c.Request.Header)
+	return err
+}
+
 // endpoint authenticates and finds the handler of the method.
 func (s *Server) endpoint(m methods) http.Handler {
-	allow := make([]string, 0, len(m))
-	for method := range m {
-		allow = append(allow, method)
-	}
-	slices.Sort(allow)
+	allow := strings.Join(slices.Sorted(maps.Keys(m)), ", ")
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		call, err := s.call(r)
 		if err != nil {
 			s.fail(w, r, err)
 			return
 		}
-		h := m[r.Method]
+		h := m[methodOf(r)]
 		switch {
 		case m == nil:
 			s.fail(w, r, errNoSuchPage)
 			return
 		case h == nil:
-			w.Header().Set("Allow", strings.Join(allow, ", "))
+			w.Header().Set("Allow", allow) // RFC 9110, section 15.5.6; upstream does not
 			s.fail(w, r, errMethod)
+			return
+		}
+		if err := call.check(); err != nil {
+			s.fail(w, r, err)
 			return
 		}
 		answer, err := h(call)

@@ -64,11 +64,17 @@ func (c *Call) pageURL(marker string, reverse bool) string {
 	if reverse {
 		params = append(params, "page_reverse=True")
 	}
-	base := c.server.requestURL(c.Request)
-	if proto := c.Request.Header.Get("X-Forwarded-Proto"); proto != "" { // believed here even if TrustProxy is off
-		base.Scheme = proto
+	return c.server.public(c.server.linkURL(c.Request)) + "?" + strings.Join(params, "&")
+}
+
+// linkURL is requestURL for links, where X-Forwarded-Proto is believed from everybody, as upstream does
+// (neutron/api/api_common.py, get_path_url).
+func (s *Server) linkURL(r *http.Request) *url.URL {
+	u := s.requestURL(r)
+	if proto := r.Header.Get("X-Forwarded-Proto"); proto != "" {
+		u.Scheme = proto
 	}
-	return c.server.public(base) + "?" + strings.Join(params, "&")
+	return u
 }
 
 // requestURL is the address that the client used, without parameters. Behind a trusted proxy it is the proxy's

@@ -55,11 +55,15 @@ func (s *Server) write(w http.ResponseWriter, a *reply) {
 	}
 }
 
+const malformed = "The server could not comply with the request since it is either malformed or otherwise incorrect."
+
 // Faults that upstream's web framework raises. The texts are WebOb's (webob/exc.py).
 var (
 	errNoSuchPage = fault.NotFound("HTTPNotFound", "The resource could not be found.")
-	errMethod     = fault.New(http.StatusMethodNotAllowed, "HTTPMethodNotAllowed",
-		"The server could not comply with the request since it is either malformed or otherwise incorrect.")
+	errMethod     = fault.New(http.StatusMethodNotAllowed, "HTTPMethodNotAllowed", malformed)
+	errBadRequest = fault.New(http.StatusBadRequest, "HTTPBadRequest", malformed)
+	errJSON       = fault.BadRequest("MalformedRequestBody", "Malformed request body: Cannot understand JSON.")
+	errAccept     = fault.New(http.StatusNotAcceptable, "HTTPNotAcceptable", malformed)
 )
 
 // fail answers with an error. What is no fault is logged with its cause, which the client does not see.

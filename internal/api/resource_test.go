@@ -14,8 +14,10 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 	id := g.make(admin, "networks", `{"network":{}}`)
 	group := g.make(admin, "security-groups", `{"security_group":{"name":"g"}}`)
 	const (
-		method   = `{"NeutronError": {"type": "HTTPMethodNotAllowed", "message": "The server could not comply with the request since it is either malformed or otherwise incorrect.", "detail": ""}}`
-		notFound = `{"NeutronError": {"type": "HTTPNotFound", "message": "The resource could not be found.", "detail": ""}}`
+		method        = `{"NeutronError": {"type": "HTTPMethodNotAllowed", "message": "` + malformed + `", "detail": ""}}`
+		malformedBody = `{"NeutronError": {"type": "HTTPBadRequest", "message": "` + malformed + `", "detail": ""}}`
+		none          = `{"NeutronError": {"type": "NetworkNotFound", "message": "Network None could not be found.", "detail": ""}}`
+		notFound      = `{"NeutronError": {"type": "HTTPNotFound", "message": "The resource could not be found.", "detail": ""}}`
 	)
 	for _, tc := range []struct {
 		method, path, body string
@@ -23,13 +25,19 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 		want               string
 	}{
 		{"GET", "/v2.0/nothing", "", 404, notFound},
-		{"GET", "/nothing", "", 404, notFound},
+		{"GET", "/nothing", "", 404, "404 Not Found\n\nThe resource could not be found.\n\n   "},
+		{"PUT", "/", "", 405, "405 Method Not Allowed\n\nThe method PUT is not allowed for this resource. \n\n "},
+		{"OPTIONS", "/v2.0/networks?fields=id&name=nope", "", 200, `{"networks":[]}`},
+		{"GET", "/v2.0//networks/./?fields=id&name=nope", "", 200, `{"networks":[]}`},
+		{"GET", "/v2.0/networks/%ff", "", 400, malformedBody},
+		{"GET", "/v2.0/networks?name=%ff", "", 400, malformedBody},
+		{"GET", "/v2.0/networks/" + id + "?zzz=1", "", 400, badRequest + `['zzz'] is invalid attribute for filtering", "detail": ""}}`},
 		{"GET", "/v2.0", "", 404, notFound},
 		{"GET", "/v2.0/networks/" + id + "/nothing", "", 404, notFound},
 		{"PATCH", "/v2.0/networks", "{}", 405, method},
 		{"HEAD", "/v2.0/networks", "", 405, method},
-		{"PUT", "/v2.0/networks", "{}", 405, method},
-		{"DELETE", "/v2.0/networks", "", 405, method},
+		{"PUT", "/v2.0/networks", "{}", 404, none},
+		{"DELETE", "/v2.0/networks", "", 404, none},
 		{"POST", "/v2.0/networks/" + id, "{}", 405, method},
 		{"POST", "/v2.0/agents", "{}", 405, method},
 		{"POST", "/v2.0/extensions", "{}", 404, notFound},
@@ -40,7 +48,10 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 		{"POST", "/v2.0/networks", "{", 400, badRequest + `Body contains invalid data", "detail": ""}}`},
 		{"POST", "/v2.0/networks", "[]", 400, badRequest + `Body contains invalid data", "detail": ""}}`},
 		{"POST", "/v2.0/networks", `{"network":{}} x`, 400, badRequest + `Body contains invalid data", "detail": ""}}`},
-		{"POST", "/v2.0/networks", "{\"network\":{\"name\":\"\xff\"}}", 400, badRequest + `Body contains invalid data", "detail": ""}}`},
+		{"POST", "/v2.0/networks", "{\"network\":{\"name\":\"\xff\"}}", 400, malformedBody},
+		{"POST", "/v2.0/networks", `{"network":{"name":"\ud83d"}}`, 400, badRequest + `Body contains invalid data", "detail": ""}}`},
+		{"POST", "/v2.0/networks", `{"network":{"name":"\ud83d\u0020"}}`, 400, badRequest + `Body contains invalid data", "detail": ""}}`},
+		{"POST", "/v2.0/networks", `{"network":{"name":1e2}}`, 400, badRequest + `Invalid input for name. Reason: '100.0' is not a valid string.", "detail": ""}}`},
 		{"POST", "/v2.0/security-groups", "{", 400, `{"NeutronError": {"type": "MalformedRequestBody", "message": "Malformed request body: Cannot understand JSON.", "detail": ""}}`},
 		{"POST", "/v2.0/networks", `{"network":"x"}`, 400, badRequest + `Object 'network' contains invalid data", "detail": ""}}`},
 		{"POST", "/v2.0/networks", `{"networks":[]}`, 400, badRequest + `Resources required", "detail": ""}}`},
@@ -55,13 +66,13 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 		{"GET", "/v2.0/networks?sort_key=name", "", 400, badRequest + `The number of sort_keys and sort_dirs must be same", "detail": ""}}`},
 		{"GET", "/v2.0/networks?limit=-1", "", 400, `{"NeutronError": {"type": "BadRequest", "message": "Bad limit request: Limit must be an integer 0 or greater and not '-1'.", "detail": ""}}`},
 		{"GET", "/v2.0/networks?limit=1&marker=nope", "", 404, `{"NeutronError": {"type": "NetworkNotFound", "message": "Network nope could not be found.", "detail": ""}}`},
-		{"PUT", "/v2.0/security-groups/" + group + "/tags", "[]", 400, badRequest + `Body contains invalid data", "detail": ""}}`},
+		{"PUT", "/v2.0/security-groups/" + group + "/tags", "[]", 400, `{"NeutronError": {"type": "InvalidInput", "message": "Invalid input for operation: Invalid tags body.", "detail": ""}}`},
 	} {
 		t.Run(tc.method+" "+tc.path+" "+tc.body[:min(20, len(tc.body))], func(t *testing.T) {
 			g.t = t
 			w := g.send(admin, tc.method, tc.path, tc.body)
 			g.want(w, tc.status, tc.want)
-			if (w.Header().Get("Allow") != "") != (tc.status == 405) {
+			if (w.Header().Get("Allow") != "") != (tc.status == 405 && strings.HasPrefix(tc.path, "/v2.0")) {
 				t.Errorf("Allow: %q", w.Header().Get("Allow"))
 			}
 		})
@@ -74,7 +85,7 @@ func TestLife(t *testing.T) {
 	g.want(w, 201, `{"network":{"id":"*","tenant_id":"p1","project_id":"p1","name":"n","description":"","created_at":"*","updated_at":"*",`+
 		`"revision_number":1,"tags":[],"admin_state_up":true,"status":"ACTIVE","shared":false,"subnets":[],"mtu":1450,"router:external":false,`+
 		`"port_security_enabled":true,"provider:network_type":null,"provider:physical_network":null,"provider:segmentation_id":null,`+
-		`"availability_zone_hints":[],"availability_zones":[]}}`)
+		`"availability_zone_hints":[],"availability_zones":[],"dns_domain":""}}`)
 	id := g.make(admin, "networks", `{"network":{"name":"m"}}`)
 	path := "/v2.0/networks/" + id
 	g.want(g.send(admin, "GET", path+"?fields=name&fields=mtu&fields=nonsense", ""), 200, `{"network":{"name":"m","mtu":1450}}`)
@@ -161,7 +172,7 @@ func TestLinksBehindProxies(t *testing.T) {
 		page, root string
 	}{
 		{"none", Config{}, nil, "http://neutron.example:9696/v2.0/networks?limit=1", "http://neutron.example:9696/v2.0/"},
-		{"not trusted", Config{}, forwarded, "https://neutron.example:9696/v2.0/networks?limit=1", "http://neutron.example:9696/v2.0/"},
+		{"not trusted", Config{}, forwarded, "https://neutron.example:9696/v2.0/networks?limit=1", "https://neutron.example:9696/v2.0/"},
 		{"trusted", Config{TrustProxy: true}, forwarded, "https://cloud.example/networking/v2.0/networks?limit=1", "https://cloud.example/networking/v2.0/"},
 		{"RFC 7239", Config{TrustProxy: true}, http.Header{"Forwarded": {`for=1.2.3.4;proto=https;host="cloud.example", for=5.6.7.8;proto=http`}},
 			"https://cloud.example/v2.0/networks?limit=1", "https://cloud.example/v2.0/"},

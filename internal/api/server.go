@@ -89,7 +89,9 @@ func (s *Server) Handler() http.Handler {
 	}
 	mux.Handle("/v2.0/", s.endpoint(nil)) // asks for authentication before it says that there is nothing
 	mux.HandleFunc("/{$}", s.versions)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { s.fail(w, r, errNoSuchPage) })
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		plainError(w, r, http.StatusNotFound, errNoSuchPage.Message)
+	})
 	operator := s.Metrics()
 	mux.Handle("/healthcheck", operator)
 	if s.cfg.Metrics {

@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 
 	"neutrino/internal/fault"
+	"neutrino/internal/model"
 	"neutrino/internal/policy"
 	"neutrino/internal/resource"
 	"neutrino/internal/store"
@@ -16,38 +16,7 @@ import (
 var taggable = []string{"port", "subnet", "subnetpool", "network", "router", "floatingip", "policy", "network_segment_range",
 	"security_group", "trunk"}
 
-const (
-	maxTags   = 50
-	maxTagLen = 255
-)
-
-// tagList is the type of the body's "tags".
-var tagList = func() resource.Type[[]string] {
-	item := resource.String(maxTagLen)
-	return resource.Type[[]string]{Name: "list of strings", Parse: func(v any) ([]string, error) {
-		list, ok := v.([]any)
-		if !ok {
-			return nil, resource.Reasonf("'%s' is not a list", resource.Py(v))
-		}
-		var tags, twice []string
-		for _, e := range list {
-			s := resource.Py(e)
-			if slices.Contains(tags, s) && !slices.Contains(twice, s) {
-				twice = append(twice, s)
-			}
-			tags = append(tags, s)
-		}
-		if len(twice) > 0 {
-			return nil, resource.Reasonf("Duplicate items in the list: '%s'", strings.Join(twice, ", "))
-		}
-		for _, e := range list {
-			if _, err := item.Parse(e); err != nil {
-				return nil, err
-			}
-		}
-		return tags, nil
-	}}
-}()
+const maxTags = 50
 
 // tagRoute is one route of the tags API.
 type tagRoute struct {
@@ -132,7 +101,7 @@ func (c *Collection[R]) tags(call *Call, route tagRoute) (*reply, error) {
 // given reads the tags of a request.
 func (route *tagRoute) given(call *Call) ([]string, error) {
 	if route.one {
-		tag, err := resource.String(maxTagLen).Parse(call.Path("tag"))
+		tag, err := resource.String(model.MaxTagLen).Parse(call.Path("tag"))
 		if err != nil {
 			return nil, fault.InvalidInput("%s", err.Error())
 		}
@@ -141,15 +110,19 @@ func (route *tagRoute) given(call *Call) ([]string, error) {
 	if route.method == http.MethodGet || route.method == http.MethodDelete {
 		return nil, nil
 	}
-	body, err := call.body(false)
+	raw, err := call.readBody()
 	if err != nil {
 		return nil, err
+	}
+	body, err := decodeObject(raw)
+	if err != nil && err != errShape && len(raw) > 0 {
+		return nil, errJSON
 	}
 	v, ok := body["tags"]
 	if !ok {
 		return nil, fault.InvalidInput("Invalid tags body")
 	}
-	tags, err := tagList.Parse(v)
+	tags, err := model.Tags.Parse(v)
 	if err != nil {
 		return nil, fault.InvalidInput("%s", err.Error())
 	}

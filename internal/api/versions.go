@@ -20,12 +20,15 @@ type link struct {
 
 // versions answers GET /, which needs no authentication.
 func (s *Server) versions(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet {
-		w.Header().Set("Allow", http.MethodGet)
-		s.fail(w, r, errMethod)
+	if method := methodOf(r); method != http.MethodGet {
+		plainError(w, r, http.StatusMethodNotAllowed, "The method "+method+" is not allowed for this resource. ")
 		return
 	}
-	root := s.requestURL(r)
+	if !wantsJSON(r) {
+		plainError(w, r, http.StatusNotAcceptable, "The resource could not be generated that was acceptable to your browser (content of type "+r.Header.Get("Accept")+". ")
+		return
+	}
+	root := s.linkURL(r)
 	root.Path = strings.TrimSuffix(root.Path, "/")
 	type version struct {
 		ID     string `json:"id"`
@@ -44,7 +47,7 @@ func (s *Server) versions(w http.ResponseWriter, r *http.Request) {
 // addVersions adds the routes that describe the API.
 func (s *Server) addVersions() {
 	s.add(http.MethodGet, "/{$}", s.listResources)
-	s.routes["/v2.0"] = nil // upstream wants the slash
+	s.add(http.MethodGet, "", func(*Call) (*reply, error) { return nil, errNoSuchPage }) // upstream wants the slash
 	list := newReply(http.StatusOK)
 	list.body = s.exts.appendTo(list.body)
 	s.add(http.MethodGet, "/extensions", func(*Call) (*reply, error) { return &reply{status: http.StatusOK, body: list.body}, nil })

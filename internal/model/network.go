@@ -2,6 +2,7 @@ package model
 
 import (
 	"encoding/json"
+	"strings"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/resource"
@@ -20,10 +21,13 @@ type Network struct {
 	NetworkType       *string // provider attributes: those of the only segment
 	PhysicalNetwork   *string
 	SegmentationID    *int
-	Segments          []Segment // set for networks of several segments
+	Segments          []Segment // of networks that have several
 	SubnetIDs         []string
 	AvailabilityZones []string
 	ZoneHints         ZoneHints
+	IPv4AddressScope  *string
+	IPv6AddressScope  *string
+	DNSDomain         string
 }
 
 // Segment is one piece of a network on a physical network or an overlay.
@@ -34,6 +38,84 @@ type Segment struct {
 	SegmentationID  *int    `json:"provider:segmentation_id"`
 }
 
+// anySegment filters networks by a column of any of their segments.
+func anySegment(column string, parse func(string) (any, error)) func(values []string) (resource.Cond, error) {
+	return func(values []string) (resource.Cond, error) {
+		args := make([]any, len(values))
+		for i, v := range values {
+			args[i] = v
+			if parse != nil {
+				var err error
+				if args[i], err = parse(v); err != nil {
+					return resource.Cond{}, err
+				}
+			}
+		}
+		in := resource.In("s."+column, args)
+		return resource.Cond{SQL: "EXISTS (SELECT 1 FROM networksegments s WHERE s.network_id = t.id AND " + in.SQL + ")", Args: in.Args}, nil
+	}
+}
+
+// networkSegments is the type of a network's segments (neutron-lib api/validators/multiprovidernet.py).
+var networkSegments = resource.Type[[]Segment]{Name: "list of segments", Append: resource.AppendList(resource.AppendJSON[Segment]), Parse: parseSegments}
+
+func parseSegments(v any) ([]Segment, error) {
+	if m, ok := v.(map[string]any); ok && len(m) == 0 {
+		return []Segment{}, nil
+	}
+	items, ok := v.([]any)
+	if !ok {
+		return nil, resource.Reasonf("'%s' is not a list", resource.Py(v))
+	}
+	all := make([]Segment, len(items))
+	for i, item := range items {
+		var err error
+		if all[i], err = parseSegment(item); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func parseSegment(v any) (s Segment, err error) {
+	m, ok := v.(map[string]any)
+	if !ok {
+		return s, resource.Reasonf("'%s' is not a dictionary", resource.Py(v))
+	}
+	var unknown []string
+	for _, name := range sortedKeys(m) {
+		value := m[name]
+		switch name {
+		case "provider:network_type":
+			if value != nil {
+				s.NetworkType = resource.Py(value)
+			}
+		case "provider:physical_network":
+			if value != nil {
+				text := resource.Py(value)
+				s.PhysicalNetwork = &text
+			}
+		case "provider:segmentation_id":
+			if value == nil || value == "" {
+				continue
+			}
+			id, err := resource.Int.Parse(value)
+			if err != nil {
+				return s, err
+			}
+			if id != 0 {
+				s.SegmentationID = &id
+			}
+		default:
+			unknown = append(unknown, name)
+		}
+	}
+	if len(unknown) > 0 {
+		return s, fault.BadRequest("HTTPBadRequest", "Unrecognized attribute(s) '%s'", strings.Join(unknown, ", "))
+	}
+	return s, nil
+}
+
 func segmentColumn(c string) string {
 	return "(SELECT s." + c + " FROM networksegments s WHERE s.network_id = t.id ORDER BY s.segment_index LIMIT 1)"
 }
@@ -42,8 +124,10 @@ func segmentColumn(c string) string {
 func Networks(enabled func(string) bool) *resource.Resource[Network] {
 	std := func(n *Network) *Standard { return &n.Standard }
 	t := table("networks", std)
+	t.StrictMarker = true
 	t.Sides = map[string]resource.SideTable{
 		"networksecuritybindings": {Key: "network_id"}, "externalnetworks": {Key: "network_id"},
+		"networkdnsdomains": {Key: "network_id"},
 	}
 	t.Visible = "t.project_id = :project OR " + reachableBy("networkrbacs", "t.id")
 	several := func(n *Network) bool { return len(n.Segments) > 0 }
@@ -71,11 +155,22 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 				resource.Side("networksecuritybindings", "port_security_enabled", "true"), resource.Default(true))),
 		resource.Ext("provider",
 			resource.Field("provider:network_type", givenOrAbsent(resource.String(32)), post|put|filter|policy,
-				func(n *Network) **string { return &n.NetworkType }, resource.Derived(segmentColumn("network_type"))).OmitWhen(several),
+				func(n *Network) **string { return &n.NetworkType }, resource.Derived(segmentColumn("network_type")),
+				resource.Matching(anySegment("network_type", nil))).OmitWhen(several),
 			resource.Field("provider:physical_network", givenOrAbsent(resource.String(64)), post|put|filter|policy,
-				func(n *Network) **string { return &n.PhysicalNetwork }, resource.Derived(segmentColumn("physical_network"))).OmitWhen(several),
+				func(n *Network) **string { return &n.PhysicalNetwork }, resource.Derived(segmentColumn("physical_network")),
+				resource.Matching(anySegment("physical_network", nil))).OmitWhen(several),
 			resource.Field("provider:segmentation_id", givenOrAbsent(resource.Int), post|put|filter|policy,
-				func(n *Network) **int { return &n.SegmentationID }, resource.Derived(segmentColumn("segmentation_id"))).OmitWhen(several)),
+				func(n *Network) **int { return &n.SegmentationID }, resource.Derived(segmentColumn("segmentation_id")),
+				resource.Matching(anySegment("segmentation_id", resource.Int.FromQuery))).OmitWhen(several)),
+		resource.Ext("multi-provider",
+			resource.Field("segments", networkSegments, post|put|policy, func(n *Network) *[]Segment { return &n.Segments }, resource.Unstored()).
+				OmitWhen(func(n *Network) bool { return len(n.Segments) == 0 })),
+		resource.Ext("address-scope",
+			resource.Field("ipv4_address_scope", resource.Nullable(resource.UUID), 0, func(n *Network) **string { return &n.IPv4AddressScope },
+				resource.Derived(networkScope("4"))),
+			resource.Field("ipv6_address_scope", resource.Nullable(resource.UUID), 0, func(n *Network) **string { return &n.IPv6AddressScope },
+				resource.Derived(networkScope("6")))),
 		resource.Ext("network_availability_zone",
 			resource.Field("availability_zone_hints", AvailabilityZoneHints, post|sort, func(n *Network) *ZoneHints { return &n.ZoneHints }, resource.Default(ZoneHints{})),
 			resource.List("availability_zones", Strings, 0, func(n *Network) *[]string { return &n.AvailabilityZones }, resource.Children[string]{
@@ -83,6 +178,7 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 					"JOIN agents a ON a.id = b.dhcp_agent_id WHERE a.availability_zone IS NOT NULL) z",
 				Parent: "network_id", ReadOnly: true,
 				Columns: []resource.Col[string]{{Name: "zone", Ref: func(e *string) any { return e }}}})),
+		networkDomain(),
 	)
 }
 

@@ -25,6 +25,9 @@ type Port struct {
 	Profile    Dict
 	VIFType    string
 	VIFDetails Dict
+
+	PortExtras
+	PortNames
 }
 
 var vnicType = resource.OneOf("normal", "direct", "macvtap", "baremetal", "direct-physical", "virtio-forwarder", "smart-nic", "vdpa",
@@ -39,11 +42,16 @@ func binding(column, absent string) resource.Option {
 func Ports(enabled func(string) bool) *resource.Resource[Port] {
 	std := func(p *Port) *Standard { return &p.Standard }
 	t := table("ports", std)
+	t.StrictMarker = true
 	t.Sides = map[string]resource.SideTable{
 		"portsecuritybindings": {Key: "port_id"},
 		"ml2_port_bindings":    {Key: "port_id", And: "ml2_port_bindings.status = 'ACTIVE'"},
 	}
 	t.Visible = "t.project_id = :project OR t.network_id IN (SELECT n.id FROM networks n WHERE n.project_id = :project)"
+	t.Sides[dnsTable] = resource.SideTable{Key: "port_id"}
+	for _, name := range extraTables {
+		t.Sides[name] = resource.SideTable{Key: "port_id"}
+	}
 	return resource.New("port", "ports", "ports", t, enabled,
 		owned(std), named(std), standard("ports", std), []resource.Attr[Port]{
 			resource.Field("network_id", resource.UUID, post|filter|sort|needed|must, func(p *Port) *string { return &p.NetworkID }),
@@ -77,9 +85,11 @@ func Ports(enabled func(string) bool) *resource.Resource[Port] {
 		resource.Ext("binding",
 			resource.Field("binding:host_id", hostID, post|put|filter|policy, func(p *Port) *string { return &p.HostID }, binding("host", "''")),
 			resource.Field("binding:vnic_type", vnicType, post|put|policy, func(p *Port) *string { return &p.VNICType }, binding("vnic_type", "'normal'"), resource.Default("normal")),
-			resource.Field("binding:profile", Dictionary, post|put|policy, func(p *Port) *Dict { return &p.Profile }, binding("profile", "''")),
+			resource.ShownAs(resource.Field("binding:profile", Dictionary, post|put|policy, func(p *Port) *Dict { return &p.Profile },
+				binding("profile", "''")), Dictionary, (*Port).BindingProfile, "trusted"),
 			resource.Field("binding:vif_type", resource.String(64), policy, func(p *Port) *string { return &p.VIFType }, binding("vif_type", "'unbound'")),
 			resource.Field("binding:vif_details", Dictionary, policy, func(p *Port) *Dict { return &p.VIFDetails }, binding("vif_details", "''"))),
+		portExtras(enabled), portNames(),
 	)
 }
 

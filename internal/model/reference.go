@@ -49,6 +49,10 @@ func (c *Catalog) Reference() string {
 	describe(&b, c.Routers)
 	describe(&b, c.FloatingIPs)
 	describe(&b, c.Agents)
+	describe(&b, c.Subnetpools)
+	describe(&b, c.AddressScopes)
+	describe(&b, c.RBACPolicies)
+	describe(&b, c.NetworkSegmentRanges)
 	return b.String()
 }
 

@@ -22,6 +22,7 @@ type Router struct {
 func Routers(enabled func(string) bool) *resource.Resource[Router] {
 	std := func(r *Router) *Standard { return &r.Standard }
 	t := table("routers", std)
+	t.StrictMarker = true
 	t.Missing = func(id string) error { return fault.NotFound("RouterNotFound", "Router %s could not be found", id) }
 	t.Sides = map[string]resource.SideTable{"router_extra_attributes": {Key: "router_id"}}
 	return resource.New("router", "routers", "routers", t, enabled,
@@ -60,6 +61,8 @@ type FloatingIP struct {
 	LastKnownRouterID *string
 	Status            string
 	PortDetails       *PortDetails // filled by the service
+	DNSName           string
+	DNSDomain         string
 }
 
 // PortDetails tells about the port of a floating IP (extension fip-port-details).
@@ -84,6 +87,7 @@ func FloatingIPs(enabled func(string) bool) *resource.Resource[FloatingIP] {
 	t.Missing = func(id string) error {
 		return fault.NotFound("FloatingIPNotFound", "Floating IP %s could not be found", id)
 	}
+	t.Sides = map[string]resource.SideTable{"floatingipdnses": {Key: "floatingip_id"}}
 	return resource.New("floatingip", "floatingips", "floatingips", t, enabled,
 		resource.Ext("router", owned(std)...), standard("floatingips", std),
 		resource.Ext("router",
@@ -98,5 +102,6 @@ func FloatingIPs(enabled func(string) bool) *resource.Resource[FloatingIP] {
 			resource.Field("status", resource.String(16), filter|sort, func(f *FloatingIP) *string { return &f.Status })),
 		resource.Ext("fip-port-details",
 			resource.Field("port_details", portDetails, 0, func(f *FloatingIP) **PortDetails { return &f.PortDetails }, resource.Unstored())),
+		floatingNames(),
 	)
 }

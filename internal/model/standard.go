@@ -3,6 +3,8 @@
 package model
 
 import (
+	"slices"
+
 	"neutrino/internal/resource"
 )
 
@@ -42,26 +44,32 @@ func named[R any](s func(*R) *Standard) []resource.Attr[R] {
 	}
 }
 
+// taggable are the tables whose objects have tags (neutron/extensions/tagging.py).
+var taggable = []string{"networks", "subnets", "ports", "subnetpools", "routers", "floatingips", "securitygroups", "network_segment_ranges"}
+
 // standard are the attributes that live in the table standardattributes, and tags.
 func standard[R any](table string, s func(*R) *Standard) []resource.Attr[R] {
+	attrs := []resource.Attr[R]{
+		resource.Field("description", resource.String(255), post|put|filter,
+			func(r *R) *string { return &s(r).Description }, resource.Derived("COALESCE(sa.description, '')"), resource.Default("")),
+		resource.Field("created_at", resource.Timestamp, 0, func(r *R) *resource.Time { return &s(r).CreatedAt },
+			resource.Derived("sa.created_at")),
+		resource.Field("updated_at", resource.Timestamp, 0, func(r *R) *resource.Time { return &s(r).UpdatedAt },
+			resource.Derived("sa.updated_at")),
+		resource.Field("revision_number", int64Type, filter, func(r *R) *int64 { return &s(r).Revision },
+			resource.Derived("sa.revision_number")),
+	}
+	if !slices.Contains(taggable, table) {
+		return attrs
+	}
 	var use resource.Flags
 	if table == "ports" { // only they take tags in POST, upstream too
 		use = post
 	}
 	tagRows := "(SELECT o.id AS object_id, g.tag AS tag FROM " + table + " o JOIN tags g ON g.standard_attr_id = o.standard_attr_id) g"
-	return []resource.Attr[R]{
-		resource.Field("description", resource.String(255), post|put|filter|sort,
-			func(r *R) *string { return &s(r).Description }, resource.Derived("COALESCE(sa.description, '')"), resource.Default("")),
-		resource.Field("created_at", resource.Timestamp, filter|sort, func(r *R) *resource.Time { return &s(r).CreatedAt },
-			resource.Derived("sa.created_at")),
-		resource.Field("updated_at", resource.Timestamp, filter|sort, func(r *R) *resource.Time { return &s(r).UpdatedAt },
-			resource.Derived("sa.updated_at")),
-		resource.Field("revision_number", int64Type, filter|sort, func(r *R) *int64 { return &s(r).Revision },
-			resource.Derived("sa.revision_number")),
-		resource.List("tags", Strings, use, func(r *R) *[]string { return &s(r).Tags }, resource.Children[string]{
-			Table: tagRows, Parent: "object_id", ReadOnly: true,
-			Columns: []resource.Col[string]{{Name: "tag", Ref: func(e *string) any { return e }}}}, resource.Default([]string{})),
-	}
+	return append(attrs, resource.List("tags", Tags, use, func(r *R) *[]string { return &s(r).Tags }, resource.Children[string]{
+		Table: tagRows, Parent: "object_id", ReadOnly: true,
+		Columns: []resource.Col[string]{{Name: "tag", Ref: func(e *string) any { return e }}}}, resource.Default([]string{})))
 }
 
 var int64Type = resource.Type[int64]{Name: "integer", Append: resource.AppendJSON[int64],

@@ -16,12 +16,15 @@ type Subnet struct {
 	IPv6AddressMode *string
 	SubnetpoolID    *string
 	Prefixlen       *int // of a request to a pool
+	UseDefaultPool  bool // of a request: from the default pool of the IP version
 	AllocationPools []Pool
 	DNSNameservers  []string
 	HostRoutes      []Route
 	ServiceTypes    []string
 	Shared          bool
 	External        bool
+
+	DNSPublishFixedIP bool
 }
 
 var ipVersion = resource.Int.Named("4 or 6").Checked(func(n int) error {
@@ -31,18 +34,32 @@ var ipVersion = resource.Int.Named("4 or 6").Checked(func(n int) error {
 	return nil
 })
 
+// poolID is the id of a subnet pool or PrefixDelegation.
+var poolID = func() resource.Type[*string] {
+	t := resource.Nullable(resource.UUID)
+	parse := t.Parse
+	t.Parse = func(v any) (*string, error) {
+		if s, ok := v.(string); ok && s == PrefixDelegation {
+			return &s, nil
+		}
+		return parse(v)
+	}
+	return t
+}()
+
 var ipv6Mode = resource.OneOf("dhcpv6-stateful", "dhcpv6-stateless", "slaac")
 
 // Subnets describes subnets.
 func Subnets(enabled func(string) bool) *resource.Resource[Subnet] {
 	std := func(s *Subnet) *Standard { return &s.Standard }
 	t := table("subnets", std)
+	t.Sides = map[string]resource.SideTable{"subnet_dns_publish_fixed_ips": {Key: "subnet_id"}}
 	t.Visible = "t.project_id = :project OR " + reachableBy("networkrbacs", "t.network_id")
 	return resource.New("subnet", "subnets", "subnets", t, enabled,
 		owned(std), named(std), standard("subnets", std), []resource.Attr[Subnet]{
 			resource.Field("network_id", resource.UUID, post|filter|sort|needed|must, func(s *Subnet) *string { return &s.NetworkID }),
 			resource.Field("ip_version", ipVersion, post|filter|sort|must, func(s *Subnet) *int { return &s.IPVersion }),
-			resource.Field("subnetpool_id", resource.Nullable(resource.UUID), post|filter|sort, func(s *Subnet) **string { return &s.SubnetpoolID }),
+			resource.Field("subnetpool_id", poolID, post|filter|sort, func(s *Subnet) **string { return &s.SubnetpoolID }),
 			resource.Field("prefixlen", resource.Nullable(resource.NonNegative), post|hidden, func(s *Subnet) **int { return &s.Prefixlen }, resource.Unstored()),
 			resource.Field("cidr", CIDR, post|filter|sort, func(s *Subnet) *string { return &s.CIDR }),
 			resource.Field("gateway_ip", resource.Nullable(IP), post|put|filter|sort, func(s *Subnet) **string { return &s.GatewayIP }),
@@ -60,6 +77,9 @@ func Subnets(enabled func(string) bool) *resource.Resource[Subnet] {
 			resource.Field("shared", resource.Bool, hidden|filter|policy|needed, func(s *Subnet) *bool { return &s.Shared },
 				resource.Derived(sharedBy("networkrbacs", "t.network_id"))),
 		},
+		resource.Ext("default-subnetpools",
+			resource.Field("use_default_subnetpool", resource.Bool, post|hidden, func(s *Subnet) *bool { return &s.UseDefaultPool },
+				resource.Unstored(), resource.Default(false))),
 		resource.Ext("subnet-service-types",
 			resource.List("service_types", serviceTypes, post|put|policy, func(s *Subnet) *[]string { return &s.ServiceTypes }, resource.Children[string]{
 				Table: "subnet_service_types", Parent: "subnet_id", Columns: []resource.Col[string]{
@@ -67,6 +87,7 @@ func Subnets(enabled func(string) bool) *resource.Resource[Subnet] {
 		resource.Ext("subnet-external-network",
 			resource.Field("router:external", resource.Bool, filter|policy|needed, func(s *Subnet) *bool { return &s.External },
 				resource.Derived("EXISTS (SELECT 1 FROM externalnetworks x WHERE x.network_id = t.network_id)"))),
+		publishFixedIP(),
 	)
 }
 

@@ -63,11 +63,20 @@ type Attr[R any] struct {
 	child     *child[R]
 	condition func(values []string) (Cond, error)
 	omit      func(*R) bool
+	from      []string
+	sparse    bool
 }
 
 // OmitWhen leaves the attribute out of the JSON of objects for which f holds.
 func (a Attr[R]) OmitWhen(f func(*R) bool) Attr[R] {
 	a.omit = f
+	return a
+}
+
+// ShownAs makes the JSON of an attribute from the whole object. from names the other attributes that f looks at.
+func ShownAs[R, T any](a Attr[R], t Type[T], f func(*R) T, from ...string) Attr[R] {
+	a.enc = func(b []byte, r *R) []byte { return t.Append(b, f(r)) }
+	a.from = from
 	return a
 }
 
@@ -88,7 +97,15 @@ type options struct {
 	unstored  bool
 	ext       string
 	condition func(values []string) (Cond, error)
+	from      []string
+	sparse    bool
 }
+
+// Sparse says of an attribute in a side table that objects with its default value need no row there.
+func Sparse() Option { return func(o *options) { o.sparse = true } }
+
+// From names the attributes from which Logic.Load makes one that has no column.
+func From(names ...string) Option { return func(o *options) { o.from = names } }
 
 // Default is the value when a POST body does not name the attribute. It must have the attribute's type.
 func Default[T any](v T) Option { return func(o *options) { o.def, o.hasDef = v, true } }
@@ -132,7 +149,7 @@ func Field[R, T any](name string, t Type[T], use Flags, ref func(*R) *T, opts ..
 	if !o.unstored {
 		c := o.column
 		if c.expr == "" {
-			c.expr = "t." + c.name
+			c.expr = `t."` + c.name + `"`
 		} else if c.side == "" {
 			c.name = ""
 		}
@@ -148,7 +165,7 @@ func base[R, T any](name string, t Type[T], use Flags, ref func(*R) *T, o *optio
 		ptr:       func(r *R) any { return ref(r) },
 		equal:     func(x, y *R) bool { return t.equal(*ref(x), *ref(y)) },
 		clear:     func(r *R) { var zero T; *ref(r) = zero },
-		condition: o.condition,
+		condition: o.condition, from: o.from, sparse: o.sparse,
 	}
 	if o.hasDef {
 		def := o.def.(T)

@@ -28,12 +28,13 @@ func newChild[R, E any](c Children[E], ref func(*R) *[]E) *child[R] {
 			x.keys = append(x.keys, col.Name)
 		}
 	}
-	read := fmt.Sprintf("SELECT %s, %s FROM %s WHERE %%s", c.Parent, strings.Join(quoted(names), ", "), c.Table)
-	if c.Position != "" {
-		read += " ORDER BY " + quoted([]string{c.Position})[0]
-	}
 	x.load = func(tx *store.Tx, where Cond, byID map[string]*R) error {
-		rows, err := tx.Query(fmt.Sprintf(read, where.SQL), where.Args...)
+		d := tx.Dialect()
+		read := fmt.Sprintf("SELECT %s, %s FROM %s WHERE %s", c.Parent, strings.Join(quoted(d, names...), ", "), c.Table, where.SQL)
+		if c.Position != "" {
+			read += " ORDER BY " + d.Quote(c.Position)
+		}
+		rows, err := tx.Query(read, where.Args...)
 		if err != nil {
 			return fmt.Errorf("read %s: %w", c.Table, err)
 		}
@@ -80,13 +81,11 @@ func (c *Children[E]) sort(list []E) {
 	})
 }
 
-// quoted protects the one column name that is a word of SQL.
-func quoted(names []string) []string {
-	out := slices.Clone(names)
-	for i, n := range out {
-		if n == "order" {
-			out[i] = `"order"`
-		}
+// quoted protects column names that are words of SQL, such as order.
+func quoted(d store.Dialect, names ...string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = d.Quote(n)
 	}
 	return out
 }
@@ -108,7 +107,7 @@ func saveList[E any](tx *store.Tx, c Children[E], names []string, id string, old
 		for _, col := range c.Columns {
 			args = append(args, col.Ref(&e))
 		}
-		if _, err := tx.Exec("DELETE FROM "+c.Table+" WHERE "+c.Parent+" = ? AND "+strings.Join(quoted(names), " = ? AND ")+" = ?",
+		if _, err := tx.Exec("DELETE FROM "+c.Table+" WHERE "+c.Parent+" = ? AND "+strings.Join(quoted(tx.Dialect(), names...), " = ? AND ")+" = ?",
 			args...); err != nil {
 			return fmt.Errorf("write %s: %w", c.Table, err)
 		}
@@ -117,12 +116,12 @@ func saveList[E any](tx *store.Tx, c Children[E], names []string, id string, old
 		if slices.ContainsFunc(old, same(e)) {
 			continue
 		}
-		cols, args := append([]string{c.Parent}, quoted(names)...), []any{id}
+		cols, args := append([]string{c.Parent}, quoted(tx.Dialect(), names...)...), []any{id}
 		for _, col := range c.Columns {
 			args = append(args, col.Ref(&e))
 		}
 		if c.Position != "" {
-			cols, args = append(cols, quoted([]string{c.Position})...), append(args, i)
+			cols, args = append(cols, tx.Dialect().Quote(c.Position)), append(args, i)
 		}
 		if c.NewID != "" {
 			cols, args = append(cols, c.NewID), append(args, uuid.NewString())

@@ -125,7 +125,7 @@ func (r *Resource[R]) Bodies(body map[string]any, bulkAllowed bool) (bodies []ma
 		return nil, false, badRequest("Resource body required")
 	}
 	many, ok := body[r.Collection]
-	if !ok {
+	if !ok || r.table.Plain {
 		one, err := r.one(body)
 		return []map[string]any{one}, false, err
 	}

@@ -36,6 +36,8 @@ type Logic[R any] struct {
 	CreateMany func(cs []*Change[R]) error
 	// BeforeList runs before a list is read, in a transaction of its own if it is needed at all.
 	BeforeList func(ctx context.Context, caller *identity.Caller, query url.Values) error
+	// Updated adapts an object to the answer to its update, where upstream shows it in another way than otherwise.
+	Updated func(obj *R)
 	// Load fills attributes in set that have no column. It gets all objects of a list at once.
 	Load func(tx *store.Tx, caller *identity.Caller, set Set, objs []*R) error
 }

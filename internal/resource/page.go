@@ -55,8 +55,9 @@ func (r *Resource[R]) keys(q *Query) []orderKey {
 	return keys
 }
 
-// after is the condition for the rows that follow the marker (keyset paging). An unknown marker is a 404.
-func (r *Resource[R]) after(tx *store.Tx, q *Query) (Cond, error) {
+// after is the condition for the rows that follow the marker (keyset paging). ok is false if there is
+// no such object and the list is to be read without.
+func (r *Resource[R]) after(tx *store.Tx, q *Query) (c Cond, ok bool, err error) {
 	s := &statement{}
 	if q.Caller != nil {
 		s.project = q.Caller.ProjectID
@@ -77,11 +78,21 @@ func (r *Resource[R]) after(tx *store.Tx, q *Query) (Cond, error) {
 		dst[i] = &values[i]
 	}
 	if err := tx.QueryRow(s.String(), s.args...).Scan(dst...); err == sql.ErrNoRows {
-		return Cond{}, r.NotFound(q.Marker)
+		if r.table.StrictMarker {
+			err = r.NotFound(q.Marker)
+		} else {
+			err = nil
+		}
+		return Cond{}, false, err
 	} else if err != nil {
-		return Cond{}, fmt.Errorf("read marker: %w", err)
+		return Cond{}, false, fmt.Errorf("read marker: %w", err)
 	}
-	c := &statement{project: s.project}
+	return r.beyond(keys, values, s.project), true, nil
+}
+
+// beyond is the condition for the rows after that with these values of the keys.
+func (r *Resource[R]) beyond(keys []orderKey, values []any, project string) Cond {
+	c := &statement{project: project}
 	c.WriteString("(")
 	for i, k := range keys {
 		if i > 0 {
@@ -98,5 +109,5 @@ func (r *Resource[R]) after(tx *store.Tx, q *Query) (Cond, error) {
 		c.args = append(c.args, values[i])
 	}
 	c.WriteString(")")
-	return Cond{c.String(), c.args}, nil
+	return Cond{c.String(), c.args}
 }

@@ -14,20 +14,13 @@ import (
 // reserved are query parameters that are no filters.
 var reserved = []string{"fields", "sort_key", "sort_dir", "limit", "marker", "page_reverse"}
 
-// ParseFields reads ?fields=. Unknown names are ignored; without any known name everything is shown.
+// ParseFields reads ?fields=. Unknown names are ignored.
 func (r *Resource[R]) ParseFields(values url.Values) Set {
-	var s Set
-	given := false
-	for _, f := range values["fields"] {
-		if f != "" {
-			given = true
-			s |= r.Bit(f)
-		}
-	}
-	if !given {
+	names := values["fields"]
+	if len(names) == 0 {
 		return r.Shown
 	}
-	return s & r.Shown
+	return r.Bits(names...) & r.Shown
 }
 
 // ParseQuery reads filters, order and page of a list request. maxLimit caps pages; 0 means no cap.
@@ -38,6 +31,9 @@ func (r *Resource[R]) ParseQuery(values url.Values, maxLimit int) (*Query, error
 	}
 	if err := r.parseSort(q, values); err != nil {
 		return nil, err
+	}
+	if r.table.Plain {
+		return q, nil
 	}
 	return q, parsePage(q, values, maxLimit)
 }
@@ -55,9 +51,11 @@ func (r *Resource[R]) parseFilters(q *Query, values url.Values) error {
 			continue
 		}
 		if r.table.Standard != nil {
-			if c, ok, err := standardFilter(name, given); err != nil {
+			c, ok, err := r.standardFilter(name, given)
+			if err != nil {
 				return err
-			} else if ok {
+			}
+			if ok {
 				q.Where = append(q.Where, c)
 				continue
 			}
@@ -73,7 +71,7 @@ func (r *Resource[R]) parseFilters(q *Query, values url.Values) error {
 		}
 		q.Where = append(q.Where, c)
 	}
-	if len(unknown) > 0 {
+	if len(unknown) > 0 && r.strict {
 		return badRequest("%s is invalid attribute for filtering", pyList(unknown))
 	}
 	return nil
@@ -151,16 +149,17 @@ func keysOf[K comparable, V any](m map[K]V) func(yield func(K) bool) {
 	}
 }
 
-// standardFilter handles the filters that all objects with standard attributes have besides their own attributes.
-func standardFilter(name string, given []string) (Cond, bool, error) {
-	switch name {
-	case "changed_since":
+// standardFilter handles the filters that objects with standard attributes have besides their own attributes. Upstream
+// knows changed_since only while it does not validate filters.
+func (r *Resource[R]) standardFilter(name string, given []string) (Cond, bool, error) {
+	switch {
+	case name == "changed_since" && !r.strict:
 		t, err := parseTime(given[len(given)-1])
 		if err != nil {
 			return Cond{}, false, fault.InvalidInput("%s", err.Error())
 		}
 		return Cond{"sa.updated_at >= ?", []any{t}}, true, nil
-	case "tags", "tags-any", "not-tags", "not-tags-any":
+	case slices.Contains([]string{"tags", "tags-any", "not-tags", "not-tags-any"}, name) && r.Bit("tags") != 0:
 		return tagFilter(name, given), true, nil
 	}
 	return Cond{}, false, nil

@@ -17,6 +17,8 @@ type Resource[R any] struct {
 
 	table  Table[R]
 	byName map[string]int
+	// strict refuses unknown filters (extension filter-validation).
+	strict bool
 }
 
 // Table says where objects of R live.
@@ -34,8 +36,14 @@ type Table[R any] struct {
 	// Visible limits lists and look-ups to what a caller who is no administrator may see; ":project" stands for the
 	// project. "" = no limit.
 	Visible string
+	// StrictMarker refuses a list whose marker is not there; upstream reads others without the marker then.
+	StrictMarker bool
 	// Missing is the error for an object that is not there; nil means upstream's usual one, made from the name.
 	Missing func(id string) error
+	// Plain says that lists come in one page whatever the request says, and that objects are created one by one.
+	Plain bool
+	// FromZero says that the revision_number of a new object is 0, as upstream's is where one flush writes the object.
+	FromZero bool
 	// Type is the resource_type of the standardattributes row, "" = Name.
 	Type string
 }
@@ -59,7 +67,7 @@ type StandardAttr struct {
 // New compiles groups of attributes and keeps those whose extension is enabled. It panics on tables that cannot work:
 // that is a mistake in the program.
 func New[R any](name, collection, path string, table Table[R], enabled func(alias string) bool, groups ...[]Attr[R]) *Resource[R] {
-	r := &Resource[R]{Name: name, Collection: collection, Path: path, table: table, byName: map[string]int{}}
+	r := &Resource[R]{Name: name, Collection: collection, Path: path, table: table, byName: map[string]int{}, strict: enabled("filter-validation")}
 	if table.IDColumn == "" {
 		r.table.IDColumn = "id"
 	}
@@ -130,6 +138,22 @@ func (r *Resource[R]) SetMatching(name string, f func(values []string) (Cond, er
 	}
 }
 
+// SetCheck adds a condition on the values of an attribute that depends on the configuration; check returns a Reason or nil.
+// It must be called before the first request.
+func (r *Resource[R]) SetCheck(name string, check func(*R) error) {
+	i, ok := r.byName[name]
+	if !ok {
+		return
+	}
+	dec := r.Attrs[i].dec
+	r.Attrs[i].dec = func(obj *R, v any) error {
+		if err := dec(obj, v); err != nil {
+			return err
+		}
+		return check(obj)
+	}
+}
+
 // Names lists the attributes in s, in the order of the table.
 func (r *Resource[R]) Names(s Set) []string {
 	var names []string
@@ -153,16 +177,20 @@ func (r *Resource[R]) Standard(obj *R) *StandardAttr {
 	return r.table.Standard(obj)
 }
 
-// ForLoad are the attributes that must be read so that Logic.Load can fill those in set that have no column: the hidden
-// ones, from which it makes them.
+// ForLoad are the attributes that must be read to show those in set: what they are made from (ShownAs), and for those
+// without a column the hidden ones, from which Logic.Load makes them.
 func (r *Resource[R]) ForLoad(set Set) Set {
-	unstored := func(i int) bool { return r.Attrs[i].column == nil && r.Attrs[i].child == nil }
+	var more Set
 	for i := range set.All() {
-		if unstored(i) {
-			return r.All &^ r.Shown
+		a := &r.Attrs[i]
+		switch {
+		case len(a.from) > 0:
+			more |= r.Bits(a.from...)
+		case a.column == nil && a.child == nil:
+			more |= r.All &^ r.Shown
 		}
 	}
-	return 0
+	return more
 }
 
 // Text is the value of an attribute as policy compares it: as Python's str() shows it, but lists and structures as in

@@ -48,11 +48,13 @@ var parts = Type[[]part]{Name: "parts", Append: AppendList(AppendJSON[part]), Pa
 	return out, nil
 }}
 
+var texts = Type[[]string]{Name: "list of strings", Append: AppendList(AppendString)}
+
 func things(extensions ...string) *Resource[thing] {
 	enabled := func(a string) bool { return strings.Contains(strings.Join(extensions, " "), a) }
 	return New("thing", "things", "things", Table[thing]{Name: "things", ID: func(t *thing) *string { return &t.ID },
 		Standard: func(t *thing) *StandardAttr { return &t.StandardAttr }, Sides: map[string]SideTable{"thingsafety": {Key: "thing_id"}},
-		Visible: "t.project_id = :project"}, enabled, []Attr[thing]{
+		Visible: "t.project_id = :project", StrictMarker: true}, enabled, []Attr[thing]{
 		Field("id", UUID, Filter|Sort, func(t *thing) *string { return &t.ID }),
 		Field("project_id", String(255), Post|Filter|Needed, func(t *thing) *string { return &t.ProjectID }),
 		Field("tenant_id", String(255), Post|Filter, func(t *thing) *string { return &t.ProjectID }, Derived("t.project_id")),
@@ -61,6 +63,9 @@ func things(extensions ...string) *Resource[thing] {
 		Field("up", Bool, Post|Put|Filter|Sort, func(t *thing) *bool { return &t.Up }, Default(true)),
 		Field("size", Nullable(NonNegative), Post|Put|Filter, func(t *thing) **int { return &t.Size }),
 		Field("secret", String(10), Post|Hidden|Required, func(t *thing) *string { return &t.Secret }),
+		List("tags", texts, Hidden, func(t *thing) *[]string { return &t.Tags }, Children[string]{Parent: "object_id", ReadOnly: true,
+			Table:   "(SELECT o.id AS object_id, g.tag AS tag FROM things o JOIN tags g ON g.standard_attr_id = o.standard_attr_id) g",
+			Columns: []Col[string]{{Name: "tag", Ref: func(e *string) any { return e }}}}),
 		Field("revision_number", Int, Filter, func(t *thing) *int { n := int(t.Revision); return &n }, Unstored()),
 	}, Ext("safety", Field("safe", Bool, Post|Put|Filter|Policy, func(t *thing) *bool { return &t.Safe }, Side("thingsafety", "safe", "true"), Default(true))),
 		Ext("parts", List("parts", parts, Post|Put|Filter, func(t *thing) *[]part { return &t.Parts }, Children[part]{Table: "thingparts", Parent: "thing_id",
@@ -191,7 +196,7 @@ func list(t testing.TB, db *store.DB, r *Resource[thing], caller *identity.Calle
 }
 
 func TestListFiltersSortsAndPages(t *testing.T) {
-	db, r := database(t), things("safety parts")
+	db, r := database(t), things("safety parts filter-validation")
 	fill(t, db, r, 12)
 	admin := &identity.Caller{ProjectID: "p0", IsAdmin: true}
 	for _, tc := range []struct {
@@ -288,7 +293,7 @@ func TestRowsOfOthers(t *testing.T) {
 
 func TestForLoad(t *testing.T) {
 	r := things()
-	if got := r.Names(r.ForLoad(r.Bits("name", "revision_number"))); !cmp.Equal(got, []string{"secret"}) {
+	if got := r.Names(r.ForLoad(r.Bits("name", "revision_number"))); !cmp.Equal(got, []string{"secret", "tags"}) {
 		t.Errorf("with an attribute without column: %v", got)
 	}
 	if got := r.ForLoad(r.Bits("name", "size")); got != 0 {

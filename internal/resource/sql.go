@@ -136,11 +136,13 @@ func (r *Resource[R]) Select(tx *store.Tx, q *Query) ([]*R, error) {
 	}
 	var more []Cond
 	if q.Marker != "" {
-		after, err := r.after(tx, q)
+		after, ok, err := r.after(tx, q)
 		if err != nil {
 			return nil, err
 		}
-		more = append(more, after)
+		if ok {
+			more = append(more, after)
+		}
 	}
 	r.from(s, read, q, more...)
 	r.where(s, q, more...)
@@ -250,6 +252,9 @@ func (r *Resource[R]) Insert(tx *store.Tx, obj *R) error {
 	if r.table.Standard != nil {
 		std := r.table.Standard(obj)
 		std.CreatedAt, std.Revision = Now(), 1
+		if r.table.FromZero {
+			std.Revision = 0
+		}
 		std.UpdatedAt = std.CreatedAt
 		var err error
 		std.RowID, err = tx.Insert("INSERT INTO standardattributes (resource_type, description, revision_number, created_at, "+
@@ -269,7 +274,7 @@ func (r *Resource[R]) Insert(tx *store.Tx, obj *R) error {
 			cols, vals = append(cols, tx.Dialect().Quote(a.column.name)), append(vals, a.ptr(obj))
 			continue
 		}
-		if isNil(a.ptr(obj)) {
+		if r.rowless(i, obj) {
 			continue
 		}
 		c := sides[a.column.side]
@@ -345,7 +350,7 @@ func (r *Resource[R]) Save(tx *store.Tx, old, obj *R) (Set, error) {
 			}
 		case a.column == nil || a.column.name == "":
 		case a.column.side != "":
-			if err := r.saveSide(tx, a, obj); err != nil {
+			if err := r.saveSide(tx, i, obj); err != nil {
 				return 0, fmt.Errorf("update %s: %w", r.Name, err)
 			}
 		default:
@@ -363,9 +368,15 @@ func (r *Resource[R]) Save(tx *store.Tx, old, obj *R) (Set, error) {
 	return changed, nil
 }
 
-func (r *Resource[R]) saveSide(tx *store.Tx, a *Attr[R], obj *R) error {
+// rowless tells whether attribute i, which is in a side table, needs no row there.
+func (r *Resource[R]) rowless(i int, obj *R) bool {
+	return isNil(r.Attrs[i].ptr(obj)) || r.Attrs[i].sparse && r.IsDefault(obj, i)
+}
+
+func (r *Resource[R]) saveSide(tx *store.Tx, i int, obj *R) error {
+	a := &r.Attrs[i]
 	side, key := a.column.side, r.table.Sides[a.column.side].Key
-	if isNil(a.ptr(obj)) {
+	if r.rowless(i, obj) {
 		_, err := tx.Exec("DELETE FROM "+side+" WHERE "+key+" = ?", r.ID(obj))
 		return err
 	}

@@ -3,6 +3,7 @@ package resource
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
@@ -309,8 +310,27 @@ func PyRepr(v any) string {
 		}
 		slices.Sort(parts)
 		return "{" + strings.Join(parts, ", ") + "}"
+	case json.Number:
+		return pyNumber(string(x))
 	}
 	return fmt.Sprint(v)
+}
+
+// pyNumber is the repr() of a JSON number: an integer as it stands, a float in Python's shortest form.
+func pyNumber(text string) string {
+	f, err := strconv.ParseFloat(text, 64)
+	switch a := math.Abs(f); {
+	case !strings.ContainsAny(text, ".eE"):
+		return text
+	case err != nil: // too large
+		return map[bool]string{false: "inf", true: "-inf"}[f < 0]
+	case a != 0 && (a < 1e-4 || a >= 1e16):
+		return strconv.FormatFloat(f, 'e', -1, 64)
+	}
+	if text = strconv.FormatFloat(f, 'f', -1, 64); !strings.Contains(text, ".") {
+		text += ".0"
+	}
+	return text
 }
 
 func pyList(values []string) string {

@@ -18,6 +18,7 @@ type FloatingIP struct {
 	PortID            *string `json:"port_id"`
 	RouterID          *string `json:"router_id"`
 	Status            string  `json:"status"`
+	FixedIPScope      *string `json:"fixed_ip_address_scope"` // address scope of the fixed address, nil = none
 }
 
 // Router is the router dictionary of sync_routers.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -130,14 +131,21 @@ func (s *Server) Close() {
 func (s *Server) extensions() api.Extensions {
 	all := api.AllExtensions()
 	f := s.d.File
-	if drivers := config.ExtensionDrivers.Get(f); !contains(drivers, "port_security") {
-		all = all.Without("port-security")
-	}
+	all = withoutDrivers(all, config.ExtensionDrivers.Get(f))
 	if plugins := config.ServicePlugins.Get(f); !contains(plugins, "router") && !contains(plugins, routerPlugin) {
 		all = all.Without("router", "ext-gw-mode", "extraroute", "extraroute-atomic", "fip-port-details", "router_availability_zone",
 			"l3_agent_scheduler", "l3-port-ip-change-not-allowed")
 	}
+	if !s.loads(segmentRangePlugin) {
+		all = all.Without("network-segment-range")
+	}
 	return all
+}
+
+// loads tells whether service_plugins has a plug-in, given by its names.
+func (s *Server) loads(names []string) bool {
+	given := config.ServicePlugins.Get(s.d.File)
+	return slices.ContainsFunc(names, func(name string) bool { return contains(given, name) })
 }
 
 // warnOfMissing tells what the configuration loads that this version does not have.
@@ -148,8 +156,8 @@ func (s *Server) warnOfMissing() {
 		given  []string
 		have   []string
 	}{
-		{"service_plugins", config.ServicePlugins.Get(f), []string{"router", routerPlugin}},
-		{"[ml2] extension_drivers", config.ExtensionDrivers.Get(f), []string{"port_security"}},
+		{"service_plugins", config.ServicePlugins.Get(f), slices.Concat([]string{"router", routerPlugin}, segmentRangePlugin)},
+		{"[ml2] extension_drivers", config.ExtensionDrivers.Get(f), driverNames()},
 	} {
 		for _, name := range x.given {
 			if !contains(x.have, name) {

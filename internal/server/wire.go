@@ -14,6 +14,7 @@ import (
 	"neutrino/internal/service/ml2"
 	"neutrino/internal/service/quota"
 	"neutrino/internal/service/secgroup"
+	"neutrino/internal/service/subnetpool"
 )
 
 // services are the parts of a server.
@@ -58,6 +59,8 @@ func wire(s *Server) (*services, error) {
 	groups.Hooks.MembersChanged = append(groups.Hooks.MembersChanged, agentRPC.MembersChanged)
 	agentService.Notifier, agentService.Core = agentRPC, core
 	routers.Notifier = agentRPC
+	pools := subnetpool.New(catalog, config.IPv6PDEnabled.Get(f))
+	connectPools(pools, core, routers)
 
 	rules, err := s.rules()
 	if err != nil {
@@ -83,19 +86,24 @@ func wire(s *Server) (*services, error) {
 	if extensions.Enabled("router") {
 		mountRouters(a, catalog, routers, agentCollection)
 	}
+	mountPools(a, catalog, pools)
+	mountSegmentRanges(a, s, catalog, core)
 	mountQuotas(a, quotas)
+	mountRBAC(a, catalog)
 	return &services{core, routers, agentService, agentRPC, a}, nil
 }
 
 // newCore makes the ML2 plug-in from the configuration.
 func newCore(s *Server, catalog *model.Catalog) (*ml2.Plugin, error) {
 	f := s.d.File
-	cfg := ml2.Config{TypeDrivers: known(config.TypeDrivers.Get(f), "local", "flat", "vlan", "vxlan"), TenantNetworkTypes: config.ProjectNetworkTypes.Get(f),
+	cfg := ml2.Config{TypeDrivers: known(config.TypeDrivers.Get(f), "local", "flat", "vlan", "gre", "vxlan", "geneve"),
+		GeneveHeaderSize: config.GeneveHeaderSize.Get(f), StoredRanges: s.loads(segmentRangePlugin), TenantNetworkTypes: config.ProjectNetworkTypes.Get(f),
 		ExternalNetworkType: config.ExternalNetworkType.Get(f), MechanismDrivers: config.MechanismDrivers.Get(f), FlatNetworks: config.FlatNetworks.Get(f),
 		PathMTU: config.PathMTU.Get(f), GlobalPhysnetMTU: config.GlobalPhysnetMTU.Get(f), PhysicalNetworkMTUs: map[string]int{},
 		OverlayIPVersion: config.OverlayIPVersion.Get(f), BaseMAC: config.BaseMAC.Get(f), AgentDownTime: config.AgentDownTime.Get(f),
 		MaxDNSNameservers: config.MaxDNSNameservers.Get(f), MaxSubnetHostRoutes: config.MaxSubnetHostRoutes.Get(f),
-		MaxAllowedAddressPairs: config.MaxAllowedAddressPair.Get(f)}
+		MaxAllowedAddressPairs: config.MaxAllowedAddressPair.Get(f), DNSDomain: config.DNSDomain.Get(f),
+		TagNewPorts: contains(config.ExtensionDrivers.Get(f), "tag_ports_during_bulk_creation")}
 	for net, mtu := range config.PhysicalNetworkMTUs.Get(f) {
 		n, err := strconv.Atoi(mtu)
 		if err != nil {
@@ -103,16 +111,26 @@ func newCore(s *Server, catalog *model.Catalog) (*ml2.Plugin, error) {
 		}
 		cfg.PhysicalNetworkMTUs[net] = n
 	}
-	for _, text := range config.VNIRanges.Get(f) {
-		r, err := parseRange(text)
-		if err != nil {
-			return nil, fmt.Errorf("[ml2_type_vxlan] vni_ranges: %w", err)
+	for _, x := range []struct {
+		option string
+		texts  []string
+		ranges *[]ml2.Range
+	}{
+		{"[ml2_type_vxlan] vni_ranges", config.VNIRanges.Get(f), &cfg.VNIRanges},
+		{"[ml2_type_gre] tunnel_id_ranges", config.GREIDRanges.Get(f), &cfg.GREIDRanges},
+		{"[ml2_type_geneve] vni_ranges", config.GeneveVNIRanges.Get(f), &cfg.GeneveVNIRanges},
+	} {
+		for _, text := range x.texts {
+			r, err := parseRange(text)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", x.option, err)
+			}
+			*x.ranges = append(*x.ranges, r)
 		}
-		cfg.VNIRanges = append(cfg.VNIRanges, r)
 	}
 	for _, text := range config.NetworkVLANRanges.Get(f) {
 		physnet, ids, ranged := strings.Cut(text, ":")
-		v := ml2.VLANRange{PhysicalNetwork: physnet}
+		v := ml2.SegmentRange{PhysicalNetwork: physnet}
 		if ranged {
 			r, err := parseRange(ids)
 			if err != nil {

@@ -4,8 +4,11 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"io"
 	"net"
 	"strings"
+
+	"github.com/go-sql-driver/mysql"
 )
 
 // Dialect is the border between portable SQL and one database.
@@ -30,6 +33,10 @@ type Dialect interface {
 
 	// Tables is the query of the names of all tables.
 	Tables() string
+	// LockSchema is a query that waits until no other process changes the schema, and UnlockSchema one that lets them
+	// if the end of the transaction does not; "" where nothing is needed.
+	LockSchema() string
+	UnlockSchema() string
 
 	IsDuplicate(err error) bool   // unique or primary key violated
 	IsForeignKey(err error) bool  // foreign key violated
@@ -37,7 +44,7 @@ type Dialect interface {
 	IsUnavailable(err error) bool // the database cannot serve at all just now
 }
 
-func dialects() []Dialect { return []Dialect{sqliteDialect{}} }
+func dialects() []Dialect { return []Dialect{sqliteDialect{}, postgresDialect{}, mysqlDialect{}} }
 
 func anyDialect(err error, is func(Dialect, error) bool) bool {
 	for _, d := range dialects() {
@@ -62,8 +69,15 @@ func IsUnavailable(err error) bool {
 
 func isLostConnection(err error) bool {
 	_, network := errors.AsType[net.Error](err)
-	return network || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone)
+	return network || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) ||
+		errors.Is(err, mysql.ErrInvalidConn) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF)
 }
+
+// finalError is a lost connection or a full pool after which the transaction is not tried again.
+type finalError struct{ cause error }
+
+func (e *finalError) Error() string { return e.cause.Error() }
+func (e *finalError) Unwrap() error { return e.cause }
 
 // RetryError makes Write try again; see Retry.
 type RetryError struct{ cause error }

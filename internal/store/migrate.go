@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,7 +15,12 @@ import (
 // Migrate brings the schema up to date: it fills an empty database with upstream's tables, accepts one that upstream
 // brought to the release that this package knows, refuses any other, and adds the tables of our own that are missing.
 func (db *DB) Migrate(ctx context.Context) error {
-	err := db.Write(ctx, func(tx *Tx) error {
+	err := db.Write(ctx, func(tx *Tx) (err error) {
+		unlock, err := lockSchema(tx)
+		if err != nil {
+			return fmt.Errorf("waiting for other servers: %w", err)
+		}
+		defer func() { err = errors.Join(err, unlock()) }()
 		tables, err := Strings(tx.Query(db.dialect.Tables()))
 		if err != nil {
 			return fmt.Errorf("listing tables: %w", err)
@@ -38,12 +44,27 @@ func (db *DB) Migrate(ctx context.Context) error {
 	return nil
 }
 
+// lockSchema lets one server at a time change the schema.
+func lockSchema(tx *Tx) (unlock func() error, err error) {
+	query := func(q string) error {
+		if q == "" {
+			return nil
+		}
+		var ignored any
+		return tx.QueryRow(q).Scan(&ignored)
+	}
+	return func() error { return query(tx.Dialect().UnlockSchema()) }, query(tx.Dialect().LockSchema())
+}
+
 func isUpstreams(table string) bool { return !strings.HasPrefix(table, "neutrino_") }
 
 func checkHeads(tx *Tx) error {
 	found, err := Strings(tx.Query("SELECT version_num FROM alembic_version ORDER BY version_num"))
 	if err != nil {
 		return fmt.Errorf("reading alembic_version: %w", err)
+	}
+	if len(found) == 0 { // MySQL cannot take back the tables that a transaction created
+		return errors.New("making the tables was interrupted: drop the database and create it empty")
 	}
 	supported := []string{schema.ContractHead, schema.ExpandHead} // in order
 	if !slices.Equal(found, supported) {
@@ -57,12 +78,16 @@ func createUpstream(tx *Tx) error {
 	if err := create(tx, schema.Upstream()); err != nil {
 		return err
 	}
+	if err := insertDefaultRules(tx); err != nil {
+		return err
+	}
+	// Last, so that it is known whether all the rest was done.
 	for _, head := range []string{schema.ContractHead, schema.ExpandHead} {
 		if _, err := tx.Exec("INSERT INTO alembic_version (version_num) VALUES (?)", head); err != nil {
 			return fmt.Errorf("noting the schema's version: %w", err)
 		}
 	}
-	return insertDefaultRules(tx)
+	return nil
 }
 
 func create(tx *Tx, tables []schema.Table) error {

@@ -113,6 +113,9 @@ func (sqliteDialect) Tables() string {
 	return "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
 }
 
+func (sqliteDialect) LockSchema() string   { return "" } // the transaction has the only writer
+func (sqliteDialect) UnlockSchema() string { return "" }
+
 func (d sqliteDialect) InsertIgnore(table string, columns ...string) string {
 	return insert(d, table, columns) + " ON CONFLICT DO NOTHING"
 }

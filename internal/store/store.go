@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -31,30 +30,44 @@ const (
 
 // DB is an open database.
 type DB struct {
-	dialect    Dialect
-	writer     *sql.DB
-	reader     *sql.DB // the same as writer where the database has only one connection
-	log        *slog.Logger
-	statements atomic.Int64
-	closers    []func() error
+	dialect Dialect
+	writer  *sql.DB
+	reader  *sql.DB // may be the same as writer
+	// writeOptions and readOptions are nil where the session's defaults are right.
+	writeOptions, readOptions *sql.TxOptions
+	acquire                   time.Duration // how long to wait for a connection, 0 = without limit
+	log                       *slog.Logger
+	statements                atomic.Int64
+	closers                   []func() error
 }
 
-// Open opens the database that url names as SQLAlchemy spells it: "sqlite:////absolute/path", "sqlite:///relative/path"
-// or "sqlite://" (in memory, gone after Close).
+// Open is OpenPool with DefaultPool.
 func Open(ctx context.Context, url string, log *slog.Logger) (*DB, error) {
-	scheme, rest, ok := strings.Cut(url, "://")
-	if !ok {
-		return nil, errors.New("database URL without scheme: expected something like sqlite:////var/lib/neutron/neutron.sqlite")
+	return OpenPool(ctx, url, DefaultPool(), log)
+}
+
+// OpenPool opens the database that url names as SQLAlchemy spells it: "sqlite:////absolute/path",
+// "sqlite:///relative/path", "sqlite://" (in memory, gone after Close), "postgresql://user:password@host/database" or
+// "mysql+pymysql://user:password@host/database?charset=utf8mb4". The driver after the + is of no consequence; options
+// are those of psycopg2 (libpq) and PyMySQL.
+func OpenPool(ctx context.Context, url string, p Pool, log *slog.Logger) (*DB, error) {
+	a, err := parseURL(url)
+	if err != nil {
+		return nil, err
 	}
 	db := &DB{log: log}
-	backend, _, _ := strings.Cut(scheme, "+")
-	switch backend {
+	switch a.backend {
 	case "sqlite":
-		if err := db.openSQLite(ctx, rest); err != nil {
-			return nil, errors.Join(fmt.Errorf("opening SQLite database: %w", err), db.Close())
-		}
+		err = db.openSQLite(ctx, a.rest)
+	case "postgresql":
+		err = db.openPostgreSQL(ctx, a, p)
+	case "mysql", "mariadb":
+		err = db.openMySQL(ctx, a, p)
 	default:
-		return nil, fmt.Errorf("database %q is not supported: this build supports sqlite", scheme)
+		return nil, fmt.Errorf("database %q is not supported: there are sqlite, postgresql and mysql", a.backend)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the %s database: %w", a.backend, err), db.Close())
 	}
 	return db, nil
 }
@@ -116,12 +129,16 @@ func (db *DB) run(ctx context.Context, p *sql.DB, readOnly bool, f func(tx *Tx) 
 
 // once is one try: it returns what to run after the commit.
 func (db *DB) once(ctx context.Context, p *sql.DB, readOnly bool, f func(tx *Tx) error) ([]func(context.Context), error) {
-	conn, err := p.Conn(ctx)
+	conn, err := db.connection(ctx, p)
 	if err != nil {
 		return nil, fmt.Errorf("getting a database connection: %w", err)
 	}
 	defer conn.Close()
-	sqlTx, err := conn.BeginTx(ctx, nil)
+	options := db.writeOptions
+	if readOnly {
+		options = db.readOptions
+	}
+	sqlTx, err := conn.BeginTx(ctx, options)
 	if err != nil {
 		return nil, fmt.Errorf("beginning a transaction: %w", err)
 	}
@@ -132,12 +149,32 @@ func (db *DB) once(ctx context.Context, p *sql.DB, readOnly bool, f func(tx *Tx)
 		return nil, err
 	}
 	if err := sqlTx.Commit(); err != nil {
+		if !db.dialect.IsRetryable(err) && IsUnavailable(err) {
+			err = &finalError{err} // it may have been committed: doing it again might do it twice
+		}
 		return nil, fmt.Errorf("committing: %w", err)
 	}
 	return tx.onCommit, nil
 }
 
+// connection takes a connection from the pool or makes one.
+func (db *DB) connection(ctx context.Context, p *sql.DB) (*sql.Conn, error) {
+	if db.acquire == 0 {
+		return p.Conn(ctx)
+	}
+	limited, cancel := context.WithTimeout(ctx, db.acquire)
+	defer cancel()
+	conn, err := p.Conn(limited)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = &finalError{err}
+	}
+	return conn, err
+}
+
 func (db *DB) retryable(err error) bool {
+	if _, final := errors.AsType[*finalError](err); final {
+		return false
+	}
 	_, asked := errors.AsType[*RetryError](err)
 	return asked || isLostConnection(err) || db.dialect.IsRetryable(err)
 }
@@ -153,4 +190,11 @@ func pause(ctx context.Context, try int) error {
 	case <-timer.C:
 		return nil
 	}
+}
+
+// Outside runs one statement outside of any transaction, for the few that PostgreSQL does not allow in one.
+func (db *DB) Outside(ctx context.Context, statement string) error {
+	db.statements.Add(1)
+	_, err := db.writer.ExecContext(ctx, statement)
+	return err
 }

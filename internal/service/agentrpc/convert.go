@@ -27,6 +27,7 @@ func Port(p *model.Port) rpc.Port {
 		AdminStateUp: p.AdminStateUp, Status: p.Status, DeviceID: p.DeviceID, DeviceOwner: p.DeviceOwner,
 		FixedIPs: convert(p.FixedIPs, fixedIP), AddressPairs: convert(p.AddressPairs, addressPair),
 		ExtraDHCPOpts: convert(p.ExtraDHCPOpts, func(o model.DHCPOpt) rpc.DHCPOption { return rpc.DHCPOption(o) }),
+		DNSAssignment: convert(p.DNSAssignment, func(d model.DNSAssignment) rpc.DNSAssignment { return rpc.DNSAssignment(d) }),
 		PortSecurity:  p.PortSecurity, SecurityGroups: p.SecurityGroups, HostID: p.HostID, VIFType: p.VIFType,
 		Revision: p.Revision, UpdatedAt: p.UpdatedAt.UTC().Format("2006-01-02T15:04:05Z")}
 }

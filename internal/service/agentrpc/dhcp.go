@@ -67,9 +67,15 @@ func (s *Server) dhcpNetworks(tx *store.Tx, onlyDHCP bool, where ...resource.Con
 	}
 	ports, err := s.catalog.Ports.Select(tx, &resource.Query{Set: s.catalog.Ports.All, Where: []resource.Cond{resource.In("t.network_id", ids)}})
 	for _, p := range ports {
-		byID[p.NetworkID].Ports = append(byID[p.NetworkID].Ports, Port(p))
+		byID[p.NetworkID].Ports = append(byID[p.NetworkID].Ports, s.dhcpPort(p))
 	}
 	return out, err
+}
+
+// dhcpPort is the port dictionary with the names of its addresses.
+func (s *Server) dhcpPort(p *model.Port) rpc.Port {
+	s.core.NamePorts(p)
+	return Port(p)
 }
 
 // gone are the errors that only say that somebody deleted the network or subnet meanwhile.
@@ -89,7 +95,7 @@ func (s *Server) createDHCPPort(ctx context.Context, args rpc.CreateDHCPPortArgs
 				return nil, err
 			}
 			if len(have) > 0 {
-				p := Port(have[0])
+				p := s.dhcpPort(have[0])
 				return &p, nil
 			}
 		}
@@ -133,7 +139,7 @@ func (s *Server) portByID(tx *store.Tx, id string) (*rpc.Port, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := Port(p)
+	out := s.dhcpPort(p)
 	return &out, nil
 }
 

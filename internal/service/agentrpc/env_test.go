@@ -23,6 +23,7 @@ import (
 	"neutrino/internal/service/quota"
 	"neutrino/internal/service/secgroup"
 	"neutrino/internal/store"
+	"neutrino/internal/store/dbtest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -51,7 +52,7 @@ type env struct {
 func setUp(t testing.TB, change ...func(*agents.Config)) *env {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	db, err := store.Open(t.Context(), "sqlite://", log)
+	db, err := store.Open(t.Context(), dbtest.URL(t), log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -161,7 +161,7 @@ func details(device, host string, p *model.Port, g segment, mtu int) rpc.DeviceD
 	return rpc.DeviceDetails{Device: device, PortID: p.ID, NetworkID: p.NetworkID, MACAddress: p.MACAddress, AdminStateUp: p.AdminStateUp,
 		NetworkType: g.networkType, SegmentationID: g.segmentationID, PhysicalNetwork: g.physicalNetwork, MTU: mtu,
 		FixedIPs: convert(p.FixedIPs, fixedIP), DeviceOwner: p.DeviceOwner, AddressPairs: convert(p.AddressPairs, addressPair),
-		PortSecurity: p.PortSecurity, Profile: p.Profile}
+		PortSecurity: p.PortSecurity, Profile: p.BindingProfile()}
 }
 
 // statusFor is the status of a port whose agent is about to wire it.

@@ -100,7 +100,7 @@ func (s *Server) AfterSubnet(ctx context.Context, old, now *model.Subnet) {
 func (s *Server) AfterPort(ctx context.Context, old, now *model.Port) {
 	switch {
 	case old == nil:
-		x := Port(now)
+		x := s.dhcpPort(now)
 		s.toDHCP(ctx, rpc.DHCPPortCreateEnd, now.NetworkID, rpc.DHCPPayload{NetworkID: now.NetworkID, Port: &x, Priority: priorityPortCreate})
 		s.toL2(ctx, now)
 	case now == nil:
@@ -117,8 +117,8 @@ func (s *Server) AfterPort(ctx context.Context, old, now *model.Port) {
 
 func (s *Server) portChanged(ctx context.Context, old, now *model.Port) {
 	addressed := !model.SameSet(old.FixedIPs, now.FixedIPs) || old.MACAddress != now.MACAddress
-	if addressed || !reflect.DeepEqual(old.ExtraDHCPOpts, now.ExtraDHCPOpts) {
-		x := Port(now)
+	if addressed || !reflect.DeepEqual(old.ExtraDHCPOpts, now.ExtraDHCPOpts) || old.DNSName != now.DNSName {
+		x := s.dhcpPort(now)
 		s.toDHCP(ctx, rpc.DHCPPortUpdateEnd, now.NetworkID, rpc.DHCPPayload{NetworkID: now.NetworkID, Port: &x, Priority: priorityPort})
 	}
 	moved := old.HostID != now.HostID

@@ -17,6 +17,7 @@ import (
 
 // Core is what agents' requests need of the ML2 plug-in.
 type Core interface {
+	NamePorts(ports ...*model.Port)
 	CreatePort(tx *store.Tx, caller *identity.Caller, p *model.Port, named ...string) error
 	UpdatePort(tx *store.Tx, caller *identity.Caller, id string, named []string, change func(*model.Port)) (*model.Port, error)
 	DeletePort(tx *store.Tx, caller *identity.Caller, id string) error

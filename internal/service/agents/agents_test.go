@@ -15,6 +15,7 @@ import (
 	"neutrino/internal/resource"
 	"neutrino/internal/rpc"
 	"neutrino/internal/store"
+	"neutrino/internal/store/dbtest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -47,7 +48,7 @@ func (e *env) UpdatePort(tx *store.Tx, _ *identity.Caller, id string, _ []string
 
 func setUp(t testing.TB, cfg Config) *env {
 	t.Helper()
-	db, err := store.Open(t.Context(), "sqlite://", slog.New(slog.DiscardHandler))
+	db, err := store.Open(t.Context(), dbtest.URL(t), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"neutrino/internal/fault"
 	"neutrino/internal/model"
 	"neutrino/internal/store"
+	"neutrino/internal/store/dbtest"
 
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
@@ -25,7 +26,7 @@ type fataler interface {
 
 func openDB(t testing.TB) *store.DB {
 	t.Helper()
-	db, err := store.Open(ctx, "sqlite://", slog.New(slog.DiscardHandler))
+	db, err := store.Open(ctx, dbtest.URL(t), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

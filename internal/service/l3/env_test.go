@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +20,7 @@ import (
 	"neutrino/internal/service/ml2"
 	"neutrino/internal/service/quota"
 	"neutrino/internal/store"
+	"neutrino/internal/store/dbtest"
 
 	"github.com/google/uuid"
 )
@@ -93,10 +93,6 @@ func open(t testing.TB, url string) *store.DB {
 	return db
 }
 
-func tempFile(t testing.TB) string {
-	return "sqlite:///" + filepath.Join(t.TempDir(), "neutron.sqlite")
-}
-
 func newEnv(t testing.TB, db *store.DB) *env {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
@@ -119,7 +115,7 @@ func newEnv(t testing.TB, db *store.DB) *env {
 	return e
 }
 
-func setUp(t testing.TB) *env { return newEnv(t, open(t, "sqlite://")) }
+func setUp(t testing.TB) *env { return newEnv(t, open(t, dbtest.URL(t))) }
 
 type body = map[string]any
 

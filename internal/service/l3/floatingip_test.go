@@ -10,6 +10,7 @@ import (
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
 	"neutrino/internal/store"
+	"neutrino/internal/store/dbtest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -167,7 +168,7 @@ func TestNetworkDeletionRemovesUnusedFloatingIPs(t *testing.T) {
 
 // TestServersRaceForAddress: two servers give one address of a port a floating IP each; one must win.
 func TestServersRaceForAddress(t *testing.T) {
-	file := tempFile(t)
+	file := dbtest.SharedURL(t)
 	x := newSite(newEnv(t, open(t, file)))
 	servers := []*env{x.env, newEnv(t, open(t, file))}
 	for round := range 5 {

@@ -10,6 +10,7 @@ import (
 
 	"neutrino/internal/model"
 	"neutrino/internal/store"
+	"neutrino/internal/store/dbtest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -224,7 +225,7 @@ func TestDeletedRouterIsToldToDeadAgentsToo(t *testing.T) {
 
 // TestServersRaceForRouter: two servers choose agents for the same routers; each router must get exactly one.
 func TestServersRaceForRouter(t *testing.T) {
-	file := tempFile(t)
+	file := dbtest.SharedURL(t)
 	first := newEnv(t, open(t, file))
 	servers := []*env{first, newEnv(t, open(t, file))}
 	var routers []*model.Router

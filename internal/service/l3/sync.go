@@ -3,6 +3,7 @@ package l3
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"neutrino/internal/fault"
@@ -67,6 +68,7 @@ type syncData struct {
 	router   map[string]string
 	floating []*model.FloatingIP
 	networks map[string]*syncNetwork
+	scopes   map[string]string // of the fixed addresses of floating IPs, by port
 }
 
 func (s *Service) readSync(tx *store.Tx, host string, ids []string) (*syncData, error) {
@@ -133,11 +135,26 @@ func (s *Service) readPorts(tx *store.Tx, d *syncData) error {
 }
 
 func (s *Service) readFloating(tx *store.Tx, d *syncData) (err error) {
+	d.scopes = map[string]string{}
 	floating := s.catalog.FloatingIPs
 	d.floating, err = floating.Select(tx, &resource.Query{
 		Where: []resource.Cond{resource.In("t.router_id", d.ids()), {SQL: "t.fixed_port_id IS NOT NULL"}},
 		Set:   floating.Bits("id", "floating_network_id", "floating_ip_address", "fixed_ip_address", "port_id", "router_id", "status")})
-	return err
+	if err != nil {
+		return err
+	}
+	ports := make([]string, len(d.floating))
+	for i, f := range d.floating {
+		ports[i] = *f.PortID
+	}
+	for some := range slices.Chunk(ports, chunk) {
+		found, err := scopesOf(tx, some)
+		if err != nil {
+			return err
+		}
+		maps.Copy(d.scopes, found)
+	}
+	return nil
 }
 
 // bindChunk is how many ports one transaction binds.

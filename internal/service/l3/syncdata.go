@@ -122,7 +122,11 @@ func (d *syncData) assemble() []rpc.Router {
 	}
 	for _, f := range d.floating {
 		r := byID[*f.RouterID]
-		r.FloatingIPs = append(r.FloatingIPs, rpc.FloatingIP{ID: f.ID, FloatingNetworkID: f.FloatingNetworkID,
+		var scope *string
+		if found, ok := d.scopes[*f.PortID]; ok {
+			scope = &found
+		}
+		r.FloatingIPs = append(r.FloatingIPs, rpc.FloatingIP{FixedIPScope: scope, ID: f.ID, FloatingNetworkID: f.FloatingNetworkID,
 			FloatingIPAddress: *f.FloatingIPAddress, FixedIPAddress: f.FixedIPAddress, PortID: f.PortID, RouterID: f.RouterID, Status: f.Status})
 	}
 	return out

@@ -98,6 +98,7 @@ func (b *binder) bind(port *model.Port) {
 			}
 			port.VIFDetails["bound_drivers"] = map[string]any{"0": m.Name()}
 			b.bound[port.ID] = level{m.Name(), r.SegmentID}
+			b.plugin.adoptMAC(port)
 			return
 		}
 	}
@@ -134,8 +135,12 @@ func (b *binder) replace(tx *store.Tx, old, now *model.Port) error {
 	return b.insert(tx, []*model.Port{now})
 }
 
-// loadPorts completes binding:vif_details of ports that other software bound: it keeps the names of the drivers apart.
+// loadPorts fills dns_assignment and completes binding:vif_details of ports that other software bound: it keeps the names
+// of the drivers apart.
 func (p *Plugin) loadPorts(tx *store.Tx, _ *identity.Caller, set resource.Set, objs []*model.Port) error {
+	if set&p.catalog.Ports.Bit("dns_assignment") != 0 {
+		p.NamePorts(objs...)
+	}
 	if set&p.catalog.Ports.Bit("binding:vif_details") == 0 {
 		return nil
 	}

@@ -4,13 +4,17 @@ import "time"
 
 // Config are the options of neutron.conf and ml2_conf.ini that the plug-in needs.
 type Config struct {
-	TypeDrivers         []string       // network types that exist; default local, flat, vlan, vxlan
+	TypeDrivers         []string       // network types that exist; default all
 	TenantNetworkTypes  []string       // types of networks without provider attributes, in order of preference; default local
 	ExternalNetworkType string         // type of external networks without provider attributes; "" as others
 	MechanismDrivers    []string       // in the order in which they try to bind a port
 	FlatNetworks        []string       // physical networks that may carry a flat one; "*" any; default "*"
-	VLANRanges          []VLANRange    // physical networks with VLANs
+	VLANRanges          []SegmentRange // physical networks with VLANs; a zero Range means all VLANs
 	VNIRanges           []Range        // VXLAN
+	GREIDRanges         []Range        // keys of GRE tunnels
+	GeneveVNIRanges     []Range        // Geneve
+	GeneveHeaderSize    int            // bytes of its encapsulation, options included; default 30
+	StoredRanges        bool           // ids come from the table network_segment_ranges, which has the configured ones as defaults
 	PathMTU             int            // of the network under the overlays; 0: unknown
 	GlobalPhysnetMTU    int            // default 1500
 	PhysicalNetworkMTUs map[string]int // where it differs
@@ -18,6 +22,9 @@ type Config struct {
 	BaseMAC             string         // first three octets, and the fourth unless it is 00; default fa:16:3e:00:00:00
 	Mechanisms          []Mechanism    // more drivers that MechanismDrivers may name
 	AgentDownTime       time.Duration  // an agent silent for longer is dead; default 75 s
+
+	DNSDomain   string // of the names of ports; "" none
+	TagNewPorts bool   // new ports get the tags of their request; otherwise these are ignored
 
 	MaxDNSNameservers      int // of a subnet, default 5
 	MaxSubnetHostRoutes    int // default 20
@@ -27,8 +34,8 @@ type Config struct {
 // Range is a range of segmentation ids; both ends belong to it.
 type Range struct{ Min, Max int }
 
-// VLANRange makes a physical network known for VLANs. A zero Range has no VLANs for tenants.
-type VLANRange struct {
+// SegmentRange is a range of segmentation ids on a physical network; tunnels have none, "".
+type SegmentRange struct {
 	PhysicalNetwork string
 	Range
 }
@@ -44,11 +51,12 @@ func (c Config) withDefaults() Config {
 			*v = def
 		}
 	}
-	orList(&c.TypeDrivers, "local", "flat", "vlan", "vxlan")
+	orList(&c.TypeDrivers, "local", "flat", "vlan", "gre", "vxlan", "geneve")
 	orList(&c.TenantNetworkTypes, "local")
 	orList(&c.FlatNetworks, "*")
 	orInt(&c.GlobalPhysnetMTU, 1500)
 	orInt(&c.OverlayIPVersion, 4)
+	orInt(&c.GeneveHeaderSize, geneveOverhead)
 	orInt(&c.MaxDNSNameservers, 5)
 	orInt(&c.MaxSubnetHostRoutes, 20)
 	orInt(&c.MaxAllowedAddressPairs, 10)

@@ -21,8 +21,11 @@ type Hooks struct {
 	// Guard functions run before a port is deleted through the API; a service that deletes its own ports calls
 	// Plugin.DeletePort, which does not ask them.
 	GuardPortDelete []func(c *resource.Change[model.Port]) error
-	// SubnetFromPool sets CIDR, SubnetpoolID and what else follows for a request that names a subnet pool. nil means that
-	// there are no pools.
+	// ChoosePool finds the pool of a request for the default pool, before anything else is checked; nil means that there
+	// are no pools.
+	ChoosePool func(c *resource.Change[model.Subnet]) error
+	// SubnetFromPool sets or checks the CIDR of a request that names a subnet pool, and sets the gateway that the pool
+	// chooses.
 	SubnetFromPool func(c *resource.Change[model.Subnet]) error
 	// After functions run once the transaction is committed, with the objects as they were (nil on create) and are (nil
 	// on delete). They must not fail and should not wait.

@@ -29,13 +29,21 @@ func (t ids) where(physnet string) (string, []any) {
 	return t.physnet + " = ?", []any{physnet}
 }
 
-// takeAny takes a free number, found from a random one on so that servers at the same time rarely meet. If somebody is
-// faster nevertheless, the transaction starts again.
-func (t ids) takeAny(tx *store.Tx, physnet string, ranges []Range) (id int, ok bool, err error) {
+// takeAny takes a free number of the ranges: the lowest, or at random one found from a random one on, so that servers at
+// the same time rarely meet. If somebody is faster nevertheless, the transaction starts again.
+func (t ids) takeAny(tx *store.Tx, physnet string, ranges []Range, random bool) (id int, ok bool, err error) {
+	if len(ranges) == 0 {
+		return 0, false, nil
+	}
 	where, args := t.where(physnet)
-	for _, from := range []int{start(ranges), 0} {
-		id, ok, err = store.One[int](tx.QueryRow("SELECT "+t.column+" FROM "+t.table+" WHERE "+where+" AND allocated = ? AND "+
-			t.column+" >= ? ORDER BY "+t.column+" LIMIT 1", append(slices.Clone(args), false, from)...))
+	inside, bounds := t.within(ranges)
+	starts := []int{0}
+	if random {
+		starts = []int{start(ranges), 0}
+	}
+	for _, from := range starts {
+		id, ok, err = store.One[int](tx.QueryRow("SELECT "+t.column+" FROM "+t.table+" WHERE "+where+" AND ("+inside+") AND allocated = ? AND "+
+			t.column+" >= ? ORDER BY "+t.column+" LIMIT 1", slices.Concat(args, bounds, []any{false, from})...))
 		if err != nil || ok {
 			break
 		}
@@ -49,6 +57,16 @@ func (t ids) takeAny(tx *store.Tx, physnet string, ranges []Range) (id int, ok b
 		err = store.Retry(fmt.Errorf("%s %d was taken", t.column, id))
 	}
 	return id, true, err
+}
+
+// within is the condition for the numbers of the ranges.
+func (t ids) within(ranges []Range) (string, []any) {
+	inside, bounds := "1 = 0", []any(nil)
+	for _, r := range ranges {
+		inside += " OR " + t.column + " BETWEEN ? AND ?"
+		bounds = append(bounds, r.Min, r.Max)
+	}
+	return inside, bounds
 }
 
 func start(ranges []Range) int {
@@ -101,11 +119,7 @@ func (t ids) release(tx *store.Tx, physnet string, id int, ranges []Range) error
 // synchronise adds the numbers of the ranges that the table lacks and removes free ones that are in no range.
 func (t ids) synchronise(tx *store.Tx, physnet string, ranges []Range) error {
 	where, args := t.where(physnet)
-	inside, bounds := "1 = 0", []any(nil)
-	for _, r := range ranges {
-		inside += " OR " + t.column + " BETWEEN ? AND ?"
-		bounds = append(bounds, r.Min, r.Max)
-	}
+	inside, bounds := t.within(ranges)
 	_, err := tx.Exec("DELETE FROM "+t.table+" WHERE "+where+" AND allocated = ? AND NOT ("+inside+")",
 		append(append(slices.Clone(args), false), bounds...)...)
 	if err != nil {

@@ -10,11 +10,12 @@ import (
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
 	"neutrino/internal/store"
+	"neutrino/internal/store/dbtest"
 )
 
 // Two servers with four workers each fill a subnet: every address is given once, and then there is none.
 func TestServersNeverGiveAnAddressTwice(t *testing.T) {
-	url := tempFile(t)
+	url := dbtest.SharedURL(t)
 	first := newEnv(t, openDB(t, url), testConfig())
 	second := newEnv(t, openDB(t, url), testConfig())
 	n := first.network()
@@ -58,7 +59,7 @@ func TestServersNeverGiveAnAddressTwice(t *testing.T) {
 
 // Only one of those who want the same VLAN, MAC address or IP address gets it.
 func TestOneWinner(t *testing.T) {
-	url := tempFile(t)
+	url := dbtest.SharedURL(t)
 	servers := []*env{newEnv(t, openDB(t, url), testConfig()), newEnv(t, openDB(t, url), testConfig())}
 	n := servers[0].network()
 	servers[0].subnet(n, "10.0.0.0/24")
@@ -207,7 +208,7 @@ func TestBulk(t *testing.T) {
 }
 
 func BenchmarkCreatePort(b *testing.B) {
-	e := newEnv(b, openDB(b, tempFile(b)), testConfig())
+	e := newEnv(b, openDB(b, dbtest.SharedURL(b)), testConfig())
 	n := e.network()
 	e.subnet(n, "10.0.0.0/8")
 	for b.Loop() {
@@ -216,7 +217,7 @@ func BenchmarkCreatePort(b *testing.B) {
 }
 
 func BenchmarkBulkOf50(b *testing.B) {
-	e := newEnv(b, openDB(b, tempFile(b)), testConfig())
+	e := newEnv(b, openDB(b, dbtest.SharedURL(b)), testConfig())
 	n := e.network()
 	e.subnet(n, "10.0.0.0/8")
 	for b.Loop() {

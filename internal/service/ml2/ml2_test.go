@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"path/filepath"
 	"testing"
 
 	"neutrino/internal/fault"
@@ -12,6 +11,7 @@ import (
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
 	"neutrino/internal/store"
+	"neutrino/internal/store/dbtest"
 
 	"github.com/google/uuid"
 )
@@ -47,7 +47,7 @@ func openDB(t testing.TB, url string) *store.DB {
 func testConfig() Config {
 	return Config{
 		TenantNetworkTypes: []string{"vxlan"}, MechanismDrivers: []string{"linuxbridge", "l2population"},
-		VNIRanges: []Range{{1, 50}}, VLANRanges: []VLANRange{{"physnet1", Range{100, 102}}, {"physnet2", Range{}}},
+		VNIRanges: []Range{{1, 50}}, VLANRanges: []SegmentRange{{"physnet1", Range{100, 102}}, {"physnet2", Range{}}},
 		FlatNetworks: []string{"physnet1"},
 	}
 }
@@ -62,11 +62,7 @@ func newEnv(t testing.TB, db *store.DB, cfg Config) *env {
 	return e
 }
 
-func setUp(t testing.TB) *env { return newEnv(t, openDB(t, "sqlite://"), testConfig()) }
-
-func tempFile(t testing.TB) string {
-	return "sqlite:///" + filepath.Join(t.TempDir(), "neutron.sqlite")
-}
+func setUp(t testing.TB) *env { return newEnv(t, openDB(t, dbtest.URL(t)), testConfig()) }
 
 // body is a request's attributes.
 type body = map[string]any

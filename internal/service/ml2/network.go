@@ -31,12 +31,14 @@ func (p *Plugin) createNetwork(c *resource.Change[model.Network]) error {
 	if err := checkZones(c.Tx, n.ZoneHints); err != nil {
 		return err
 	}
-	segment, err := p.takeSegment(c.Tx, n)
+	taken, err := p.takeSegments(c.Tx, n)
 	if err != nil {
 		return err
 	}
-	n.NetworkType, n.PhysicalNetwork, n.SegmentationID = &segment.NetworkType, segment.PhysicalNetwork, segment.SegmentationID
-	if n.MTU, err = p.networkMTU(n.MTU, *segment); err != nil {
+	first := taken[0]
+	n.NetworkType, n.PhysicalNetwork, n.SegmentationID = &first.NetworkType, first.PhysicalNetwork, first.SegmentationID
+	n.Segments = several(taken)
+	if n.MTU, err = p.networkMTU(n.MTU, taken...); err != nil {
 		return err
 	}
 	if err := before(p.Hooks.BeforeNetwork, c); err != nil {
@@ -45,8 +47,10 @@ func (p *Plugin) createNetwork(c *resource.Change[model.Network]) error {
 	if err := p.catalog.Networks.Insert(c.Tx, n); err != nil {
 		return err
 	}
-	if err := insertSegment(c.Tx, n.ID, segment); err != nil {
-		return err
+	for i := range taken {
+		if err := insertSegment(c.Tx, n.ID, &taken[i], i); err != nil {
+			return err
+		}
 	}
 	if err := share(c.Tx, nil, n); err != nil {
 		return err
@@ -56,6 +60,14 @@ func (p *Plugin) createNetwork(c *resource.Change[model.Network]) error {
 	}
 	after(c.Tx, p.Hooks.AfterNetwork, nil, n)
 	return nil
+}
+
+// several are the segments of a network that has more than one; those of others are in the provider attributes.
+func several(all []model.Segment) []model.Segment {
+	if len(all) < 2 {
+		return nil
+	}
+	return all
 }
 
 // networkMTU is the largest MTU that all segments carry, or the requested one if they can.
@@ -139,6 +151,7 @@ func (p *Plugin) checkProviderUpdate(c *resource.Change[model.Network]) error {
 			"provider:network_type, provider:physical_network")
 	}
 	now.NetworkType, now.PhysicalNetwork = old.NetworkType, old.PhysicalNetwork
+	now.Segments = old.Segments // upstream takes them and changes nothing
 	if !c.Has("provider:segmentation_id") || now.SegmentationID == nil || *now.SegmentationID == 0 {
 		now.SegmentationID = old.SegmentationID
 		return nil
@@ -186,14 +199,14 @@ func fitsSubnets(n *model.Network, versions ...int) error {
 
 // loadNetworks fills the segments of networks that have several.
 func (p *Plugin) loadNetworks(tx *store.Tx, _ *identity.Caller, set resource.Set, objs []*model.Network) error {
-	if set&p.catalog.Networks.Bits("provider:network_type", "provider:physical_network", "provider:segmentation_id") == 0 || len(objs) == 0 {
+	if set&p.catalog.Networks.Bits("segments", "provider:network_type", "provider:physical_network", "provider:segmentation_id") == 0 || len(objs) == 0 {
 		return nil
 	}
-	several, err := store.Strings(tx.Query("SELECT network_id FROM networksegments WHERE segment_index > 0 AND is_dynamic = ? GROUP BY network_id", false))
-	if err != nil || len(several) == 0 {
+	split, err := store.Strings(tx.Query("SELECT network_id FROM networksegments WHERE segment_index > 0 AND is_dynamic = ? GROUP BY network_id", false))
+	if err != nil || len(split) == 0 {
 		return err
 	}
-	all, err := segments(tx, several...)
+	all, err := segments(tx, split...)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
+	"neutrino/internal/store/dbtest"
 )
 
 func TestCreateNetworkErrors(t *testing.T) {
@@ -25,7 +26,7 @@ func TestCreateNetworkErrors(t *testing.T) {
 		want  string
 	}{
 		{"no type", []any{"provider:physical_network", "x"}, input("network_type required")},
-		{"unknown type", []any{"provider:network_type", "gre"}, input("network_type value 'gre' not supported")},
+		{"unknown type", []any{"provider:network_type", "stt"}, input("network_type value 'stt' not supported")},
 		{"local with id", []any{"provider:network_type", "local", "provider:segmentation_id", num(3)},
 			input("segmentation_id prohibited for local provider network")},
 		{"local with physnet", []any{"provider:network_type", "local", "provider:physical_network", "x"},
@@ -45,8 +46,6 @@ func TestCreateNetworkErrors(t *testing.T) {
 			input("segmentation_id out of range (1 through 4094)")},
 		{"vlan in use", []any{"provider:network_type", "vlan", "provider:physical_network", "physnet2", "provider:segmentation_id", num(7)},
 			"409 VlanIdInUse: Unable to create the network. The VLAN 7 on physical network physnet2 is in use."},
-		{"vlan without tenant range", []any{"provider:network_type", "vlan", "provider:physical_network", "physnet2"},
-			"503 NoNetworkAvailable: Unable to create the network. No project network is available for allocation."},
 		{"vxlan with physnet", []any{"provider:network_type", "vxlan", "provider:physical_network", "x"},
 			input("provider:physical_network specified for vxlan network")},
 		{"vxlan in use", []any{"provider:network_type", "vxlan", "provider:segmentation_id", num(20)},
@@ -69,7 +68,7 @@ func TestCreateNetworkErrors(t *testing.T) {
 func TestSegmentsAreExhaustedAndReturn(t *testing.T) {
 	cfg := testConfig()
 	cfg.VNIRanges = []Range{{1, 3}}
-	e := newEnv(t, openDB(t, "sqlite://"), cfg)
+	e := newEnv(t, openDB(t, dbtest.URL(t)), cfg)
 	seen := map[int]bool{}
 	var last *model.Network
 	for range 3 {
@@ -143,7 +142,7 @@ func TestMoveToOtherVLAN(t *testing.T) {
 
 // The ranges of the configuration may change; two servers may start at the same time.
 func TestStartSynchronises(t *testing.T) {
-	url := tempFile(t)
+	url := dbtest.SharedURL(t)
 	db := openDB(t, url)
 	cfg := testConfig()
 	cfg.VNIRanges = []Range{{1, 100_000}}
@@ -154,7 +153,7 @@ func TestStartSynchronises(t *testing.T) {
 	}
 	e.exec("UPDATE ml2_vxlan_allocations SET allocated = ? WHERE vxlan_vni = ?", true, 77_000)
 	cfg.VNIRanges = []Range{{50, 60}, {55, 70}, {200_000, 200_000}}
-	cfg.VLANRanges = []VLANRange{{"physnet1", Range{101, 103}}}
+	cfg.VLANRanges = []SegmentRange{{"physnet1", Range{101, 103}}}
 	e = newEnv(t, openDB(t, url), cfg)
 	if n := e.count("SELECT COUNT(*) FROM ml2_vxlan_allocations"); n != 21+1+1 {
 		t.Errorf("%d VNIs after the ranges changed", n)
@@ -166,16 +165,16 @@ func TestStartSynchronises(t *testing.T) {
 
 func TestConfigurationIsChecked(t *testing.T) {
 	for name, change := range map[string]func(*Config){
-		"tenant type": func(c *Config) { c.TenantNetworkTypes = []string{"gre"} },
+		"tenant type": func(c *Config) { c.TenantNetworkTypes = []string{"stt"} },
 		"type driver": func(c *Config) { c.TypeDrivers = []string{"vxlan", "avian"} },
 		"mechanism":   func(c *Config) { c.MechanismDrivers = []string{"pigeon"} },
 		"base MAC":    func(c *Config) { c.BaseMAC = "fa:16" },
 		"VNI range":   func(c *Config) { c.VNIRanges = []Range{{0, 3}} },
-		"VLAN range":  func(c *Config) { c.VLANRanges = []VLANRange{{"x", Range{1, 5000}}} },
+		"VLAN range":  func(c *Config) { c.VLANRanges = []SegmentRange{{"x", Range{1, 5000}}} },
 	} {
 		cfg := testConfig()
 		change(&cfg)
-		db := openDB(t, "sqlite://")
+		db := openDB(t, dbtest.URL(t))
 		if err := New(cfg, db, model.NewCatalog(func(string) bool { return true }), nil).Start(ctx); err == nil {
 			t.Errorf("%s: accepted", name)
 		}

@@ -33,6 +33,7 @@ func New(cfg Config, db *store.DB, catalog *model.Catalog, log *slog.Logger) *Pl
 	cfg = cfg.withDefaults()
 	p := &Plugin{cfg: cfg, db: db, catalog: catalog, log: log, types: typeDrivers(cfg)}
 	p.invalid = p.configure()
+	catalog.Ports.SetCheck("dns_name", p.checkDNSName)
 	return p
 }
 
@@ -41,6 +42,11 @@ func New(cfg Config, db *store.DB, catalog *model.Catalog, log *slog.Logger) *Pl
 func (p *Plugin) Start(ctx context.Context) error {
 	if p.invalid != nil {
 		return p.invalid
+	}
+	if p.cfg.StoredRanges {
+		if err := p.db.Write(ctx, p.storeDefaultRanges); err != nil {
+			return fmt.Errorf("store the default segment ranges: %w", err)
+		}
 	}
 	for _, name := range slices.Sorted(keysOf(p.types)) {
 		if err := p.db.Write(ctx, p.types[name].synchronise); err != nil {
@@ -69,6 +75,9 @@ func (p *Plugin) configure() error {
 			return fmt.Errorf("unknown mechanism driver %q", name)
 		}
 		p.mechanisms = append(p.mechanisms, known[i])
+	}
+	if err := configuredRanges(p.cfg).validate(); err != nil {
+		return err
 	}
 	var err error
 	if p.baseMAC, err = net.ParseMAC(p.cfg.BaseMAC); err != nil || len(p.baseMAC) != 6 {

@@ -72,6 +72,9 @@ func (p *Plugin) createPorts(cs []*resource.Change[model.Port]) error {
 	if err := ipam.Record(tx, ports...); err != nil {
 		return err
 	}
+	if err := p.insertNames(tx, ports); err != nil {
+		return err
+	}
 	if err := b.insert(tx, ports); err != nil {
 		return err
 	}
@@ -131,6 +134,7 @@ func (p *Plugin) prepare(c *resource.Change[model.Port], n *model.Network) error
 	if err := p.secureNew(c, n); err != nil {
 		return err
 	}
+	p.extraNew(port)
 	port.ExtraDHCPOpts = mergeDHCPOpts(nil, port.ExtraDHCPOpts)
 	orEmpty(&port.SecurityGroups)
 	orEmpty(&port.Tags)
@@ -226,7 +230,7 @@ func allocate(tx *store.Tx, cs []*resource.Change[model.Port]) error {
 func (p *Plugin) insertPort(c *resource.Change[model.Port], givenMAC bool) error {
 	err := p.catalog.Ports.Insert(c.Tx, c.New)
 	switch {
-	case store.IsDuplicate(err) && givenMAC:
+	case store.IsDuplicate(err) && (givenMAC || c.New.VNICType == vnicDirectPhysical):
 		return macInUse(c.New)
 	case store.IsDuplicate(err), store.IsForeignKey(err):
 		return store.Retry(err)

@@ -43,6 +43,9 @@ func (p *Plugin) updatePort(c *resource.Change[model.Port]) error {
 	if err := before(p.Hooks.BeforePort, c); err != nil {
 		return err
 	}
+	if err := p.updateNames(c.Tx, old, now); err != nil {
+		return err
+	}
 	_, err = p.catalog.Ports.Save(c.Tx, old, now)
 	switch {
 	case store.IsDuplicate(err) && givenMAC:
@@ -88,6 +91,12 @@ func (p *Plugin) checkPortUpdate(c *resource.Change[model.Port]) error {
 			return fault.Conflict("UnsupportedPortDeviceOwner", "Operation mac address update is not supported for device_owner %s on port %s.",
 				now.DeviceOwner, old.ID)
 		}
+	}
+	if leavesCard(old, now) {
+		now.MACAddress = p.randomMAC()
+	}
+	if err := checkExtras(c); err != nil {
+		return err
 	}
 	return checkProfile(now)
 }
@@ -178,6 +187,7 @@ func (p *Plugin) CreatePort(tx *store.Tx, caller *identity.Caller, port *model.P
 func (p *Plugin) CreatePorts(tx *store.Tx, caller *identity.Caller, ports []*model.Port, named ...string) error {
 	cs := make([]*resource.Change[model.Port], len(ports))
 	for i, port := range ports {
+		port.PropagateUplinkStatus = true // the default of the API
 		cs[i] = &resource.Change[model.Port]{Resource: p.catalog.Ports, Tx: tx, Caller: caller, New: port, Named: p.catalog.Ports.Bits(named...)}
 	}
 	return p.createPorts(cs)

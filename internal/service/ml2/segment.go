@@ -11,50 +11,89 @@ import (
 	"github.com/google/uuid"
 )
 
-// wantedSegment is what the provider attributes of a request ask for; nil means that none is set.
-func (p *Plugin) wantedSegment(n *model.Network) (*model.Segment, error) {
-	if n.NetworkType == nil && n.PhysicalNetwork == nil && n.SegmentationID == nil {
-		return nil, nil
+// wantedSegments are what the provider attributes or the segments of a request ask for; none if it names neither.
+func (p *Plugin) wantedSegments(tx *store.Tx, n *model.Network) ([]model.Segment, error) {
+	wanted := n.Segments
+	if n.NetworkType != nil || n.PhysicalNetwork != nil || n.SegmentationID != nil {
+		if wanted != nil {
+			return nil, fault.BadRequest("SegmentsSetInConjunctionWithProviders", "Segments and provider values cannot both be set.")
+		}
+		s := model.Segment{PhysicalNetwork: n.PhysicalNetwork, SegmentationID: n.SegmentationID}
+		if n.NetworkType != nil {
+			s.NetworkType = *n.NetworkType
+			if s.NetworkType == "" {
+				return nil, fault.InvalidInput("network_type value '' not supported")
+			}
+		}
+		wanted = []model.Segment{s}
 	}
-	if n.NetworkType == nil {
-		return nil, fault.InvalidInput("network_type required")
+	for i := range wanted {
+		if err := p.ValidateSegment(tx, &wanted[i]); err != nil {
+			return nil, err
+		}
+		for _, other := range wanted[:i] {
+			if sameSegment(wanted[i], other) {
+				return nil, fault.BadRequest("SegmentsContainDuplicateEntry", "Duplicate segment entry in request.")
+			}
+		}
 	}
-	s := &model.Segment{NetworkType: *n.NetworkType, PhysicalNetwork: n.PhysicalNetwork, SegmentationID: n.SegmentationID}
-	driver := p.types[s.NetworkType]
-	if driver == nil {
-		return nil, fault.InvalidInput("network_type value '%s' not supported", s.NetworkType)
-	}
-	return s, driver.validate(s)
+	return wanted, nil
 }
 
-// takeSegment gives a new network its segment: the one asked for, or any of the first type that has one left.
-func (p *Plugin) takeSegment(tx *store.Tx, n *model.Network) (*model.Segment, error) {
-	wanted, err := p.wantedSegment(n)
+// sameSegment tells whether two requests mean one segment; those that leave the id open do not.
+func sameSegment(a, b model.Segment) bool {
+	numbered := a.NetworkType != "flat" && a.NetworkType != "local"
+	return a.NetworkType == b.NetworkType && equal(a.PhysicalNetwork, b.PhysicalNetwork) && equal(a.SegmentationID, b.SegmentationID) &&
+		(a.SegmentationID != nil || !numbered)
+}
+
+func equal[T comparable](a, b *T) bool { return a == b || a != nil && b != nil && *a == *b }
+
+// ValidateSegment refuses what the driver of the segment's type cannot have.
+func (p *Plugin) ValidateSegment(tx *store.Tx, s *model.Segment) error {
+	if s.NetworkType == "" {
+		return fault.InvalidInput("network_type required")
+	}
+	driver := p.types[s.NetworkType]
+	if driver == nil {
+		return fault.InvalidInput("network_type value '%s' not supported", s.NetworkType)
+	}
+	return driver.validate(tx, s)
+}
+
+// takeSegments gives a new network its segments: those asked for, or any of the first type that has one left.
+func (p *Plugin) takeSegments(tx *store.Tx, n *model.Network) ([]model.Segment, error) {
+	wanted, err := p.wantedSegments(tx, n)
 	if err != nil {
 		return nil, err
 	}
-	if wanted != nil {
-		return wanted, p.types[wanted.NetworkType].reserve(tx, wanted)
+	for i := range wanted {
+		if err := p.types[wanted[i].NetworkType].reserve(tx, &wanted[i], n.ProjectID); err != nil {
+			return nil, err
+		}
+	}
+	if len(wanted) > 0 {
+		return wanted, nil
 	}
 	types := p.cfg.TenantNetworkTypes
 	if n.External && p.cfg.ExternalNetworkType != "" {
 		types = []string{p.cfg.ExternalNetworkType}
 	}
 	for _, name := range types {
-		s := &model.Segment{NetworkType: name}
-		ok, err := p.types[name].allocate(tx, s)
+		s := model.Segment{NetworkType: name}
+		ok, err := p.types[name].allocate(tx, &s, n.ProjectID)
 		if err != nil {
 			return nil, fmt.Errorf("allocate %s segment: %w", name, err)
 		}
 		if ok {
-			return s, nil
+			return []model.Segment{s}, nil
 		}
 	}
 	return nil, noNetworkAvailable()
 }
 
-// insertSegment stores the segment of a network.
-func insertSegment(tx *store.Tx, networkID string, s *model.Segment) error {
+// insertSegment stores a segment of a network.
+func insertSegment(tx *store.Tx, networkID string, s *model.Segment, index int) error {
 	now := resource.Now()
 	row, err := tx.Insert("INSERT INTO standardattributes (resource_type, revision_number, created_at, updated_at) VALUES (?, ?, ?, ?)",
 		"networksegments", 0, now, now)
@@ -64,7 +103,7 @@ func insertSegment(tx *store.Tx, networkID string, s *model.Segment) error {
 	s.ID = uuid.NewString()
 	_, err = tx.Exec("INSERT INTO networksegments (id, network_id, network_type, physical_network, segmentation_id, is_dynamic, "+
 		"segment_index, standard_attr_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-		s.ID, networkID, s.NetworkType, s.PhysicalNetwork, s.SegmentationID, false, 0, row)
+		s.ID, networkID, s.NetworkType, s.PhysicalNetwork, s.SegmentationID, false, index, row)
 	if err != nil {
 		return fmt.Errorf("create segment: %w", err)
 	}
@@ -140,10 +179,10 @@ func (p *Plugin) changeSegmentationID(tx *store.Tx, n *model.Network) error {
 	}
 	moved := old
 	moved.SegmentationID = n.SegmentationID
-	if err := driver.validate(&moved); err != nil {
+	if err := driver.validate(tx, &moved); err != nil {
 		return err
 	}
-	if err := driver.reserve(tx, &moved); err != nil {
+	if err := driver.reserve(tx, &moved, n.ProjectID); err != nil {
 		return err
 	}
 	if _, err := tx.Exec("UPDATE networksegments SET segmentation_id = ? WHERE id = ?", moved.SegmentationID, old.ID); err != nil {

@@ -29,21 +29,14 @@ func (p *Plugin) createSubnet(c *resource.Change[model.Subnet]) error {
 	if s.ID == "" {
 		s.ID = uuid.NewString()
 	}
-	if err := p.choosePrefix(c); err != nil {
-		return err
-	}
-	cidr, err := netip.ParsePrefix(s.CIDR)
+	delegated, err := p.choosePool(c)
 	if err != nil {
-		return fault.InvalidInput("%s is not in a CIDR format", s.CIDR)
-	}
-	if err := p.checkSubnet(s, cidr, false, "new subnet"); err != nil {
 		return err
 	}
-	if err := checkModes(s, cidr); err != nil {
-		return err
-	}
-	if err := checkServiceTypes(s.ServiceTypes); err != nil {
-		return err
+	if !isProvisional(s) {
+		if err := p.checkNewSubnet(s, delegated); err != nil {
+			return err
+		}
 	}
 	n, err := p.catalog.Networks.Get(c.Tx, c.Caller, s.NetworkID, p.catalog.Networks.Bits("mtu", "project_id", "shared", "router:external"))
 	if err != nil {
@@ -54,10 +47,7 @@ func (p *Plugin) createSubnet(c *resource.Change[model.Subnet]) error {
 			return err
 		}
 	}
-	if err := checkNeighbours(c.Tx, s, cidr); err != nil {
-		return err
-	}
-	if err := setPools(c, cidr); err != nil {
+	if err := p.placeSubnet(c); err != nil {
 		return err
 	}
 	s.Shared, s.External = n.Shared, n.External
@@ -89,22 +79,33 @@ func orEmpty[T any](list *[]T) {
 	}
 }
 
-// choosePrefix makes sure that the request says where its prefix comes from, and asks the pool for it.
-func (p *Plugin) choosePrefix(c *resource.Change[model.Subnet]) error {
+// placeSubnet settles the prefix, the gateway and the allocation pools.
+func (p *Plugin) placeSubnet(c *resource.Change[model.Subnet]) error {
 	s := c.New
-	switch {
-	case s.CIDR != "" && s.Prefixlen != nil:
-		return badRequest("subnets", "cidr and prefixlen must not be supplied together")
-	case s.SubnetpoolID == nil && s.CIDR == "":
-		return badRequest("subnets", "a subnetpool must be specified in the absence of a cidr")
-	case s.SubnetpoolID == nil:
-		return nil
-	case s.CIDR == "" && c.Has("allocation_pools"):
-		return badRequest("subnets", "allocation_pools allowed only for specific subnet requests.")
-	case p.Hooks.SubnetFromPool == nil:
-		return fault.NotFound("SubnetPoolNotFound", "Subnet pool %s could not be found.", *s.SubnetpoolID)
+	place := func() error {
+		cidr, err := netip.ParsePrefix(s.CIDR)
+		if err != nil {
+			return fault.InvalidInput("%s is not in a CIDR format", s.CIDR)
+		}
+		return setPools(c, cidr)
 	}
-	return p.Hooks.SubnetFromPool(c)
+	named := s.CIDR != ""
+	if named {
+		if err := place(); err != nil {
+			return err
+		}
+	}
+	if s.SubnetpoolID != nil && !isProvisional(s) {
+		if err := p.Hooks.SubnetFromPool(c); err != nil {
+			return err
+		}
+	}
+	if !named {
+		if err := place(); err != nil {
+			return err
+		}
+	}
+	return checkNeighbours(c.Tx, s)
 }
 
 // setPools fills the gateway and the allocation pools that the request leaves open and checks those it names.
@@ -137,7 +138,7 @@ func (p *Plugin) updateSubnet(c *resource.Change[model.Subnet]) error {
 	if err != nil {
 		return fmt.Errorf("subnet %s: %w", s.ID, err)
 	}
-	if err := p.checkSubnet(s, cidr, old.EnableDHCP, s.ID); err != nil {
+	if err := p.checkSubnet(s, cidr, isProvisional(s), old.EnableDHCP, s.ID); err != nil {
 		return err
 	}
 	if c.Has("enable_dhcp") && !s.EnableDHCP && (s.IPv6RAMode != nil || s.IPv6AddressMode != nil) {
@@ -147,7 +148,7 @@ func (p *Plugin) updateSubnet(c *resource.Change[model.Subnet]) error {
 		return err
 	}
 	newGateway, newPools := !samePointed(old.GatewayIP, s.GatewayIP), c.Has("allocation_pools")
-	if newGateway {
+	if newGateway && !isProvisional(s) {
 		if err := gatewayFree(c.Tx, old); err != nil {
 			return err
 		}

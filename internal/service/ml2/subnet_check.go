@@ -25,16 +25,29 @@ func sameFamily(version int, addr, name string) error {
 	return nil
 }
 
-// checkSubnet checks what create and update have in common. dhcpWas tells whether DHCP is on already.
-func (p *Plugin) checkSubnet(s *model.Subnet, cidr netip.Prefix, dhcpWas bool, id string) error {
-	if err := sameFamily(s.IPVersion, s.CIDR, "cidr"); err != nil {
+// checkNewSubnet checks a request whose prefix, if it has one, is not delegated.
+func (p *Plugin) checkNewSubnet(s *model.Subnet, delegated bool) error {
+	var cidr netip.Prefix
+	if s.CIDR != "" {
+		var err error
+		if cidr, err = netip.ParsePrefix(s.CIDR); err != nil {
+			return fault.InvalidInput("%s is not in a CIDR format", s.CIDR)
+		}
+	}
+	if err := p.checkSubnet(s, cidr, delegated, false, "new subnet"); err != nil {
 		return err
 	}
-	if s.IPVersion == 6 && cidr.Addr() == netip.IPv6Unspecified() {
-		return fault.InvalidInput("IPv6 subnet '::' is not supported")
+	if err := checkModes(s, cidr); err != nil {
+		return err
 	}
-	if s.EnableDHCP && !dhcpWas {
-		if err := fitsDHCP(cidr); err != nil {
+	return checkServiceTypes(s.ServiceTypes)
+}
+
+// checkSubnet checks what create and update have in common. cidr is not valid if a pool is to give it; delegated tells
+// whether it is the provider's, dhcpWas whether DHCP is on already.
+func (p *Plugin) checkSubnet(s *model.Subnet, cidr netip.Prefix, delegated, dhcpWas bool, id string) error {
+	if cidr.IsValid() {
+		if err := checkPrefix(s, cidr, delegated, dhcpWas); err != nil {
 			return err
 		}
 	}
@@ -42,7 +55,7 @@ func (p *Plugin) checkSubnet(s *model.Subnet, cidr netip.Prefix, dhcpWas bool, i
 		if err := sameFamily(s.IPVersion, *s.GatewayIP, "gateway_ip"); err != nil {
 			return err
 		}
-		if gw, err := netip.ParseAddr(*s.GatewayIP); err != nil || !ipam.GatewayValid(cidr, gw) {
+		if gw, err := netip.ParseAddr(*s.GatewayIP); err != nil || cidr.IsValid() && !ipam.GatewayValid(cidr, gw) {
 			return fault.InvalidInput("Gateway is not valid on subnet")
 		}
 	}
@@ -66,6 +79,19 @@ func (p *Plugin) checkSubnet(s *model.Subnet, cidr netip.Prefix, dhcpWas bool, i
 		if err := sameFamily(s.IPVersion, r.Destination, "destination"); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func checkPrefix(s *model.Subnet, cidr netip.Prefix, delegated, dhcpWas bool) error {
+	if err := sameFamily(s.IPVersion, s.CIDR, "cidr"); err != nil {
+		return err
+	}
+	if s.IPVersion == 6 && cidr.Addr() == netip.IPv6Unspecified() && !delegated {
+		return fault.InvalidInput("IPv6 subnet '::' is not supported")
+	}
+	if s.EnableDHCP && !dhcpWas {
+		return fitsDHCP(cidr)
 	}
 	return nil
 }
@@ -99,42 +125,11 @@ func checkModes(s *model.Subnet, cidr netip.Prefix) error {
 	case ra != nil && address != nil && *ra != *address:
 		return fault.InvalidInput("ipv6_ra_mode set to '%s' with ipv6_address_mode set to '%s' is not valid. If both attributes are "+
 			"set, they must be the same value", *ra, *address)
-	case ipam.IsAuto(s) && cidr.Bits() != 64:
+	case ipam.IsAuto(s) && cidr.IsValid() && cidr.Bits() != 64:
 		return fault.InvalidInput("Invalid CIDR %s for IPv6 address mode. OpenStack uses the EUI-64 address format, which requires the "+
 			"prefix to be /64", s.CIDR)
 	}
 	return nil
-}
-
-// checkNeighbours compares a new subnet with the others of its network: no overlap, and all of a family from one pool.
-func checkNeighbours(tx *store.Tx, s *model.Subnet, cidr netip.Prefix) error {
-	if cidr.Bits() == 0 {
-		return fault.InvalidInput("0 is not allowed as CIDR prefix length")
-	}
-	rows, err := tx.Query("SELECT cidr, ip_version, subnetpool_id FROM subnets WHERE network_id = ?", s.NetworkID)
-	if err != nil {
-		return fmt.Errorf("read subnets of network %s: %w", s.NetworkID, err)
-	}
-	defer rows.Close()
-	affinity := false
-	for rows.Next() {
-		var other string
-		var version int
-		var pool *string
-		if err := rows.Scan(&other, &version, &pool); err != nil {
-			return fmt.Errorf("read subnets of network %s: %w", s.NetworkID, err)
-		}
-		if o, err := netip.ParsePrefix(other); err == nil && o.Overlaps(cidr) {
-			return fault.InvalidInput("Requested subnet with cidr: %s for network: %s overlaps with another subnet", s.CIDR, s.NetworkID)
-		}
-		if version == s.IPVersion && !samePointed(pool, s.SubnetpoolID) {
-			affinity = true
-		}
-	}
-	if affinity {
-		return fault.BadRequest("NetworkSubnetPoolAffinityError", "Subnets hosted on the same network must be allocated from the same subnet pool.")
-	}
-	return rows.Err()
 }
 
 func samePointed[T comparable](a, b *T) bool {

@@ -1,8 +1,6 @@
 package ml2
 
 import (
-	"fmt"
-	"maps"
 	"slices"
 
 	"neutrino/internal/fault"
@@ -13,37 +11,23 @@ import (
 
 // vlan networks use a tag on a physical network.
 type vlan struct {
-	cfg    Config
-	ids    ids
-	order  []string           // physical networks as configured
-	ranges map[string][]Range // of tags for tenants; a physical network may have none
+	cfg   Config
+	ids   ids
+	pools pools
 }
 
-const maxVLAN = 4094
-
-func newVLAN(cfg Config) *vlan {
-	d := &vlan{cfg: cfg, ranges: map[string][]Range{},
-		ids: ids{table: "ml2_vlan_allocations", column: "vlan_id", physnet: "physical_network"}}
-	for _, r := range cfg.VLANRanges {
-		if _, ok := d.ranges[r.PhysicalNetwork]; !ok {
-			d.order = append(d.order, r.PhysicalNetwork)
-			d.ranges[r.PhysicalNetwork] = nil
-		}
-		if r.Max > 0 {
-			d.ranges[r.PhysicalNetwork] = append(d.ranges[r.PhysicalNetwork], r.Range)
-		}
-	}
-	return d
-}
-
-func (d *vlan) validate(s *model.Segment) error {
+func (d *vlan) validate(tx *store.Tx, s *model.Segment) error {
 	if s.PhysicalNetwork == nil || *s.PhysicalNetwork == "" {
 		if s.SegmentationID != nil {
 			return fault.InvalidInput("segmentation_id requires physical_network for VLAN provider network")
 		}
 		return nil
 	}
-	if _, ok := d.ranges[*s.PhysicalNetwork]; !ok {
+	ranges, err := d.pools.all(tx, "vlan")
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(physicalNetworks(ranges), *s.PhysicalNetwork) {
 		return fault.InvalidInput("physical_network '%s' unknown for VLAN provider network", *s.PhysicalNetwork)
 	}
 	if id := s.SegmentationID; id != nil && (*id < 1 || *id > maxVLAN) {
@@ -52,7 +36,7 @@ func (d *vlan) validate(s *model.Segment) error {
 	return nil
 }
 
-func (d *vlan) reserve(tx *store.Tx, s *model.Segment) error {
+func (d *vlan) reserve(tx *store.Tx, s *model.Segment, project string) error {
 	if s.SegmentationID != nil {
 		ok, err := d.ids.take(tx, *s.PhysicalNetwork, *s.SegmentationID)
 		if err == nil && !ok {
@@ -61,54 +45,64 @@ func (d *vlan) reserve(tx *store.Tx, s *model.Segment) error {
 		}
 		return err
 	}
-	ok, err := d.allocate(tx, s)
+	ok, err := d.allocate(tx, s, project)
 	if err == nil && !ok {
 		return noNetworkAvailable()
 	}
 	return err
 }
 
-func (d *vlan) allocate(tx *store.Tx, s *model.Segment) (bool, error) {
-	for _, name := range d.order {
-		if s.PhysicalNetwork != nil && *s.PhysicalNetwork != "" && *s.PhysicalNetwork != name {
-			continue
-		}
-		id, ok, err := d.ids.takeAny(tx, name, d.ranges[name])
-		if err != nil {
-			return false, err
-		}
-		if ok {
-			s.PhysicalNetwork, s.SegmentationID = &name, &id
-			return true, nil
+func (d *vlan) allocate(tx *store.Tx, s *model.Segment, project string) (bool, error) {
+	choices, err := d.pools.choices(tx, "vlan", project)
+	if err != nil {
+		return false, err
+	}
+	for _, ranges := range choices {
+		for _, name := range physicalNetworks(ranges) {
+			if s.PhysicalNetwork != nil && *s.PhysicalNetwork != name {
+				continue
+			}
+			id, ok, err := d.ids.takeAny(tx, name, on(ranges, name), d.pools.random())
+			if err != nil {
+				return false, err
+			}
+			if ok {
+				s.PhysicalNetwork, s.SegmentationID = &name, &id
+				return true, nil
+			}
 		}
 	}
 	return false, nil
 }
 
 func (d *vlan) release(tx *store.Tx, s model.Segment) error {
-	return d.ids.release(tx, *s.PhysicalNetwork, *s.SegmentationID, d.ranges[*s.PhysicalNetwork])
+	ranges, err := d.pools.all(tx, "vlan")
+	if err != nil {
+		return err
+	}
+	return d.ids.release(tx, *s.PhysicalNetwork, *s.SegmentationID, on(ranges, *s.PhysicalNetwork))
 }
 
 func (d *vlan) mtu(physicalNetwork string) int { return d.cfg.physnetMTU(physicalNetwork) }
 
 func (d *vlan) synchronise(tx *store.Tx) error {
-	for _, name := range d.order {
-		for _, r := range d.ranges[name] {
-			if r.Min < 1 || r.Max > maxVLAN || r.Min > r.Max {
-				return fmt.Errorf("invalid network VLAN range %s:%d:%d", name, r.Min, r.Max)
-			}
-		}
-		if err := d.ids.synchronise(tx, name, d.ranges[name]); err != nil {
+	ranges, err := d.pools.all(tx, "vlan")
+	if err != nil {
+		return err
+	}
+	names := physicalNetworks(ranges)
+	for _, name := range names {
+		if err := d.ids.synchronise(tx, name, on(ranges, name)); err != nil {
 			return err
 		}
 	}
-	// Free tags of physical networks that are not configured any more.
+	// Free tags of physical networks that nothing names any more.
 	gone := "1 = 1"
 	var args []any
-	if len(d.ranges) > 0 {
-		in := resource.In("physical_network", slices.Collect(maps.Keys(d.ranges)))
+	if len(names) > 0 {
+		in := resource.In("physical_network", names)
 		gone, args = "NOT ("+in.SQL+")", in.Args
 	}
-	_, err := tx.Exec("DELETE FROM ml2_vlan_allocations WHERE allocated = ? AND "+gone, append([]any{false}, args...)...)
+	_, err = tx.Exec("DELETE FROM ml2_vlan_allocations WHERE allocated = ? AND "+gone, append([]any{false}, args...)...)
 	return err
 }

@@ -9,6 +9,7 @@ import (
 
 	"neutrino/internal/fault"
 	"neutrino/internal/identity"
+	"neutrino/internal/model"
 	"neutrino/internal/store"
 
 	"github.com/google/uuid"
@@ -35,7 +36,7 @@ var kinds = []kind{
 	{"floatingip", 50, "SELECT COUNT(*) FROM floatingips WHERE project_id = ?"},
 	{"security_group", 10, "SELECT COUNT(*) FROM securitygroups WHERE project_id = ?"},
 	{"security_group_rule", 100, "SELECT COUNT(*) FROM securitygrouprules WHERE project_id = ?"},
-	{"rbac_policy", 10, "SELECT COUNT(*) FROM networkrbacs WHERE project_id = ?"},
+	{"rbac_policy", 10, "SELECT COUNT(*) FROM " + model.RBACTable() + " p WHERE project_id = ?"},
 }
 
 // Service knows the limits.

@@ -8,13 +8,14 @@ import (
 
 	"neutrino/internal/fault"
 	"neutrino/internal/store"
+	"neutrino/internal/store/dbtest"
 
 	"github.com/google/go-cmp/cmp"
 )
 
 func open(t *testing.T) *store.DB {
 	t.Helper()
-	db, err := store.Open(t.Context(), "sqlite://", slog.New(slog.DiscardHandler))
+	db, err := store.Open(t.Context(), dbtest.URL(t), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"neutrino/internal/service/ml2"
 	"neutrino/internal/service/quota"
 	"neutrino/internal/store"
+	"neutrino/internal/store/dbtest"
 )
 
 var (
@@ -44,7 +45,7 @@ type env struct {
 func setUp(t testing.TB) *env {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	db, err := store.Open(t.Context(), "sqlite://", log)
+	db, err := store.Open(t.Context(), dbtest.URL(t), log)
 	if err != nil {
 		t.Fatal(err)
 	}
