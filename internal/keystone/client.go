@@ -58,6 +58,9 @@ const (
 	idleTime   = 90 * time.Second
 )
 
+// ErrNoEndpoint says that the catalog does not have the service that is called.
+var ErrNoEndpoint = errors.New("the catalog of Keystone has no such endpoint")
+
 // Client calls other services with a token of the service's own, which it renews. It may be used concurrently.
 type Client struct {
 	cred Credentials
@@ -215,6 +218,7 @@ func (c *Client) Do(ctx context.Context, r Request) error {
 func (c *Client) send(ctx context.Context, s *session, r Request) error {
 	base, err := c.endpoint(s, r.Service)
 	if err != nil {
+		c.forget(s) // the next call gets a token with the catalog as it is then
 		return err
 	}
 	return c.connecting(ctx, func() error {
@@ -225,6 +229,15 @@ func (c *Client) send(ctx context.Context, s *session, r Request) error {
 		}
 		return err
 	})
+}
+
+// forget drops a session, unless another one has taken its place.
+func (c *Client) forget(s *session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.session == s {
+		c.session = nil
+	}
 }
 
 // current gives a session whose token lives, another one than refused.
@@ -314,7 +327,7 @@ func (c *Client) endpoint(s *session, service string) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("the catalog of Keystone has no %s endpoint of the %s service in region %q", c.cred.Interface, service, c.cred.Region)
+	return "", fmt.Errorf("%w: %s of the %s service in region %q", ErrNoEndpoint, c.cred.Interface, service, c.cred.Region)
 }
 
 // versioned adds what catalogs leave out: the endpoint of Keystone may be without a version.

@@ -135,6 +135,9 @@ func (n *Notifier) send(ctx context.Context, events []Event) error {
 		}
 		return backoff.Permanent(fmt.Errorf("Nova refuses events: %w", err))
 	}
+	if errors.Is(err, keystone.ErrNoEndpoint) {
+		return backoff.Permanent(err)
+	}
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package nova
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -51,6 +52,13 @@ func (f *fakeNova) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // newNotifier has a Nova of its own; it runs until the test ends.
 func newNotifier(t *testing.T) (*Notifier, *fakeNova) {
 	t.Helper()
+	n, nova, _ := newCloud(t)
+	return n, nova
+}
+
+// newCloud gives its Keystone too.
+func newCloud(t *testing.T) (*Notifier, *fakeNova, *keystonetest.Fake) {
+	t.Helper()
 	nova := &fakeNova{got: make(chan []Event, 10), answers: make(chan int, 10)}
 	compute := httptest.NewServer(nova)
 	t.Cleanup(compute.Close)
@@ -71,7 +79,7 @@ func newNotifier(t *testing.T) (*Notifier, *fakeNova) {
 	if err := db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return New(db, client, time.Millisecond, 3, slog.New(slog.DiscardHandler)), nova
+	return New(db, client, time.Millisecond, 3, slog.New(slog.DiscardHandler)), nova, fake
 }
 
 // run starts sending and stops it with the test.
@@ -235,6 +243,26 @@ func TestRetry(t *testing.T) {
 				t.Error(diff)
 			}
 		}
+	}
+}
+
+// An endpoint that was not in the catalog at first is found later, though the token still lives.
+func TestEndpointComesLate(t *testing.T) {
+	n, nova, fake := newCloud(t)
+	url := fake.Endpoints["compute"]
+	delete(fake.Endpoints, "compute")
+	event := []Event{{Name: changed, ServerUUID: server1, Tag: "a"}}
+	if err := n.send(t.Context(), event); !errors.Is(err, keystone.ErrNoEndpoint) {
+		t.Errorf("%v", err)
+	}
+	fake.Lock()
+	fake.Endpoints["compute"] = url
+	fake.Unlock()
+	if err := n.send(t.Context(), event); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(event, <-nova.got); diff != "" {
+		t.Error(diff)
 	}
 }
 
