@@ -91,7 +91,14 @@ func newAuth(c *Section) *Auth {
 func (a *Auth) insteadIn(option string) *Auth {
 	c := neutron.Section("Keystone", a.section)
 	a.other = c.String(option, "", "Section that has the options from auth_type to application_credential_secret instead of this one.")
+	neutron.movable = append(neutron.movable, a)
 	return a
+}
+
+// isIn tells whether n is one of the options, in the section that is named for them.
+func (a *Auth) isIn(f *File, n name) bool {
+	section := a.other.Get(f)
+	return section != "" && a.byName[n.option] != nil && newName(section, n.option) == n
 }
 
 // Get gives an option by its name.

@@ -12,6 +12,7 @@ type Set struct {
 	sections []*Section
 	byName   map[name]known
 	ignored  map[name]string // why
+	movable  []*Auth         // whose options may be in a section that the files name
 }
 
 // known is an Option of any type.
@@ -91,6 +92,11 @@ func (s *Set) warning(f *File, g setting) string {
 	}
 	if _, ok := s.ignored[g.name]; ok {
 		return ""
+	}
+	for _, a := range s.movable {
+		if a.isIn(f, g.name) {
+			return ""
+		}
 	}
 	w := fmt.Sprintf("%s: %s is not known and has no effect", g.where, g.name)
 	for _, c := range s.sections {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -19,6 +20,7 @@ import (
 	"github.com/gophercloud/gophercloud/v2/openstack"
 	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/tokens"
 	"github.com/gophercloud/gophercloud/v2/openstack/utils"
+	"golang.org/x/sync/singleflight"
 )
 
 // Credentials are what a service proves its identity with: the options of keystoneauth's plug-ins, by their names.
@@ -56,15 +58,19 @@ const (
 	idleTime   = 90 * time.Second
 )
 
+// ErrNoEndpoint says that the catalog does not have the service that is called.
+var ErrNoEndpoint = errors.New("the catalog of Keystone has no such endpoint")
+
 // Client calls other services with a token of the service's own, which it renews. It may be used concurrently.
 type Client struct {
 	cred Credentials
 	http *http.Client
 	opts tokens.AuthOptions
-	lock chan struct{} // holds one element while nobody uses session; waiting for it ends with the request
 	now  func() time.Time
 
-	session *session // nil before the first call
+	login   singleflight.Group // those who need a new token share the attempt to get it, and its failure
+	mu      sync.Mutex         // guards session
+	session *session           // nil before the first call
 }
 
 // session is what one token gives. It does not change.
@@ -89,8 +95,7 @@ func NewClient(cred Credentials) (*Client, error) {
 	}
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: conf, MaxIdleConnsPerHost: 16, IdleConnTimeout: idleTime,
 		DialContext: (&net.Dialer{Timeout: cred.Timeout}).DialContext, ForceAttemptHTTP2: true}
-	c := &Client{cred: cred, opts: opts, http: &http.Client{Transport: transport, Timeout: cred.Timeout}, lock: make(chan struct{}, 1), now: time.Now}
-	c.lock <- struct{}{}
+	c := &Client{cred: cred, opts: opts, http: &http.Client{Transport: transport, Timeout: cred.Timeout}, now: time.Now}
 	return c, nil
 }
 
@@ -213,6 +218,7 @@ func (c *Client) Do(ctx context.Context, r Request) error {
 func (c *Client) send(ctx context.Context, s *session, r Request) error {
 	base, err := c.endpoint(s, r.Service)
 	if err != nil {
+		c.forget(s) // the next call gets a token with the catalog as it is then
 		return err
 	}
 	return c.connecting(ctx, func() error {
@@ -225,24 +231,45 @@ func (c *Client) send(ctx context.Context, s *session, r Request) error {
 	})
 }
 
+// forget drops a session, unless another one has taken its place.
+func (c *Client) forget(s *session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.session == s {
+		c.session = nil
+	}
+}
+
 // current gives a session whose token lives, another one than refused.
 func (c *Client) current(ctx context.Context, refused *session) (*session, error) {
+	c.mu.Lock()
+	s := c.session
+	c.mu.Unlock()
+	if s != nil && s != refused && c.now().Add(stale).Before(s.expires) {
+		return s, nil
+	}
+	answers := c.login.DoChan("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+		defer cancel()
+		s, err := c.authenticate(ctx)
+		if err != nil {
+			// Not wrapped: its status must not be taken for that of the service that is called.
+			return nil, fmt.Errorf("get the service's own token: %v", err)
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.session = s
+		return s, nil
+	})
 	select {
-	case <-c.lock:
+	case answer := <-answers:
+		if answer.Err != nil {
+			return nil, answer.Err
+		}
+		return answer.Val.(*session), nil
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait for the service's own token: %w", ctx.Err())
 	}
-	defer func() { c.lock <- struct{}{} }()
-	if s := c.session; s != nil && s != refused && c.now().Add(stale).Before(s.expires) {
-		return s, nil
-	}
-	s, err := c.authenticate(ctx)
-	if err != nil {
-		// Not wrapped: its status must not be taken for that of the service that is called.
-		return nil, fmt.Errorf("get the service's own token: %v", err)
-	}
-	c.session = s
-	return s, nil
 }
 
 func (c *Client) authenticate(ctx context.Context) (*session, error) {
@@ -282,6 +309,9 @@ func (c *Client) connecting(ctx context.Context, try func() error) error {
 		}
 		return struct{}{}, err
 	}, backoff.WithBackOff(pause), backoff.WithMaxTries(uint(c.cred.ConnectRetries)+1), backoff.WithMaxElapsedTime(0))
+	if p, ok := errors.AsType[*backoff.PermanentError](err); ok { // the last try leaves the mark on it
+		return p.Unwrap()
+	}
 	return err
 }
 
@@ -297,7 +327,7 @@ func (c *Client) endpoint(s *session, service string) (string, error) {
 			}
 		}
 	}
-	return "", fmt.Errorf("the catalog of Keystone has no %s endpoint of the %s service in region %q", c.cred.Interface, service, c.cred.Region)
+	return "", fmt.Errorf("%w: %s of the %s service in region %q", ErrNoEndpoint, c.cred.Interface, service, c.cred.Region)
 }
 
 // versioned adds what catalogs leave out: the endpoint of Keystone may be without a version.

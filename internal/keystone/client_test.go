@@ -1,12 +1,17 @@
 package keystone
 
 import (
+	"errors"
+	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"neutrino/internal/keystone/keystonetest"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/google/go-cmp/cmp"
+	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/identity/v3/tokens"
 )
 
@@ -65,6 +70,42 @@ func TestApplicationCredential(t *testing.T) {
 	})
 	if _, err := auth.Authenticate(request("X-Auth-Token", "mallory")); status(err) != 401 {
 		t.Error(err)
+	}
+}
+
+// What got no answer is tried again, with pauses; what was answered is not, and keeps its status.
+func TestConnecting(t *testing.T) {
+	silence := &url.Error{Op: "Get", URL: "http://k", Err: errors.New("connection refused")}
+	refusal := gophercloud.ErrUnexpectedResponseCode{Actual: 404}
+	for _, c := range []struct {
+		name    string
+		retries int
+		answers []error
+		tries   int
+		want    error
+	}{
+		{"answered", 3, []error{nil}, 1, nil},
+		{"late", 3, []error{silence, silence, nil}, 3, nil},
+		{"never", 2, []error{silence, silence, silence, nil}, 3, silence},
+		{"refused", 3, []error{refusal, nil}, 1, refusal},
+		{"refused at the last try", 0, []error{refusal}, 1, refusal},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tries := 0
+				client := &Client{cred: Credentials{ConnectRetries: c.retries}}
+				err := client.connecting(t.Context(), func() error {
+					tries++
+					return c.answers[tries-1]
+				})
+				if tries != c.tries || c.want == nil != (err == nil) || c.want != nil && err.Error() != c.want.Error() {
+					t.Errorf("%v after %d tries", err, tries)
+				}
+				if _, marked := errors.AsType[*backoff.PermanentError](err); marked {
+					t.Error("the mark of the last try is left on the error")
+				}
+			})
+		})
 	}
 }
 

@@ -37,7 +37,7 @@ const (
 	queueLength = 10000
 	// maxBatch bounds one request to Nova.
 	maxBatch   = 500
-	firstPause = time.Second
+	firstPause = 200 * time.Millisecond
 	maxPause   = 10 * time.Second
 )
 
@@ -134,6 +134,9 @@ func (n *Notifier) send(ctx context.Context, events []Event) error {
 			return nil
 		}
 		return backoff.Permanent(fmt.Errorf("Nova refuses events: %w", err))
+	}
+	if errors.Is(err, keystone.ErrNoEndpoint) {
+		return backoff.Permanent(err)
 	}
 	if err != nil {
 		return err

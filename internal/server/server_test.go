@@ -24,12 +24,14 @@ import (
 // env is a running server.
 type env struct {
 	testing.TB
-	url string
-	bus bus.Transport
-	end func() // stops the daemon as the init system does, and waits
+	url   string
+	bus   bus.Transport
+	token string // sent with requests, if it is not empty
+	end   func() // stops the daemon as the init system does, and waits
 }
 
-func start(t *testing.T) *env {
+// start runs a server whose configuration is told more about in the last lines.
+func start(t *testing.T, more ...string) *env {
 	t.Helper()
 	dir := t.TempDir()
 	d, err := daemon.New(daemon.Options{Program: "neutron-server", Underlay: `
@@ -52,7 +54,7 @@ extension_drivers = port_security
 vni_ranges = 1:100
 [neutrino]
 bus_listen =
-`})
+` + strings.Join(more, "\n")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,6 +102,9 @@ func (e *env) do(method, path string, body any, roles ...string) (int, map[strin
 		e.Fatal(err)
 	}
 	req.Header.Set("X-Project-Id", "p")
+	if e.token != "" {
+		req.Header.Set("X-Auth-Token", e.token)
+	}
 	if len(roles) > 0 {
 		req.Header.Set("X-Roles", strings.Join(roles, ","))
 	}
