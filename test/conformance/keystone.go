@@ -15,8 +15,9 @@ const (
 	password        = "secret" // of everybody; nobody else is on this network
 )
 
-// The cheapest hashing of passwords, and everything in one process, so that a cache in memory is coherent: tempest makes
-// two projects and users for each class of tests.
+// The cheapest hashing of passwords, because tempest makes two projects and users for each class of tests. Keystone runs
+// in one process, for the cache in memory, and in one thread: of two transactions that read and then write, SQLite
+// fails one at once ("database is locked") and Keystone does not try again.
 const keystoneConfiguration = `[database]
 connection = sqlite:///%[1]s/keystone.sqlite
 [token]
@@ -69,6 +70,6 @@ func startKeystone(ctx context.Context, s *system) error {
 	}
 	return s.start(ctx, program{name: "keystone", user: user, env: []string{"OS_KEYSTONE_CONFIG_FILES=" + home + "/keystone.conf"},
 		args: []string{"/usr/bin/uwsgi_python3", "--plugins", "python3", "--http-socket", keystoneAddress, "--module", "keystone.wsgi.api:application",
-			"--master", "--processes", "1", "--threads", "4", "--lazy-apps", "--need-app", "--die-on-term", "--buffer-size", "65535",
+			"--master", "--processes", "1", "--threads", "1", "--lazy-apps", "--need-app", "--die-on-term", "--buffer-size", "65535",
 			"--disable-logging", "--rem-header", "Content-Length", "--add-header", "Connection: close"}}, keystoneAddress)
 }
