@@ -149,7 +149,8 @@ func TestQuotaCountsPerProject(t *testing.T) {
 			return nil
 		})
 	})
-	g.want(g.send(admin, "POST", "/v2.0/networks", `{"networks":[{"tenant_id":"b"},{"tenant_id":"a"},{"tenant_id":"b"}]}`), 201, g.send(admin, "GET", "/v2.0/networks", "").Body.String())
+	w := g.send(admin, "POST", "/v2.0/networks?fields=name", `{"networks":[{"tenant_id":"b","name":"1"},{"tenant_id":"a","name":"2"},{"tenant_id":"b","name":"3"}]}`)
+	g.want(w, 201, `{"networks":[{"name":"1"},{"name":"2"},{"name":"3"}]}`)
 	if got := strings.Join(asked, ", "); got != "network a+, network b++" {
 		t.Errorf("asked for %s", got)
 	}

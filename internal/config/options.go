@@ -90,14 +90,16 @@ var (
 
 	DatabaseConnection = database.String("connection", "sqlite:///$state_path/neutron.sqlite", "SQLAlchemy URL of the database: sqlite, mysql or postgresql. Upstream has no default.").
 				Was("sql_connection", "DEFAULT.sql_connection").Secret()
-	DatabaseMaxRetries    = database.Int("max_retries", 10, "Attempts to reach the database at start; -1 means no limit.").Limit(AtLeast(-1)).NoEffect()
-	DatabaseRetryInterval = database.Seconds("retry_interval", 10*time.Second, "Time between these attempts.").Limit(AtLeast(time.Duration(0))).NoEffect()
-	DatabaseMaxPoolSize   = database.Int("max_pool_size", 5, "Connections that are kept open.").Limit(AtLeast(0)).NoEffect()
-	DatabaseMaxOverflow   = database.Int("max_overflow", 50, "Connections that may be opened beyond max_pool_size.").Limit(AtLeast(-1)).NoEffect()
+	DatabaseMaxRetries    = database.Int("max_retries", 10, "Further attempts to reach the database at start; -1 means no limit.").Limit(AtLeast(-1))
+	DatabaseRetryInterval = database.Seconds("retry_interval", 10*time.Second, "Time between these attempts.").Limit(AtLeast(time.Duration(0)))
+	DatabaseMaxPoolSize   = database.Int("max_pool_size", 5, "Connections that are kept open; 0 means any number. SQLite has a pool of its own.").Limit(AtLeast(0))
+	DatabaseMaxOverflow   = database.Int("max_overflow", 50, "Connections that may be opened beyond max_pool_size; -1 means any number.").Limit(AtLeast(-1))
+	DatabaseRecycleTime   = database.Seconds("connection_recycle_time", time.Hour, "Age at which a connection is replaced.").Was("idle_timeout").Limit(AtLeast(time.Duration(0)))
+	DatabasePoolTimeout   = database.Seconds("pool_timeout", 30*time.Second, "How long a request waits for a connection when all are in use. 30 is SQLAlchemy's default.").Limit(AtLeast(time.Duration(0)))
 
-	_ = database.Ignore("decided by the driver", "backend", "connection_recycle_time", "idle_timeout", "mysql_sql_mode",
-		"sqlite_synchronous", "use_db_reconnect", "db_retry_interval", "db_inc_retry_interval", "db_max_retry_interval",
-		"db_max_retries", "min_pool_size", "pool_timeout", "connection_debug", "connection_trace")
+	_ = database.Ignore("decided by the driver", "backend", "mysql_sql_mode", "sqlite_synchronous", "use_db_reconnect", "db_retry_interval",
+		"db_inc_retry_interval", "db_max_retry_interval", "db_max_retries", "min_pool_size", "connection_debug", "connection_trace")
+	_ = database.Ignore("all reading is done where the writing is", "slave_connection")
 )
 
 var (

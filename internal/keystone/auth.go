@@ -37,7 +37,7 @@ const (
 )
 
 // errNotKnown is Keystone's answer about a token that does not exist, was revoked or has expired.
-var errNotKnown = errors.New("Keystone does not know the token")
+var errNotKnown = errors.New("the token is not known to Keystone")
 
 // Auth finds out who sends a request by its token. It implements api.Authenticator.
 type Auth struct {
@@ -141,6 +141,9 @@ func (a *Auth) fetch(ctx context.Context, id string, allowExpired bool) (*token,
 	}
 	// The question belongs to all who wait for it: it goes on when the client that asked first hangs up.
 	answers := a.asking.DoChan(string(k.hash[:])+fmt.Sprint(allowExpired), func() (any, error) {
+		if t, known := a.cache.get(k); known { // the answer to the question before this one came in between
+			return t, orNotKnown(t)
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
 		defer cancel()
 		t, err := a.ask(ctx, id, allowExpired)

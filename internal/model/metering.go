@@ -53,7 +53,7 @@ func MeteringLabelRules(enabled func(string) bool) *resource.Resource[MeteringLa
 		resource.Ext("metering",
 			resource.Field("id", resource.UUID, filter|sort, func(r *MeteringLabelRule) *string { return &r.ID }),
 			resource.Field("metering_label_id", resource.UUID, post|filter|sort|must, func(r *MeteringLabelRule) *string { return &r.LabelID }),
-			resource.Field("direction", resource.OneOf("ingress", "egress"), post|filter|sort|must, func(r *MeteringLabelRule) *string { return &r.Direction }),
+			resource.Field("direction", resource.OneOf("ingress", "egress"), post|filter|sort|must, func(r *MeteringLabelRule) *string { return &r.Direction }, resource.Enum()),
 			resource.Field("excluded", resource.Bool, post|filter|sort, func(r *MeteringLabelRule) *bool { return &r.Excluded }, resource.Default(false)),
 			resource.Field("tenant_id", resource.String(255), post|hidden, project, ofLabel),
 			resource.Field("project_id", resource.String(255), post|hidden|needed, project, ofLabel),

@@ -111,7 +111,7 @@ func ruleDescription[R any](rule func(*R) *SecurityGroupRule) resource.Attr[R] {
 func traffic[R any](rule func(*R) *SecurityGroupRule) []resource.Attr[R] {
 	none, nowhere := resource.Default((*string)(nil)), resource.Default((*int)(nil))
 	return append([]resource.Attr[R]{
-		resource.Field("direction", resource.OneOf("ingress", "egress"), post|filter|sort|must, func(r *R) *string { return &rule(r).Direction }),
+		resource.Field("direction", resource.OneOf("ingress", "egress"), post|filter|sort|must, func(r *R) *string { return &rule(r).Direction }, resource.Enum()),
 		resource.Field("ethertype", ethertype, post|filter|sort, func(r *R) *string { return &rule(r).Ethertype }, resource.Default("IPv4")),
 		resource.Field("protocol", ruleProtocol, post|filter|sort, func(r *R) **string { return &rule(r).Protocol }, none),
 		resource.Field("port_range_min", rulePort, post|filter|sort, func(r *R) **int { return &rule(r).PortRangeMin }, nowhere),

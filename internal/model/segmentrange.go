@@ -63,7 +63,7 @@ func NetworkSegmentRanges(enabled func(string) bool) *resource.Resource[NetworkS
 				OmitWhen(func(r *NetworkSegmentRange) bool { return r.Project == nil }),
 			resource.Field("tenant_id", project, post|hidden, owner, resource.Derived("t.project_id")),
 			resource.Field("network_type", resource.OneOf("vlan", "vxlan", "gre", "geneve"), post|filter,
-				func(r *NetworkSegmentRange) *string { return &r.NetworkType }),
+				func(r *NetworkSegmentRange) *string { return &r.NetworkType }, resource.Enum()),
 			resource.Field("physical_network", resource.String(64), post|filter, func(r *NetworkSegmentRange) *string { return &r.PhysicalNetwork }),
 			resource.Field("minimum", segmentationID, post|put|must, func(r *NetworkSegmentRange) *int { return &r.Minimum }),
 			resource.Field("maximum", segmentationID, post|put|must, func(r *NetworkSegmentRange) *int { return &r.Maximum }),

@@ -65,8 +65,8 @@ func Subnets(enabled func(string) bool) *resource.Resource[Subnet] {
 			resource.Field("cidr", CIDR, post|filter|sort, func(s *Subnet) *string { return &s.CIDR }),
 			resource.Field("gateway_ip", resource.Nullable(IP), post|put|filter|sort, func(s *Subnet) **string { return &s.GatewayIP }),
 			resource.Field("enable_dhcp", resource.Bool, post|put|filter|sort, func(s *Subnet) *bool { return &s.EnableDHCP }, resource.Default(true)),
-			resource.Field("ipv6_ra_mode", resource.Nullable(ipv6Mode), post|filter|sort, func(s *Subnet) **string { return &s.IPv6RAMode }),
-			resource.Field("ipv6_address_mode", resource.Nullable(ipv6Mode), post|filter|sort, func(s *Subnet) **string { return &s.IPv6AddressMode }),
+			resource.Field("ipv6_ra_mode", resource.Nullable(ipv6Mode), post|filter|sort, func(s *Subnet) **string { return &s.IPv6RAMode }, resource.Enum()),
+			resource.Field("ipv6_address_mode", resource.Nullable(ipv6Mode), post|filter|sort, func(s *Subnet) **string { return &s.IPv6AddressMode }, resource.Enum()),
 			resource.List("allocation_pools", Pools, post|put, func(s *Subnet) *[]Pool { return &s.AllocationPools }, resource.Children[Pool]{
 				Table: "ipallocationpools", Parent: "subnet_id", NewID: "id", Columns: []resource.Col[Pool]{
 					{Name: "first_ip", Ref: func(e *Pool) any { return &e.Start }}, {Name: "last_ip", Ref: func(e *Pool) any { return &e.End }}}}),

@@ -133,7 +133,7 @@ func (n *Notifier) send(ctx context.Context, events []Event) error {
 			n.log.Debug("Nova does not know the servers", "events", events)
 			return nil
 		}
-		return backoff.Permanent(fmt.Errorf("Nova refuses events: %w", err))
+		return backoff.Permanent(fmt.Errorf("events refused by Nova: %w", err))
 	}
 	if errors.Is(err, keystone.ErrNoEndpoint) {
 		return backoff.Permanent(err)

@@ -85,6 +85,15 @@ type column struct {
 	name string
 	expr string // with the main table called t; ":project" stands for the caller's project
 	side string // side table that holds name, "" = the main table
+	enum bool
+}
+
+// text is the expression in a form that compares with any text and with its own default.
+func (c *column) text() string {
+	if c.enum {
+		return "CONCAT(" + c.expr + ", '')"
+	}
+	return c.expr
 }
 
 // Option changes how an attribute is declared.
@@ -124,6 +133,9 @@ func Side(table, columnName, absent string) Option {
 // Derived says that the value is the SQL expression over the main table t (and side tables) and is never written.
 // ":project" in it stands for the caller's project.
 func Derived(expr string) Option { return func(o *options) { o.column = column{expr: expr} } }
+
+// Enum says that the column is an enumeration. PostgreSQL refuses to compare those with what is none of their values.
+func Enum() Option { return func(o *options) { o.column.enum = true } }
 
 // Unstored says that the attribute has no column: the service fills it or only reads it from bodies.
 func Unstored() Option { return func(o *options) { o.unstored = true } }

@@ -42,10 +42,10 @@ func (r *Resource[R]) keys(q *Query) []orderKey {
 		if a.column == nil {
 			continue
 		}
-		e := a.column.expr
+		e := a.column.text()
 		byID = byID || e == id
 		if strings.HasSuffix(a.Type, " or null") {
-			e = "COALESCE(" + e + ", '')"
+			e = "COALESCE(" + e + ", " + a.least() + ")"
 		}
 		keys = append(keys, orderKey{e, k.Desc != q.Reverse})
 	}
@@ -53,6 +53,17 @@ func (r *Resource[R]) keys(q *Query) []orderKey {
 		keys = append(keys, orderKey{id, q.Reverse})
 	}
 	return keys
+}
+
+// least is a literal of the attribute's type that comes before its values.
+func (a *Attr[R]) least() string {
+	switch a.ptr(new(R)).(type) {
+	case **int:
+		return "-1"
+	case **bool:
+		return "false"
+	}
+	return "''"
 }
 
 // after is the condition for the rows that follow the marker (keyset paging). ok is false if there is
@@ -86,6 +97,11 @@ func (r *Resource[R]) after(tx *store.Tx, q *Query) (c Cond, ok bool, err error)
 		return Cond{}, false, err
 	} else if err != nil {
 		return Cond{}, false, fmt.Errorf("read marker: %w", err)
+	}
+	for i, v := range values {
+		if text, ok := v.([]byte); ok { // as which MySQL would compare byte by byte
+			values[i] = string(text)
+		}
 	}
 	return r.beyond(keys, values, s.project), true, nil
 }

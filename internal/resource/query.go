@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -82,8 +83,8 @@ func (a *Attr[R]) match(given []string, idColumn string) (Cond, error) {
 	if a.condition != nil {
 		return a.condition(given)
 	}
-	values := make([]any, len(given))
-	for i, s := range given {
+	values := make([]any, 0, len(given))
+	for _, s := range given {
 		v, err := a.filter(s)
 		if err != nil {
 			if reason, ok := err.(Reason); ok {
@@ -91,7 +92,9 @@ func (a *Attr[R]) match(given []string, idColumn string) (Cond, error) {
 			}
 			return Cond{}, err
 		}
-		values[i] = v
+		if n, ok := v.(int); !ok || n >= math.MinInt32 && n <= math.MaxInt32 { // columns cannot hold more
+			values = append(values, v)
+		}
 	}
 	switch {
 	case a.child != nil:
@@ -99,10 +102,10 @@ func (a *Attr[R]) match(given []string, idColumn string) (Cond, error) {
 	case a.column == nil:
 		return Cond{SQL: "1 = 0"}, nil
 	case slices.Contains(given, "") && strings.HasSuffix(a.Type, " or null"):
-		c := In(a.column.expr, values)
+		c := In(a.column.text(), values)
 		return Cond{"(" + c.SQL + " OR " + a.column.expr + " IS NULL)", c.Args}, nil
 	}
-	return In(a.column.expr, values), nil
+	return In(a.column.text(), values), nil
 }
 
 // match finds objects by their list rows. Values may be column=value: kinds are combined with AND, values of a kind

@@ -94,7 +94,8 @@ func Start(d *daemon.Daemon) (*Server, error) {
 // open opens database and bus.
 func (s *Server) open(ctx context.Context) (err error) {
 	f := s.d.File
-	if s.db, err = store.Open(ctx, config.DatabaseConnection.Get(f), s.d.Logger("db")); err != nil {
+	// How long the database may be away when the server starts is max_retries' matter.
+	if s.db, err = store.OpenPool(context.WithoutCancel(ctx), config.DatabaseConnection.Get(f), databasePool(f), s.d.Logger("db")); err != nil {
 		return err
 	}
 	if err := s.db.Migrate(ctx); err != nil {
@@ -106,6 +107,13 @@ func (s *Server) open(ctx context.Context) (err error) {
 	}
 	s.bus, err = s.nats.Connect("server@" + s.d.Host)
 	return err
+}
+
+// databasePool are the options of connections.
+func databasePool(f *config.File) store.Pool {
+	return store.Pool{MaxSize: config.DatabaseMaxPoolSize.Get(f), MaxOverflow: config.DatabaseMaxOverflow.Get(f),
+		Recycle: config.DatabaseRecycleTime.Get(f), Timeout: config.DatabasePoolTimeout.Get(f),
+		Retries: config.DatabaseMaxRetries.Get(f), RetryInterval: config.DatabaseRetryInterval.Get(f)}
 }
 
 // Connect makes another connection to the bus within this process, for agents.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"neutrino/internal/bus"
 	"neutrino/internal/daemon"
 	"neutrino/internal/rpc"
+	"neutrino/internal/store/dbtest"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -44,7 +44,7 @@ core_plugin = ml2
 service_plugins = router
 log_dir = ` + dir + `
 [database]
-connection = sqlite:///` + filepath.Join(dir, "neutron.sqlite") + `
+connection = ` + dbtest.SharedURL(t) + `
 [ml2]
 type_drivers = local,flat,vlan,vxlan
 project_network_types = vxlan

@@ -55,10 +55,11 @@ func TestErrorClasses(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	tests := map[string]string{
-		"postgresql://neutron@db/neutron":           "supports sqlite",
-		"mysql+pymysql://neutron:secret@db/neutron": "supports sqlite",
-		"neutron.sqlite":                            "without scheme",
-		"sqlite:////nonexistent/neutron.sqlite":     "no such file",
+		"postgresql://neutron:secret@127.0.0.1:1/neutron":    "connection refused",
+		"mysql+pymysql://neutron:secret@127.0.0.1:1/neutron": "connection refused",
+		"oracle://neutron:secret@127.0.0.1/neutron":          "not supported",
+		"neutron.sqlite":                        "without scheme",
+		"sqlite:////nonexistent/neutron.sqlite": "no such file",
 	}
 	for url, want := range tests {
 		_, err := Open(context.Background(), url, slog.New(slog.DiscardHandler))

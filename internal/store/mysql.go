@@ -54,10 +54,12 @@ func mysqlConfig(a *address, log *slog.Logger) (*mysql.Config, error) {
 	c.User, c.Passwd, c.DBName = a.user, a.password, a.database
 	c.Net, c.Addr = "tcp", net.JoinHostPort(orElse(a.host, "localhost"), orElse(a.port, "3306"))
 	c.Timeout = connectTimeout
-	c.Logger = &mysql.NopLogger{}                                         // what it would write comes as an error too
-	c.InterpolateParams = true                                            // one round trip for a statement instead of three
-	c.ClientFoundRows = true                                              // an UPDATE counts rows that it matches, changed or not, as the other databases do
-	c.Params = map[string]string{"sql_mode": "'TRADITIONAL,ANSI_QUOTES'"} // oslo.db's mysql_sql_mode: errors instead of cut values; names in standard quotes
+	c.Logger = &mysql.NopLogger{} // what it would write comes as an error too
+	c.InterpolateParams = true    // one round trip for a statement instead of three
+	c.ClientFoundRows = true      // an UPDATE counts rows that it matches, changed or not, as the other databases do
+	// TRADITIONAL is oslo.db's mysql_sql_mode: errors instead of values that are cut. The others make it read SQL as
+	// the rest of the world does.
+	c.Params = map[string]string{"sql_mode": "'TRADITIONAL,ANSI_QUOTES,PIPES_AS_CONCAT'"}
 	for _, option := range slices.Sorted(maps.Keys(a.query)) {
 		if err := setMySQL(c, option, a.query.Get(option)); err != nil {
 			if !errors.Is(err, errNoEffect) {

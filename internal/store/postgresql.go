@@ -53,7 +53,7 @@ type postgresDialect struct{}
 
 func (postgresDialect) Name() string { return "postgresql" }
 
-// Rewrite numbers the placeholders, except question marks inside of quotes.
+// Rewrite turns the question marks into $1, $2 and so on, except those inside of quotes.
 func (postgresDialect) Rewrite(query string) string {
 	if !strings.Contains(query, "?") {
 		return query

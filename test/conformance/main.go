@@ -56,11 +56,14 @@ func (o *options) run(ctx context.Context) error {
 	if o.tree.dir == "" {
 		o.tree.dir = "/var/cache/neutrino/conformance"
 	}
-	if o.tree.mirror == "" {
-		o.tree.mirror = debianMirror(ctx)
-	}
 	switch phase(os.Getenv(phaseVariable)) {
 	case phaseBuild:
+		if o.tree.mirror == "" {
+			var err error
+			if o.tree.mirror, err = debianMirror(ctx); err != nil {
+				return err
+			}
+		}
 		if err := detachMounts(); err != nil {
 			return err
 		}

@@ -28,7 +28,7 @@ func seedIdentity(ctx context.Context) error {
 	for _, name := range []string{"admin", "service"} {
 		i := slices.IndexFunc(roles, func(r named) bool { return r.Name == name })
 		if i < 0 {
-			return fmt.Errorf("Keystone's bootstrap has made no role %s", name)
+			return fmt.Errorf("no role %s was made by Keystone's bootstrap", name)
 		}
 		url := fmt.Sprintf("%s/projects/%s/users/%s/roles/%s", keystoneURL, project, user, roles[i].ID)
 		if _, err := c.do(ctx, "PUT", url, nil, nil); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -153,14 +154,14 @@ func (t tree) build(ctx context.Context) error {
 }
 
 // debianMirror is the mirror that this machine's packages come from.
-func debianMirror(ctx context.Context) string {
+func debianMirror(ctx context.Context) (string, error) {
 	out, _ := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages").Output()
 	for site := range strings.FieldsSeq(string(out)) {
 		if strings.HasSuffix(strings.TrimSuffix(site, "/"), "/debian") {
-			return site
+			return site, nil
 		}
 	}
-	return "http://deb.debian.org/debian"
+	return "", errors.New("apt has no Debian mirror: name one in CONFORMANCE_MIRROR")
 }
 
 func writeFile(name, text string, mode os.FileMode) error {

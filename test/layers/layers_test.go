@@ -20,6 +20,8 @@ var may = []struct {
 	{"logging", nil},
 	{"health", nil},
 	{"store", []string{"fault", "store/"}},
+	{"store/dbtest", []string{"store", "store/", "fault"}},
+	{"store/upkeep", []string{"store", "store/", "fault"}},
 	{"store/", []string{"store/"}},
 	{"resource", []string{"fault", "identity", "store", "store/"}},
 	{"model", []string{"resource", "fault", "identity", "store", "store/"}},

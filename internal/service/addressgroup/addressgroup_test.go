@@ -13,6 +13,7 @@ import (
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
 	"neutrino/internal/store"
+	"neutrino/internal/store/dbtest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -26,7 +27,7 @@ type env struct {
 
 func setUp(t *testing.T) *env {
 	t.Helper()
-	db, err := store.Open(t.Context(), "sqlite://", slog.New(slog.DiscardHandler))
+	db, err := store.Open(t.Context(), dbtest.URL(t), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

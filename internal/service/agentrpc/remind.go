@@ -28,6 +28,7 @@ type waiting struct {
 
 // Run reminds agents until ctx ends.
 func (s *Server) Run(ctx context.Context) {
+	lease := s.db.Lease("port reminders", 2*remindEvery)
 	tick := time.NewTicker(remindEvery)
 	defer tick.Stop()
 	for {
@@ -36,7 +37,7 @@ func (s *Server) Run(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if err := s.Remind(ctx, time.Now()); err != nil && ctx.Err() == nil {
+		if err := lease.Do(ctx, func(ctx context.Context) error { return s.Remind(ctx, time.Now()) }); err != nil && ctx.Err() == nil {
 			s.log.ErrorContext(ctx, "cannot look after ports that wait", "error", err)
 		}
 	}

@@ -17,7 +17,9 @@ func (s *Service) Run(ctx context.Context) {
 	if !s.cfg.AutomaticFailover {
 		return
 	}
-	tick := time.NewTicker(max(s.cfg.AgentDownTime/2, time.Second))
+	every := max(s.cfg.AgentDownTime/2, time.Second)
+	lease := s.db.Lease("DHCP failover", 2*every)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for n := 0; ; n++ {
 		select {
@@ -28,7 +30,7 @@ func (s *Service) Run(ctx context.Context) {
 		if n < 2 { // agents that were cut off together with the servers get the time to report
 			continue
 		}
-		if err := s.RescheduleDown(ctx); err != nil && ctx.Err() == nil {
+		if err := lease.Do(ctx, s.RescheduleDown); err != nil && ctx.Err() == nil {
 			s.log.ErrorContext(ctx, "moving networks off dead DHCP agents failed", "error", err)
 		}
 	}

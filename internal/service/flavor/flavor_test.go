@@ -10,6 +10,7 @@ import (
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
 	"neutrino/internal/store"
+	"neutrino/internal/store/dbtest"
 
 	"github.com/google/uuid"
 )
@@ -24,7 +25,7 @@ type env struct {
 
 func setUp(t *testing.T) *env {
 	ctx := context.Background()
-	db, err := store.Open(ctx, "sqlite://", slog.New(slog.DiscardHandler))
+	db, err := store.Open(ctx, dbtest.URL(t), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -131,7 +131,9 @@ func (s *Service) Run(ctx context.Context) {
 		return
 	}
 	// The first check waits so long that agents which were cut off together with the servers can report.
-	tick := time.NewTicker(max(s.cfg.AgentDownTime/2, time.Second))
+	every := max(s.cfg.AgentDownTime/2, time.Second)
+	lease := s.db.Lease("router failover", 2*every)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for n := 0; ; n++ {
 		select {
@@ -142,7 +144,7 @@ func (s *Service) Run(ctx context.Context) {
 		if n < 2 {
 			continue
 		}
-		if err := s.RescheduleDown(ctx); err != nil && ctx.Err() == nil {
+		if err := lease.Do(ctx, s.RescheduleDown); err != nil && ctx.Err() == nil {
 			s.log.ErrorContext(ctx, "moving routers off dead agents failed", "error", err)
 		}
 	}

@@ -271,7 +271,7 @@ func (e *env) agent(host string, ago time.Duration, zone string, configurations 
 	e.Helper()
 	id := uuid.NewString()
 	beat := store.Time{Time: time.Now().UTC().Add(-ago).Truncate(time.Second)}
-	e.exec("INSERT INTO agents (id, agent_type, binary, topic, host, admin_state_up, created_at, started_at, heartbeat_timestamp, configurations, "+
+	e.exec("INSERT INTO agents (id, agent_type, "+e.db.Dialect().Quote("binary")+", topic, host, admin_state_up, created_at, started_at, heartbeat_timestamp, configurations, "+
 		"availability_zone) VALUES "+store.In(11), id, rpc.AgentTypeL3, "neutron-l3-agent", rpc.TopicL3Agent, host, true, beat, beat, beat, configurations, zone)
 	return id
 }
@@ -279,7 +279,7 @@ func (e *env) agent(host string, ago time.Duration, zone string, configurations 
 // bridgeAgent stores a living Linux bridge agent, so that ports can be bound on the host.
 func (e *env) bridgeAgent(host string) {
 	e.Helper()
-	e.exec("INSERT INTO agents (id, agent_type, binary, topic, host, admin_state_up, created_at, started_at, heartbeat_timestamp, configurations) "+
+	e.exec("INSERT INTO agents (id, agent_type, "+e.db.Dialect().Quote("binary")+", topic, host, admin_state_up, created_at, started_at, heartbeat_timestamp, configurations) "+
 		"VALUES "+store.In(10), uuid.NewString(), "Linux bridge agent", "neutron-linuxbridge-agent", "N/A", host, true, store.Now(), store.Now(), store.Now(),
 		`{"tunneling_ip": "192.0.2.1", "tunnel_types": ["vxlan"], "bridge_mappings": {}}`)
 }

@@ -50,7 +50,7 @@ func (g *gateway) lacks(n *model.Subnet) bool {
 }
 
 func gatewaysOn(tx *store.Tx, network string) ([]*gateway, error) {
-	in := resource.In("COALESCE(s.ipv6_address_mode, '')", []string{"slaac", "dhcpv6-stateless"})
+	in := resource.In("s.ipv6_address_mode", []string{"slaac", "dhcpv6-stateless"})
 	rows, err := tx.Query("SELECT r.id, r.gw_port_id, COALESCE(a.subnet_id, ''), COALESCE(a.ip_address, ''), CASE WHEN "+in.SQL+" THEN 1 ELSE 0 END "+
 		"FROM ports p JOIN routers r ON r.gw_port_id = p.id LEFT JOIN ipallocations a ON a.port_id = p.id LEFT JOIN subnets s ON s.id = a.subnet_id "+
 		"WHERE p.network_id = ? ORDER BY r.id", append(in.Args, network)...)

@@ -203,7 +203,7 @@ func TestFloatingIPStatuses(t *testing.T) {
 		return out
 	}
 	revision := func() string {
-		return x.column("SELECT CAST(sa.revision_number AS TEXT) FROM floatingips f JOIN standardattributes sa ON sa.id = f.standard_attr_id WHERE f.id = ?", up.ID)[0]
+		return x.column("SELECT CAST(sa.revision_number AS CHAR(10)) FROM floatingips f JOIN standardattributes sa ON sa.id = f.standard_attr_id WHERE f.id = ?", up.ID)[0]
 	}
 	all := map[string]string{up.ID: "ACTIVE", gone.ID: "ACTIVE", missing: "ERROR"}
 	if err := report(all); err != nil {

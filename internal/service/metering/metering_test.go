@@ -10,13 +10,14 @@ import (
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
 	"neutrino/internal/store"
+	"neutrino/internal/store/dbtest"
 
 	"github.com/google/uuid"
 )
 
 func TestRules(t *testing.T) {
 	ctx := context.Background()
-	db, err := store.Open(ctx, "sqlite://", slog.New(slog.DiscardHandler))
+	db, err := store.Open(ctx, dbtest.URL(t), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

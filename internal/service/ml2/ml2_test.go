@@ -218,7 +218,7 @@ func asFault(err error) *fault.Error { return fault.As(err) }
 func (e *env) agent(host, kind, configurations string) string {
 	e.t.Helper()
 	id := uuid.NewString()
-	e.exec("INSERT INTO agents (id, agent_type, "+"\"binary\", topic, host, admin_state_up, created_at, started_at, heartbeat_timestamp, "+
+	e.exec("INSERT INTO agents (id, agent_type, "+e.db.Dialect().Quote("binary")+", topic, host, admin_state_up, created_at, started_at, heartbeat_timestamp, "+
 		"configurations, \"load\", availability_zone) VALUES (?, ?, 'b', 't', ?, ?, ?, ?, ?, ?, 0, 'nova')",
 		id, kind, host, true, store.Now(), store.Now(), store.Now(), configurations)
 	return id

@@ -136,8 +136,8 @@ func (s *Service) Check(tx *store.Tx, _ *identity.Caller, name, project string, 
 	if !known || project == "" || count == 0 {
 		return nil
 	}
-	own, found, err := store.One[int](tx.QueryRow("SELECT "+tx.Dialect().Quote("limit")+" FROM quotas WHERE project_id = ? AND resource = ?"+
-		tx.Dialect().ForUpdate(), project, name))
+	own, found, err := store.One[int](tx.QueryRow("SELECT "+tx.Dialect().Quote("limit")+" FROM quotas WHERE project_id = ? AND resource = ?",
+		project, name))
 	if err != nil {
 		return err
 	}
@@ -147,6 +147,9 @@ func (s *Service) Check(tx *store.Tx, _ *identity.Caller, name, project string, 
 	if limit < 0 {
 		return nil
 	}
+	if err := lock(tx, name, project); err != nil {
+		return err
+	}
 	used, err := s.Used(tx, name, project)
 	if err != nil {
 		return err
@@ -155,6 +158,24 @@ func (s *Service) Check(tx *store.Tx, _ *identity.Caller, name, project string, 
 		return over(name)
 	}
 	return nil
+}
+
+// lock makes others who add objects of the kind to the project wait until the transaction ends, so that they count what
+// it adds. It uses the row that upstream's quota drivers lock; dirty tells them not to believe its numbers.
+func lock(tx *store.Tx, name, project string) error {
+	clause := tx.Dialect().ForUpdate()
+	if clause == "" {
+		return nil // the database has one writer at a time
+	}
+	_, found, err := store.One[string](tx.QueryRow("SELECT resource FROM quotausages WHERE project_id = ? AND resource = ?"+clause, project, name))
+	if err != nil || found {
+		return err
+	}
+	n, err := tx.Exec(tx.Dialect().InsertIgnore("quotausages", "project_id", "resource", "dirty", "in_use", "reserved"), project, name, true, 0, 0)
+	if err == nil && n == 0 {
+		err = store.Retry(fmt.Errorf("somebody else counts the objects of project %s too", project))
+	}
+	return err
 }
 
 // Limit is the limit of one kind for a project, Unlimited if there is none.

@@ -12,6 +12,7 @@ import (
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
 	"neutrino/internal/store"
+	"neutrino/internal/store/dbtest"
 )
 
 // Projects and objects of the tests.
@@ -34,7 +35,7 @@ type env struct {
 
 func setUp(t *testing.T) *env {
 	t.Helper()
-	db, err := store.Open(t.Context(), "sqlite://", slog.New(slog.DiscardHandler))
+	db, err := store.Open(t.Context(), dbtest.URL(t), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +70,7 @@ func (e *env) insert(table, columns string, values ...any) {
 // port adds a port.
 func (e *env) port(id, project, deviceOwner string) {
 	e.Helper()
-	e.insert("ports", "id, project_id, network_id, mac_address, admin_state_up, status, device_id, device_owner", id, project, net, id, true, "DOWN", "", deviceOwner)
+	e.insert("ports", "id, project_id, network_id, mac_address, admin_state_up, status, device_id, device_owner", id, project, net, id[24:], true, "DOWN", "", deviceOwner)
 }
 
 func (e *env) exec(query string, args ...any) {

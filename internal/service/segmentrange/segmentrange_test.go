@@ -11,6 +11,7 @@ import (
 	"neutrino/internal/resource"
 	"neutrino/internal/service/ml2"
 	"neutrino/internal/store"
+	"neutrino/internal/store/dbtest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -19,7 +20,7 @@ import (
 func TestRanges(t *testing.T) {
 	ctx := context.Background()
 	log := slog.New(slog.DiscardHandler)
-	db, err := store.Open(ctx, "sqlite://", log)
+	db, err := store.Open(ctx, dbtest.URL(t), log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@
 package dbtest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -152,7 +153,7 @@ func empty(ctx context.Context, url string) (whole bool, err error) {
 			if _, err := tx.Exec(k.noKeys); err != nil {
 				return err
 			}
-			used, err := usedTables(tx)
+			used, err := usedTables(tx, k)
 			if err != nil {
 				return err
 			}
@@ -165,7 +166,7 @@ func empty(ctx context.Context, url string) (whole bool, err error) {
 					return err
 				}
 			}
-			n, _, err := store.One[int](tx.QueryRow("SELECT COUNT(*) FROM " + templates + " WHERE project_id IS NULL"))
+			n, _, err := store.One[int](tx.QueryRow("SELECT COUNT(*) FROM " + templates))
 			whole = n == 4
 			return err
 		})
@@ -173,17 +174,18 @@ func empty(ctx context.Context, url string) (whole bool, err error) {
 	return whole, err
 }
 
-// usedTables finds the tables with rows that a test may have made.
-func usedTables(tx *store.Tx) ([]string, error) {
-	tables, err := store.Strings(tx.Query(tx.Dialect().Tables()))
+// usedTables finds the tables that a test may have put rows into.
+func usedTables(tx *store.Tx, k kind) ([]string, error) {
+	tables, err := store.Strings(tx.Query(cmp.Or(k.used, tx.Dialect().Tables())))
 	if err != nil {
 		return nil, err
 	}
 	tables = slices.DeleteFunc(tables, func(t string) bool { return t == "alembic_version" || t == templates })
+	queries := make([]string, len(tables))
 	for i, t := range tables {
-		tables[i] = fmt.Sprintf("SELECT '%s' WHERE EXISTS (SELECT 1 FROM %s)", t, tx.Dialect().Quote(t))
+		queries[i] = fmt.Sprintf("SELECT '%s' WHERE EXISTS (SELECT 1 FROM %s)", t, tx.Dialect().Quote(t))
 	}
-	return store.Strings(tx.Query(strings.Join(tables, " UNION ALL ")))
+	return store.Strings(tx.Query(strings.Join(queries, " UNION ALL ")))
 }
 
 // with opens a database for f.

@@ -37,6 +37,7 @@ type kind struct {
 	admin    string // database that always exists
 	stop     syscall.Signal
 	noKeys   string // statement that switches foreign keys off for the session
+	used     string // query of the tables that may have rows, "" = all
 }
 
 // Kinds are the names that Start knows.
@@ -47,10 +48,11 @@ func kinds() map[string]kind {
 		"postgresql": {
 			user: "postgres", binaries: "/usr/lib/postgresql/*/bin",
 			init: []string{"initdb", "-D", "DIR/data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"},
-			run: []string{"postgres", "-D", "DIR/data", "-k", "DIR", "-c", "listen_addresses=", "-c", "fsync=off", "-c", "synchronous_commit=off",
-				"-c", "full_page_writes=off", "-c", "max_connections=300", "-c", "shared_buffers=64MB"},
+			run: []string{"postgres", "-D", "DIR/data", "-k", "DIR", "-c", "listen_addresses=", "-c", "fsync=off",
+				"-c", "full_page_writes=off", "-c", "max_connections=300", "-c", "shared_buffers=64MB", "-c", "jit=off"},
 			url: "postgresql://postgres@/DATABASE?host=DIR", admin: "postgres", stop: syscall.SIGINT,
 			noKeys: "SET session_replication_role = replica",
+			used:   "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND pg_relation_size(oid) > 0",
 		},
 		"mysql": {
 			user: "mysql", binaries: "/usr/[s]*bin",
@@ -183,6 +185,11 @@ func (s *Server) answers(ctx context.Context, gone <-chan struct{}) error {
 // URL is the address of one of its databases, as SQLAlchemy spells it.
 func (s *Server) URL(database string) string {
 	return strings.NewReplacer("DIR", s.dir, "DATABASE", database).Replace(s.kind.url)
+}
+
+// Create makes an empty database and returns its URL.
+func (s *Server) Create(ctx context.Context, database string) (string, error) {
+	return s.URL(database), execute(ctx, s.URL(s.kind.admin), "CREATE DATABASE "+database)
 }
 
 // Environment is the variable that makes the tests use this server.
