@@ -6,14 +6,16 @@ BIN        := build/neutrino
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # What the tests and the demo run besides our own binary.
-PACKAGES   := iproute2 nftables iputils-ping tcpdump udhcpc isc-dhcp-client conntrack debootstrap
+PACKAGES   := iproute2 nftables iputils-ping tcpdump udhcpc isc-dhcp-client conntrack
+# What only tests need: database servers, which are started by the tests only, and what builds a Debian tree.
+TEST_PACKAGES := $(PACKAGES) postgresql mariadb-server debootstrap
 # On which databases `make conformance` runs, and which of its tests: RUN is a regular expression.
 DATABASES  ?= sqlite postgresql mariadb
 RUN        ?=
 
 export CGO_ENABLED := 0
 
-.PHONY: build run demo demo-stop test unit lint race smoke conformance packages bench docs clean help
+.PHONY: build run demo demo-stop test unit lint race databases smoke conformance packages bench docs clean help
 
 help:
 	@echo 'make demo    show a tenant network at work on real packets (KEEP=1 leaves it running)'
@@ -31,13 +33,14 @@ $(BIN): $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod go
 	$(GO) build -ldflags '-s -w' -o $@ ./cmd/neutrino
 
 # packages installs the Debian packages that are missing, and says so.
+unit race databases smoke conformance: PACKAGES = $(TEST_PACKAGES)
 packages:
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
 	if [ -n "$$missing" ]; then \
 		command -v apt-get >/dev/null || { echo "please install: $$missing"; exit 1; }; \
 		echo "installing Debian packages: $$missing"; \
 		$(SUDO) apt-get update -qq >/dev/null && \
-		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+		$(SUDO) env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	fi
 
 run: build packages
@@ -50,7 +53,7 @@ demo: build packages
 demo-stop:
 	@$(SUDO) build/demo --stop
 
-test: lint unit race
+test: lint unit databases race
 
 lint:
 	@bad=$$(git ls-files '*.go' | xargs gofmt -l); [ -z "$$bad" ] || { echo "not gofmt-ed:"; echo "$$bad"; exit 1; }
@@ -60,6 +63,10 @@ lint:
 # The kernel tests need root: they make network namespaces of their own. The race detector needs cgo.
 unit: build packages
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" CGO_ENABLED=0 NEUTRINO_BINARY=$(abspath $(BIN)) $(GO) test -timeout 20m ./...
+
+# databases runs the tests that have to do with SQL again on PostgreSQL and MariaDB.
+databases: packages
+	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" CGO_ENABLED=0 $(GO) run ./test/databases $(GO) test -timeout 20m ./internal/api ./internal/server ./internal/store/... ./internal/service/...
 
 RACE := ./internal/agent/... ./internal/api/... ./internal/bus/... ./internal/dhcp/... ./internal/metadata/... ./internal/ra/... \
 	./internal/reconcile/... ./internal/service/... ./internal/store/... ./internal/policy/... ./internal/server/...
