@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -32,14 +31,7 @@ func newRig(t testing.TB, cfg Config, change ...func(*rig, *Deps)) *rig {
 	t.Helper()
 	g := &rig{t: t}
 	log := logging.New(&g.log, logging.Config{})
-	db, err := store.Open(context.Background(), dbtest.URL(t), log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	if err := db.Migrate(context.Background()); err != nil {
-		t.Fatal(err)
-	}
+	db := dbtest.Open(t)
 	rules, err := policy.Load(policy.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,8 @@
 package model
 
 import (
+	"strings"
+
 	"neutrino/internal/resource"
 )
 
@@ -28,12 +30,23 @@ var agentTime = resource.Type[resource.Time]{Name: "time", Append: func(b []byte
 	return t.UTC().AppendFormat(b, `"2006-01-02 15:04:05"`)
 }, Parse: resource.Timestamp.Parse}
 
+// ofAgentType finds agents whatever the case of the letters. Clients, tempest among them, ask for "DHCP Agent", which finds
+// "DHCP agent" in the collations of MariaDB that most clouds have.
+func ofAgentType(values []string) (resource.Cond, error) {
+	lower := make([]string, len(values))
+	for i, v := range values {
+		lower[i] = strings.ToLower(v)
+	}
+	return resource.In("LOWER(t.agent_type)", lower), nil
+}
+
 // Agents describes agents. Rows are made by their reports.
 func Agents(enabled func(string) bool) *resource.Resource[Agent] {
 	return resource.New("agent", "agents", "agents", resource.Table[Agent]{Name: "agents", ID: func(a *Agent) *string { return &a.ID }}, enabled,
 		resource.Ext("agent",
 			resource.Field("id", resource.UUID, filter|sort, func(a *Agent) *string { return &a.ID }),
-			resource.Field("agent_type", resource.String(255), filter|sort, func(a *Agent) *string { return &a.AgentType }),
+			resource.Field("agent_type", resource.String(255), filter|sort, func(a *Agent) *string { return &a.AgentType },
+				resource.Matching(ofAgentType)),
 			resource.Field("binary", resource.String(255), filter|sort, func(a *Agent) *string { return &a.Binary }),
 			resource.Field("topic", resource.String(255), filter|sort, func(a *Agent) *string { return &a.Topic }),
 			resource.Field("host", resource.String(255), filter|sort, func(a *Agent) *string { return &a.Host }),

@@ -211,7 +211,7 @@ func TestAgentsAPI(t *testing.T) {
 	defer e.end()
 	e.report(rpc.AgentTypeDHCP, "node", nil)
 	list := func(query string) int { t.Helper(); return len(e.get("/agents"+query, "agents").([]any)) }
-	for query, want := range map[string]int{"": 1, "?alive=true": 1, "?alive=False": 0, "?agent_type=L3+agent": 0, "?host=node": 1} {
+	for query, want := range map[string]int{"": 1, "?alive=true": 1, "?alive=False": 0, "?agent_type=L3+agent": 0, "?agent_type=DHCP+Agent": 1, "?host=node": 1} {
 		if got := list(query); got != want {
 			t.Errorf("GET /agents%s: %d agents, want %d", query, got, want)
 		}

@@ -111,6 +111,7 @@ func (c *Cloud) host(name string, number int) *Host {
 	h := &Host{Node: c.Node(name), Daemons: map[string]*Process{}}
 	h.Underlay = netip.AddrFrom4([4]byte{192, 168, 50, byte(number)})
 	c.underlay.Attach(h.Node, "under0")
+	h.Sysctl("net/ipv6/conf/under0/disable_ipv6", "1") // its address would be seen to appear, after duplicate detection
 	h.Run(fmt.Sprintf("ip addr add %s/24 dev under0", h.Underlay))
 	return h
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"testing"
 
 	"neutrino/internal/fault"
@@ -27,14 +26,7 @@ type env struct {
 
 func setUp(t *testing.T) *env {
 	t.Helper()
-	db, err := store.Open(t.Context(), dbtest.URL(t), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	if err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	db := dbtest.Open(t)
 	e := &env{T: t, db: db}
 	e.svc = New(model.NewCatalog(func(string) bool { return true }), func(_ context.Context, groups []string) { e.changed = append(e.changed, groups...) })
 	return e

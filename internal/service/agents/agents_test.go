@@ -48,14 +48,7 @@ func (e *env) UpdatePort(tx *store.Tx, _ *identity.Caller, id string, _ []string
 
 func setUp(t testing.TB, cfg Config) *env {
 	t.Helper()
-	db, err := store.Open(t.Context(), dbtest.URL(t), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	if err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	db := dbtest.Open(t)
 	e := &env{TB: t, db: db}
 	e.Service = New(cfg, db, model.NewCatalog(func(string) bool { return true }), slog.New(slog.DiscardHandler))
 	e.Notifier, e.Core = e, e

@@ -2,7 +2,6 @@ package flavor
 
 import (
 	"context"
-	"log/slog"
 	"testing"
 
 	"neutrino/internal/fault"
@@ -24,15 +23,7 @@ type env struct {
 }
 
 func setUp(t *testing.T) *env {
-	ctx := context.Background()
-	db, err := store.Open(ctx, dbtest.URL(t), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	if err := db.Migrate(ctx); err != nil {
-		t.Fatal(err)
-	}
+	db := dbtest.Open(t)
 	catalog := model.NewCatalog(func(string) bool { return true })
 	s := New(catalog, []string{RouterType}, true)
 	store := func(c *resource.Change[model.Router]) error { return catalog.Routers.Insert(c.Tx, c.New) }

@@ -3,7 +3,6 @@ package ipam
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -22,19 +21,6 @@ var ctx = context.Background()
 type fataler interface {
 	Fatal(args ...any)
 	Helper()
-}
-
-func openDB(t testing.TB) *store.DB {
-	t.Helper()
-	db, err := store.Open(ctx, dbtest.URL(t), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	if err := db.Migrate(ctx); err != nil {
-		t.Fatal(err)
-	}
-	return db
 }
 
 func write(t fataler, db *store.DB, f func(tx *store.Tx) error) {
@@ -120,7 +106,7 @@ func drop(tx *store.Tx, p *model.Port) error {
 // Whatever is allocated and released in whatever order: an address has one owner, is in a pool, and is found as long as
 // there is one; the lowest is the lowest.
 func TestAllocationKeepsItsPromises(t *testing.T) {
-	db := openDB(t)
+	db := dbtest.Open(t)
 	rapid.Check(t, func(t *rapid.T) {
 		pools := []model.Pool{{Start: "10.0.0.3", End: "10.0.0.9"}, {Start: "10.0.0.20", End: "10.0.0.24"}}
 		cidr := "10.0.0.0/24"
@@ -204,7 +190,7 @@ func TestAllocationKeepsItsPromises(t *testing.T) {
 
 // A subnet of any size costs a few statements and little memory, empty or full.
 func TestCostOfFindingAFreeAddress(t *testing.T) {
-	db := openDB(t)
+	db := dbtest.Open(t)
 	for _, test := range []struct {
 		cidr  string
 		taken int
@@ -244,7 +230,7 @@ func TestCostOfFindingAFreeAddress(t *testing.T) {
 }
 
 func TestManyAtOnce(t *testing.T) {
-	db := openDB(t)
+	db := dbtest.Open(t)
 	s := newSubnet(t, db, "10.0.0.0/23")
 	seen := map[string]bool{}
 	for range 2 {
@@ -277,7 +263,7 @@ func TestManyAtOnce(t *testing.T) {
 
 // Upstream gives its rows other ids than those of the subnets.
 func TestUpstreamsRows(t *testing.T) {
-	db := openDB(t)
+	db := dbtest.Open(t)
 	s := newSubnet(t, db, "10.0.0.0/24")
 	write(t, db, func(tx *store.Tx) error {
 		if _, err := tx.Exec("DELETE FROM ipamsubnets"); err != nil {

@@ -32,14 +32,7 @@ type env struct {
 
 func setUp(t *testing.T) *env {
 	log := slog.New(slog.DiscardHandler)
-	db, err := store.Open(ctx, dbtest.URL(t), log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	if err := db.Migrate(ctx); err != nil {
-		t.Fatal(err)
-	}
+	db := dbtest.Open(t)
 	catalog := model.NewCatalog(func(string) bool { return true })
 	core := ml2.New(ml2.Config{TenantNetworkTypes: []string{"vxlan"}, VNIRanges: []ml2.Range{{Min: 1, Max: 100}}}, db, catalog, log)
 	if err := core.Start(ctx); err != nil {

@@ -10,7 +10,7 @@ import (
 
 // BenchmarkInterface adds and removes an interface of a router that has a gateway and an agent.
 func BenchmarkInterface(b *testing.B) {
-	x := newSite(newEnv(b, open(b, dbtest.SharedURL(b))))
+	x := newSite(newEnv(b, dbtest.OpenURL(b, dbtest.SharedURL(b))))
 	x.agent("h1", 0, "z", "{}")
 	x.schedule()
 	s := x.subnet(x.network(member, nil), "10.9.0.0/24", nil)
@@ -24,7 +24,7 @@ func BenchmarkInterface(b *testing.B) {
 
 // BenchmarkFloatingIP creates floating IPs for a port of a subnet with 1000 addresses in use, and deletes them.
 func BenchmarkFloatingIP(b *testing.B) {
-	x := newSite(newEnv(b, open(b, dbtest.SharedURL(b))))
+	x := newSite(newEnv(b, dbtest.OpenURL(b, dbtest.SharedURL(b))))
 	n := x.network(member, nil)
 	s := x.subnet(n, "10.9.0.0/20", nil)
 	x.connect(x.gateway, s)
@@ -42,7 +42,7 @@ func BenchmarkFloatingIP(b *testing.B) {
 
 // BenchmarkSync reads 256 routers, the largest number that an agent asks for at once.
 func BenchmarkSync(b *testing.B) {
-	x := newSite(newEnv(b, open(b, dbtest.SharedURL(b))))
+	x := newSite(newEnv(b, dbtest.OpenURL(b, dbtest.SharedURL(b))))
 	x.agent("h1", 0, "z", "{}")
 	x.bridgeAgent("h1")
 	for i := range 255 {

@@ -80,19 +80,6 @@ func (r *recorder) take() []string {
 	return log
 }
 
-func open(t testing.TB, url string) *store.DB {
-	t.Helper()
-	db, err := store.Open(ctx, url, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	if err := db.Migrate(ctx); err != nil {
-		t.Fatal(err)
-	}
-	return db
-}
-
 func newEnv(t testing.TB, db *store.DB) *env {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
@@ -115,7 +102,7 @@ func newEnv(t testing.TB, db *store.DB) *env {
 	return e
 }
 
-func setUp(t testing.TB) *env { return newEnv(t, open(t, dbtest.URL(t))) }
+func setUp(t testing.TB) *env { return newEnv(t, dbtest.Open(t)) }
 
 type body = map[string]any
 

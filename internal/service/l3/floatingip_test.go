@@ -169,8 +169,8 @@ func TestNetworkDeletionRemovesUnusedFloatingIPs(t *testing.T) {
 // TestServersRaceForAddress: two servers give one address of a port a floating IP each; one must win.
 func TestServersRaceForAddress(t *testing.T) {
 	file := dbtest.SharedURL(t)
-	x := newSite(newEnv(t, open(t, file)))
-	servers := []*env{x.env, newEnv(t, open(t, file))}
+	x := newSite(newEnv(t, dbtest.OpenURL(t, file)))
+	servers := []*env{x.env, newEnv(t, dbtest.OpenURL(t, file))}
 	for round := range 5 {
 		server := x.port(x.internal, nil)
 		errs := make([]error, len(servers))

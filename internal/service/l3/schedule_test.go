@@ -226,8 +226,8 @@ func TestDeletedRouterIsToldToDeadAgentsToo(t *testing.T) {
 // TestServersRaceForRouter: two servers choose agents for the same routers; each router must get exactly one.
 func TestServersRaceForRouter(t *testing.T) {
 	file := dbtest.SharedURL(t)
-	first := newEnv(t, open(t, file))
-	servers := []*env{first, newEnv(t, open(t, file))}
+	first := newEnv(t, dbtest.OpenURL(t, file))
+	servers := []*env{first, newEnv(t, dbtest.OpenURL(t, file))}
 	var routers []*model.Router
 	for range 10 {
 		routers = append(routers, first.router(nil))

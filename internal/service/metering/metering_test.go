@@ -2,7 +2,6 @@ package metering
 
 import (
 	"context"
-	"log/slog"
 	"testing"
 
 	"neutrino/internal/fault"
@@ -17,14 +16,7 @@ import (
 
 func TestRules(t *testing.T) {
 	ctx := context.Background()
-	db, err := store.Open(ctx, dbtest.URL(t), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	if err := db.Migrate(ctx); err != nil {
-		t.Fatal(err)
-	}
+	db := dbtest.Open(t)
 	catalog := model.NewCatalog(func(string) bool { return true })
 	s := New(catalog)
 	label := &model.MeteringLabel{Standard: model.Standard{ID: uuid.NewString(), ProjectID: "p"}}

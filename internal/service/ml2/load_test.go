@@ -16,8 +16,8 @@ import (
 // Two servers with four workers each fill a subnet: every address is given once, and then there is none.
 func TestServersNeverGiveAnAddressTwice(t *testing.T) {
 	url := dbtest.SharedURL(t)
-	first := newEnv(t, openDB(t, url), testConfig())
-	second := newEnv(t, openDB(t, url), testConfig())
+	first := newEnv(t, dbtest.OpenURL(t, url), testConfig())
+	second := newEnv(t, dbtest.OpenURL(t, url), testConfig())
 	n := first.network()
 	s := first.subnet(n, "10.0.0.0/24")
 	var mu sync.Mutex
@@ -60,7 +60,7 @@ func TestServersNeverGiveAnAddressTwice(t *testing.T) {
 // Only one of those who want the same VLAN, MAC address or IP address gets it.
 func TestOneWinner(t *testing.T) {
 	url := dbtest.SharedURL(t)
-	servers := []*env{newEnv(t, openDB(t, url), testConfig()), newEnv(t, openDB(t, url), testConfig())}
+	servers := []*env{newEnv(t, dbtest.OpenURL(t, url), testConfig()), newEnv(t, dbtest.OpenURL(t, url), testConfig())}
 	n := servers[0].network()
 	servers[0].subnet(n, "10.0.0.0/24")
 	for class, try := range map[string]func(e *env) error{
@@ -208,7 +208,7 @@ func TestBulk(t *testing.T) {
 }
 
 func BenchmarkCreatePort(b *testing.B) {
-	e := newEnv(b, openDB(b, dbtest.SharedURL(b)), testConfig())
+	e := newEnv(b, dbtest.OpenURL(b, dbtest.SharedURL(b)), testConfig())
 	n := e.network()
 	e.subnet(n, "10.0.0.0/8")
 	for b.Loop() {
@@ -217,7 +217,7 @@ func BenchmarkCreatePort(b *testing.B) {
 }
 
 func BenchmarkBulkOf50(b *testing.B) {
-	e := newEnv(b, openDB(b, dbtest.SharedURL(b)), testConfig())
+	e := newEnv(b, dbtest.OpenURL(b, dbtest.SharedURL(b)), testConfig())
 	n := e.network()
 	e.subnet(n, "10.0.0.0/8")
 	for b.Loop() {

@@ -31,19 +31,6 @@ type env struct {
 	catalog *model.Catalog
 }
 
-func openDB(t testing.TB, url string) *store.DB {
-	t.Helper()
-	db, err := store.Open(ctx, url, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	if err := db.Migrate(ctx); err != nil {
-		t.Fatal(err)
-	}
-	return db
-}
-
 func testConfig() Config {
 	return Config{
 		TenantNetworkTypes: []string{"vxlan"}, MechanismDrivers: []string{"linuxbridge", "l2population"},
@@ -62,7 +49,7 @@ func newEnv(t testing.TB, db *store.DB, cfg Config) *env {
 	return e
 }
 
-func setUp(t testing.TB) *env { return newEnv(t, openDB(t, dbtest.URL(t)), testConfig()) }
+func setUp(t testing.TB) *env { return newEnv(t, dbtest.Open(t), testConfig()) }
 
 // body is a request's attributes.
 type body = map[string]any

@@ -68,7 +68,7 @@ func TestCreateNetworkErrors(t *testing.T) {
 func TestSegmentsAreExhaustedAndReturn(t *testing.T) {
 	cfg := testConfig()
 	cfg.VNIRanges = []Range{{1, 3}}
-	e := newEnv(t, openDB(t, dbtest.URL(t)), cfg)
+	e := newEnv(t, dbtest.Open(t), cfg)
 	seen := map[int]bool{}
 	var last *model.Network
 	for range 3 {
@@ -143,18 +143,18 @@ func TestMoveToOtherVLAN(t *testing.T) {
 // The ranges of the configuration may change; two servers may start at the same time.
 func TestStartSynchronises(t *testing.T) {
 	url := dbtest.SharedURL(t)
-	db := openDB(t, url)
+	db := dbtest.OpenURL(t, url)
 	cfg := testConfig()
 	cfg.VNIRanges = []Range{{1, 100_000}}
 	e := newEnv(t, db, cfg)
-	newEnv(t, openDB(t, url), cfg)
+	newEnv(t, dbtest.OpenURL(t, url), cfg)
 	if n := e.count("SELECT COUNT(*) FROM ml2_vxlan_allocations"); n != 100_000 {
 		t.Fatalf("%d VNIs", n)
 	}
 	e.exec("UPDATE ml2_vxlan_allocations SET allocated = ? WHERE vxlan_vni = ?", true, 77_000)
 	cfg.VNIRanges = []Range{{50, 60}, {55, 70}, {200_000, 200_000}}
 	cfg.VLANRanges = []SegmentRange{{"physnet1", Range{101, 103}}}
-	e = newEnv(t, openDB(t, url), cfg)
+	e = newEnv(t, dbtest.OpenURL(t, url), cfg)
 	if n := e.count("SELECT COUNT(*) FROM ml2_vxlan_allocations"); n != 21+1+1 {
 		t.Errorf("%d VNIs after the ranges changed", n)
 	}
@@ -174,7 +174,7 @@ func TestConfigurationIsChecked(t *testing.T) {
 	} {
 		cfg := testConfig()
 		change(&cfg)
-		db := openDB(t, dbtest.URL(t))
+		db := dbtest.Open(t)
 		if err := New(cfg, db, model.NewCatalog(func(string) bool { return true }), nil).Start(ctx); err == nil {
 			t.Errorf("%s: accepted", name)
 		}

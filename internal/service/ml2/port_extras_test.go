@@ -90,7 +90,7 @@ func TestTagsOfNewPorts(t *testing.T) {
 	for _, on := range []bool{false, true} {
 		cfg := testConfig()
 		cfg.TagNewPorts = on
-		e := newEnv(t, openDB(t, dbtest.URL(t)), cfg)
+		e := newEnv(t, dbtest.Open(t), cfg)
 		port := e.port(e.network(), "tags", []any{"a"})
 		want := `{"tags":[]}`
 		if on {
@@ -116,7 +116,7 @@ func TestNamesOfPorts(t *testing.T) {
 		t.Run(x.domain+" "+x.name, func(t *testing.T) {
 			cfg := testConfig()
 			cfg.DNSDomain = x.domain
-			e := newEnv(t, openDB(t, dbtest.URL(t)), cfg)
+			e := newEnv(t, dbtest.Open(t), cfg)
 			n := e.network()
 			e.subnet(n, "10.0.0.0/24")
 			created := e.port(n, "fixed_ips", fixed("", "10.0.0.5"), "dns_name", x.name)
@@ -144,7 +144,7 @@ func TestNamesOfPorts(t *testing.T) {
 func TestNameOutsideOfDomain(t *testing.T) {
 	cfg := testConfig()
 	cfg.DNSDomain = "example.org"
-	e := newEnv(t, openDB(t, dbtest.URL(t)), cfg)
+	e := newEnv(t, dbtest.Open(t), cfg)
 	_, err := e.tryPort(body{"network_id": e.network().ID, "dns_name": "web.example.com."})
 	want := "HTTPBadRequest: Invalid input for dns_name. Reason: The dns_name passed is a FQDN. Its higher level labels must be equal to the " +
 		"dns_domain option in neutron.conf, that has been set to 'example.org'. It must also include one or more valid DNS labels to the left of 'example.org'."

@@ -34,7 +34,7 @@ func TestSubtractRanges(t *testing.T) {
 func TestOverlaysOfOtherTypes(t *testing.T) {
 	cfg := testConfig()
 	cfg.GREIDRanges, cfg.GeneveVNIRanges, cfg.GeneveHeaderSize = []Range{{7, 7}}, []Range{{8, 8}}, 50
-	e := newEnv(t, openDB(t, dbtest.URL(t)), cfg)
+	e := newEnv(t, dbtest.Open(t), cfg)
 	for _, test := range []struct {
 		name    string
 		id, mtu int
@@ -107,7 +107,7 @@ func TestNetworkOfSeveralSegments(t *testing.T) {
 func TestStoredRanges(t *testing.T) {
 	cfg := testConfig()
 	cfg.StoredRanges, cfg.VNIRanges = true, []Range{{1, 4}}
-	e := newEnv(t, openDB(t, dbtest.URL(t)), cfg)
+	e := newEnv(t, dbtest.Open(t), cfg)
 	err := e.db.Write(ctx, func(tx *store.Tx) error {
 		other := "other"
 		for _, r := range []model.NetworkSegmentRange{{Minimum: 1, Maximum: 2, Project: &other}, {Minimum: 10, Maximum: 10, Project: &admin.ProjectID}} {

@@ -3,7 +3,6 @@ package quota
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"testing"
 
 	"neutrino/internal/fault"
@@ -12,19 +11,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 )
-
-func open(t *testing.T) *store.DB {
-	t.Helper()
-	db, err := store.Open(t.Context(), dbtest.URL(t), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	if err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return db
-}
 
 // within runs f in a transaction and describes its error.
 func within(t *testing.T, db *store.DB, f func(tx *store.Tx) error) string {
@@ -61,7 +47,7 @@ func networks(t *testing.T, db *store.DB, project string, count int) {
 }
 
 func TestCheck(t *testing.T) {
-	db := open(t)
+	db := dbtest.Open(t)
 	q := New(map[string]int{"network": 3, "subnet": -7, "nonsense": 1})
 	networks(t, db, "p", 2)
 	const over = "409 OverQuota: Quota exceeded for resources: ['network']."
@@ -103,7 +89,7 @@ func TestCheck(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	db := open(t)
+	db := dbtest.Open(t)
 	q := New(nil)
 	networks(t, db, "p", 2)
 	const low = "400 HTTPBadRequest: Quota limit 1 for network must be greater than or equal to already used 2"
@@ -152,7 +138,7 @@ func TestLimits(t *testing.T) {
 
 // TestKindsCount: the tables and columns of all kinds exist.
 func TestKindsCount(t *testing.T) {
-	db := open(t)
+	db := dbtest.Open(t)
 	q := New(nil)
 	for _, name := range q.Names() {
 		if got := within(t, db, func(tx *store.Tx) error { _, err := q.Used(tx, name, "p"); return err }); got != "" {

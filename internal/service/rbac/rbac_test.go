@@ -3,7 +3,6 @@ package rbac
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"testing"
 
@@ -35,14 +34,7 @@ type env struct {
 
 func setUp(t *testing.T) *env {
 	t.Helper()
-	db, err := store.Open(t.Context(), dbtest.URL(t), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	if err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	db := dbtest.Open(t)
 	e := &env{t, db, New(model.NewCatalog(func(string) bool { return true }))}
 	e.insert("networks", "id, project_id, name, status, admin_state_up, mtu", net, owner, "n", "ACTIVE", true, 1500)
 	e.insert("securitygroups", "id, project_id, name, stateful", group, owner, "g", true)

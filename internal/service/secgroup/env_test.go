@@ -45,14 +45,7 @@ type env struct {
 func setUp(t testing.TB) *env {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	db, err := store.Open(t.Context(), dbtest.URL(t), log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	if err := db.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	db := dbtest.Open(t)
 	catalog := model.NewCatalog(func(string) bool { return true })
 	e := &env{TB: t, ctx: t.Context(), db: db, catalog: catalog, quota: quota.New(nil)}
 	e.core = ml2.New(ml2.Config{TenantNetworkTypes: []string{"vxlan"}, MechanismDrivers: []string{"linuxbridge"}, VNIRanges: []ml2.Range{{Min: 1, Max: 50}}},

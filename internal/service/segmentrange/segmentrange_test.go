@@ -20,14 +20,7 @@ import (
 func TestRanges(t *testing.T) {
 	ctx := context.Background()
 	log := slog.New(slog.DiscardHandler)
-	db, err := store.Open(ctx, dbtest.URL(t), log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { db.Close() })
-	if err := db.Migrate(ctx); err != nil {
-		t.Fatal(err)
-	}
+	db := dbtest.Open(t)
 	catalog := model.NewCatalog(func(string) bool { return true })
 	core := ml2.New(ml2.Config{StoredRanges: true, TypeDrivers: []string{"vlan", "vxlan"}, TenantNetworkTypes: []string{"vxlan"}}, db, catalog, log)
 	if err := core.Start(ctx); err != nil {
@@ -64,7 +57,7 @@ func TestRanges(t *testing.T) {
 		}
 	}
 	n := &model.Network{Standard: model.Standard{ID: uuid.NewString(), ProjectID: "p"}}
-	err = db.Write(ctx, func(tx *store.Tx) error {
+	err := db.Write(ctx, func(tx *store.Tx) error {
 		return core.Networks().Create(&resource.Change[model.Network]{Resource: catalog.Networks, Tx: tx, Caller: identity.System(), New: n})
 	})
 	if err != nil {

@@ -30,6 +30,26 @@ const stock = "neutrino_stock"
 // SQLite tells whether tests run on SQLite.
 func SQLite() bool { return os.Getenv(Variable) == "" }
 
+// Open gives a migrated database without objects. It is closed when the test ends.
+func Open(t testing.TB) *store.DB {
+	t.Helper()
+	return OpenURL(t, URL(t))
+}
+
+// OpenURL is Open for a database that several open.
+func OpenURL(t testing.TB, url string) *store.DB {
+	t.Helper()
+	db, err := store.Open(t.Context(), url, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	if err := db.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
 // URL gives the address of a database without objects for one to open. It is the test's until it ends. The caller
 // migrates it: SQLite's, which is in memory, has no tables yet.
 func URL(t testing.TB) string {
