@@ -383,12 +383,12 @@ func (c *Collection[R]) whole(tx *store.Tx, call *Call) (*R, error) {
 }
 
 // enforce checks a demand on an existing object. Who may not even see it is told that it does not exist.
-func (c *Collection[R]) enforce(call *Call, d policy.Demand, t policy.Target) error {
+func (c *Collection[R]) enforce(call *Call, d policy.Demand, t target[R]) error {
 	refused := call.judge.Enforce(d, t)
 	if refused == nil || fault.As(refused).Status != http.StatusForbidden {
 		return refused
 	}
-	seen, err := call.judge.Allows(readRule(c.res.Name), t)
+	seen, err := call.judge.Allows(readRule(c.res.Name), asFetched[R]{t})
 	if err != nil {
 		return err
 	}

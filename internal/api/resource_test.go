@@ -28,6 +28,7 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 		{"GET", "/nothing", "", 404, "404 Not Found\n\nThe resource could not be found.\n\n   "},
 		{"PUT", "/", "", 405, "405 Method Not Allowed\n\nThe method PUT is not allowed for this resource. \n\n "},
 		{"OPTIONS", "/v2.0/networks?fields=id&name=nope", "", 200, `{"networks":[]}`},
+		{"GET", "/v2.0/security_groups?fields=id&name=nope", "", 200, `{"security_groups":[]}`},
 		{"GET", "/v2.0//networks/./?fields=id&name=nope", "", 200, `{"networks":[]}`},
 		{"GET", "/v2.0/networks/%ff", "", 400, malformedBody},
 		{"GET", "/v2.0/networks?name=%ff", "", 400, malformedBody},

@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"neutrino/internal/health"
@@ -85,7 +87,9 @@ func New(cfg Config, deps Deps) *Server {
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	for path, m := range s.routes {
-		mux.Handle(path, s.endpoint(m))
+		for _, spelling := range spellings(path) {
+			mux.Handle(spelling, s.endpoint(m))
+		}
 	}
 	mux.Handle("/v2.0/", s.endpoint(nil)) // asks for authentication before it says that there is nothing
 	mux.HandleFunc("/{$}", s.versions)
@@ -98,6 +102,26 @@ func (s *Server) Handler() http.Handler {
 		mux.Handle("/metrics", operator)
 	}
 	return s.outer(mux)
+}
+
+// spellings are the path of a route, and the same with the other separator between the words of its collection, which
+// upstream serves too: security-groups and security_groups.
+func spellings(path string) []string {
+	parts := strings.Split(path, "/") // "", "v2.0", collection, ...
+	at := 2
+	if len(parts) > 3 && parts[2] == "metering" {
+		at = 3
+	}
+	if len(parts) <= at || !strings.ContainsAny(parts[at], "-_") {
+		return []string{path}
+	}
+	other := slices.Clone(parts)
+	if strings.Contains(parts[at], "-") {
+		other[at] = strings.ReplaceAll(parts[at], "-", "_")
+	} else {
+		other[at] = strings.ReplaceAll(parts[at], "_", "-")
+	}
+	return []string{path, strings.Join(other, "/")}
 }
 
 // Metrics serves /metrics and /healthcheck, for a listener that only the operator reaches.

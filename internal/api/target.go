@@ -22,6 +22,19 @@ type target[R any] struct {
 // Attr implements policy.Target.
 func (t target[R]) Attr(name string) (string, bool) { return t.res.Text(t.obj, name) }
 
+// asFetched is an object as policy sees it when it decides whether a caller who may not change it is told so or that it
+// does not exist: attributes that are not part of the API are not read then (neutron/pecan_wsgi/hooks/
+// policy_enforcement.py, fetch_resource).
+type asFetched[R any] struct{ target[R] }
+
+// Attr implements policy.Target.
+func (t asFetched[R]) Attr(name string) (string, bool) {
+	if a, ok := t.res.Attr(name); ok && a.Flags&(resource.Hidden|resource.Needed) == resource.Hidden {
+		return "", false
+	}
+	return t.target.Attr(name)
+}
+
 // Parent implements policy.Target.
 func (t target[R]) Parent(kind, attr string) (string, bool, error) {
 	key, ok := t.res.Text(t.obj, kind+"_id")

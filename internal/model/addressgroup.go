@@ -29,7 +29,7 @@ func AddressGroups(enabled func(string) bool) *resource.Resource[AddressGroup] {
 			resource.List("addresses", addressList, post, func(g *AddressGroup) *[]string { return &g.Addresses }, resource.Children[string]{
 				Table: "address_associations", Parent: "address_group_id",
 				Columns: []resource.Col[string]{{Name: "address", Ref: func(e *string) any { return e }}}}, resource.Default([]string{})),
-			resource.Field("shared", resource.Bool, hidden|needed, func(g *AddressGroup) *bool { return &g.Shared },
+			resource.Field("shared", resource.Bool, hidden, func(g *AddressGroup) *bool { return &g.Shared },
 				resource.Derived(sharedBy("addressgrouprbacs", "t.id")))))
 }
 

@@ -100,13 +100,13 @@ func (s *Service) delete(c *resource.Change[model.NetworkSegmentRange]) error {
 	return s.core.SynchroniseType(c.Tx, c.Old.NetworkType)
 }
 
-// checkReduced refuses new bounds that touch the lowest or highest id in use, as upstream does.
+// checkReduced refuses new bounds that leave out an id in use.
 func (s *Service) checkReduced(c *resource.Change[model.NetworkSegmentRange]) error {
 	low, high, used, err := usedBounds(c.Tx, c.Old)
 	if err != nil {
 		return err
 	}
-	if used && (c.New.Minimum >= low || c.New.Maximum <= high) {
+	if used && (c.New.Minimum > low || c.New.Maximum < high) {
 		return referenced(c.Old.ID)
 	}
 	return nil

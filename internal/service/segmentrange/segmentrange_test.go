@@ -75,6 +75,11 @@ func TestRanges(t *testing.T) {
 	if err := change(logic.Update, r, &now, "minimum"); !fault.Is(err, "NetworkSegmentRangeReferencedByProject") {
 		t.Errorf("a range lost an id in use: %v", err)
 	}
+	now.Minimum, now.Maximum = 10, 12
+	if err := change(logic.Update, r, &now, "maximum"); err != nil {
+		t.Errorf("a range of which the lowest id is in use: %v", err)
+	}
+	r.Maximum = 12
 	if err := change(logic.Delete, r, nil); !fault.Is(err, "NetworkSegmentRangeReferencedByProject") {
 		t.Errorf("a range in use was deleted: %v", err)
 	}
