@@ -53,7 +53,7 @@ demo: build packages
 demo-stop:
 	@$(SUDO) build/demo --stop
 
-test: lint unit databases race
+test: lint unit databases race smoke
 
 lint:
 	@bad=$$(git ls-files '*.go' | xargs gofmt -l); [ -z "$$bad" ] || { echo "not gofmt-ed:"; echo "$$bad"; exit 1; }
