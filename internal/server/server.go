@@ -17,6 +17,7 @@ import (
 	"neutrino/internal/daemon"
 	"neutrino/internal/policy"
 	"neutrino/internal/rpc"
+	"neutrino/internal/service/ml2"
 	"neutrino/internal/store"
 )
 
@@ -25,6 +26,10 @@ const startTimeout = time.Minute
 
 // routerPlugin is the long name of the service plug-in "router".
 const routerPlugin = "neutron.services.l3_router.l3_router_plugin.L3RouterPlugin"
+
+// defaultPlugins are the service plug-ins that are always loaded, as upstream's (neutron/plugins/common/constants.py,
+// DEFAULT_SERVICE_PLUGINS).
+var defaultPlugins = []string{"auto_allocate", "tag", "timestamp", "network_ip_availability", "flavors", "revisions"}
 
 // Server is a running server.
 type Server struct {
@@ -171,7 +176,8 @@ func (s *Server) warnOfMissing() {
 		given  []string
 		have   []string
 	}{
-		{"service_plugins", config.ServicePlugins.Get(f), slices.Concat([]string{"router", routerPlugin, "flavors"}, segmentRangePlugin, segmentsPlugin, meteringPlugin)},
+		{"service_plugins", config.ServicePlugins.Get(f), slices.Concat([]string{"router", routerPlugin}, defaultPlugins, segmentRangePlugin, segmentsPlugin, meteringPlugin)},
+		{"[ml2] mechanism_drivers", config.MechanismDrivers.Get(f), ml2.MechanismNames()},
 		{"[ml2] extension_drivers", config.ExtensionDrivers.Get(f), driverNames()},
 	} {
 		for _, name := range x.given {

@@ -106,7 +106,7 @@ func newCore(s *Server, catalog *model.Catalog) (*ml2.Plugin, error) {
 	f := s.d.File
 	cfg := ml2.Config{TypeDrivers: known(config.TypeDrivers.Get(f), "local", "flat", "vlan", "gre", "vxlan", "geneve"),
 		GeneveHeaderSize: config.GeneveHeaderSize.Get(f), StoredRanges: s.loads(segmentRangePlugin), TenantNetworkTypes: config.ProjectNetworkTypes.Get(f),
-		ExternalNetworkType: config.ExternalNetworkType.Get(f), MechanismDrivers: config.MechanismDrivers.Get(f), FlatNetworks: config.FlatNetworks.Get(f),
+		ExternalNetworkType: config.ExternalNetworkType.Get(f), MechanismDrivers: known(config.MechanismDrivers.Get(f), ml2.MechanismNames()...), FlatNetworks: config.FlatNetworks.Get(f),
 		PathMTU: config.PathMTU.Get(f), GlobalPhysnetMTU: config.GlobalPhysnetMTU.Get(f), PhysicalNetworkMTUs: map[string]int{},
 		OverlayIPVersion: config.OverlayIPVersion.Get(f), BaseMAC: config.BaseMAC.Get(f), AgentDownTime: config.AgentDownTime.Get(f),
 		MaxDNSNameservers: config.MaxDNSNameservers.Get(f), MaxSubnetHostRoutes: config.MaxSubnetHostRoutes.Get(f),

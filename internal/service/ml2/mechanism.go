@@ -29,6 +29,15 @@ type Bound struct {
 	VIFDetails model.Dict
 }
 
+// MechanismNames are the mechanism drivers that the configuration can name.
+func MechanismNames() []string {
+	var names []string
+	for _, m := range builtinMechanisms() {
+		names = append(names, m.Name())
+	}
+	return names
+}
+
 func builtinMechanisms() []Mechanism {
 	return []Mechanism{
 		&agentMechanism{name: "linuxbridge", agentType: "Linux bridge agent", vifType: "bridge",
