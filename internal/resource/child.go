@@ -137,7 +137,7 @@ func saveList[E any](tx *store.Tx, c Children[E], names []string, id string, old
 const listChunk = 5000
 
 // loadChildren fills the list attributes of objs.
-func (r *Resource[R]) loadChildren(tx *store.Tx, q *Query, set Set, objs []*R) error {
+func (r *engine[R]) loadChildren(tx *store.Tx, q *Query, set Set, objs []*R) error {
 	var byID map[string]*R
 	var ids []string
 	for i := range set.All() {

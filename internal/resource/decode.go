@@ -15,7 +15,7 @@ func badRequest(format string, args ...any) error {
 
 // Create makes an object from the attributes of a POST body, with defaults and checks. It returns the attributes that
 // the body named.
-func (r *Resource[R]) Create(caller *identity.Caller, body map[string]any) (*R, Set, error) {
+func (r *engine[R]) Create(caller *identity.Caller, body map[string]any) (*R, Set, error) {
 	if err := r.owner(caller, body, true); err != nil {
 		return nil, 0, err
 	}
@@ -42,7 +42,7 @@ func (r *Resource[R]) Create(caller *identity.Caller, body map[string]any) (*R, 
 }
 
 // Update changes obj by the attributes of a PUT body, after checks. It returns the attributes that the body named.
-func (r *Resource[R]) Update(caller *identity.Caller, obj *R, body map[string]any) (Set, error) {
+func (r *engine[R]) Update(caller *identity.Caller, obj *R, body map[string]any) (Set, error) {
 	if err := r.owner(caller, body, false); err != nil {
 		return 0, err
 	}
@@ -63,7 +63,7 @@ func (r *Resource[R]) Update(caller *identity.Caller, obj *R, body map[string]an
 	return named, r.assign(obj, body, named)
 }
 
-func (r *Resource[R]) assign(obj *R, body map[string]any, named Set) error {
+func (r *engine[R]) assign(obj *R, body map[string]any, named Set) error {
 	for i := range named.All() {
 		a := &r.Attrs[i]
 		if err := a.dec(obj, body[a.Name]); err != nil {
@@ -77,7 +77,7 @@ func (r *Resource[R]) assign(obj *R, body map[string]any, named Set) error {
 }
 
 // owner makes project_id and tenant_id agree and, on create, present.
-func (r *Resource[R]) owner(caller *identity.Caller, body map[string]any, create bool) error {
+func (r *engine[R]) owner(caller *identity.Caller, body map[string]any, create bool) error {
 	if r.Bit("project_id") == 0 {
 		return nil
 	}
@@ -105,7 +105,7 @@ func (r *Resource[R]) owner(caller *identity.Caller, body map[string]any, create
 	return nil
 }
 
-func (r *Resource[R]) known(body map[string]any) error {
+func (r *engine[R]) known(body map[string]any) error {
 	var unknown []string
 	for name := range body {
 		if _, ok := r.byName[name]; !ok {
@@ -120,7 +120,7 @@ func (r *Resource[R]) known(body map[string]any) error {
 }
 
 // Bodies finds the attributes of one object, or of each of several in a bulk request, in a decoded request body.
-func (r *Resource[R]) Bodies(body map[string]any, bulkAllowed bool) (bodies []map[string]any, bulk bool, err error) {
+func (r *engine[R]) Bodies(body map[string]any, bulkAllowed bool) (bodies []map[string]any, bulk bool, err error) {
 	if len(body) == 0 {
 		return nil, false, badRequest("Resource body required")
 	}
@@ -154,7 +154,7 @@ func (r *Resource[R]) Bodies(body map[string]any, bulkAllowed bool) (bodies []ma
 	return bodies, true, nil
 }
 
-func (r *Resource[R]) one(body map[string]any) (map[string]any, error) {
+func (r *engine[R]) one(body map[string]any) (map[string]any, error) {
 	v, ok := body[r.Name]
 	if !ok || v == nil {
 		return nil, badRequest("Unable to find '%s' in request body", r.Name)
@@ -168,7 +168,7 @@ func (r *Resource[R]) one(body map[string]any) (map[string]any, error) {
 
 // IsDefault tells whether attribute i of obj has the value that it gets when a POST body does not name it. Policy
 // ignores such attributes.
-func (r *Resource[R]) IsDefault(obj *R, i int) bool {
+func (r *engine[R]) IsDefault(obj *R, i int) bool {
 	a := &r.Attrs[i]
 	if a.def == nil {
 		return false
@@ -179,7 +179,7 @@ func (r *Resource[R]) IsDefault(obj *R, i int) bool {
 }
 
 // NotFound is the error for an object that is not there or not visible.
-func (r *Resource[R]) NotFound(id string) error {
+func (r *engine[R]) NotFound(id string) error {
 	if r.table.Missing != nil {
 		return r.table.Missing(id)
 	}

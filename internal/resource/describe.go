@@ -10,7 +10,7 @@ type Row struct {
 }
 
 // Describe lists the attributes in the order of the table.
-func (r *Resource[R]) Describe() []Row {
+func (r *engine[R]) Describe() []Row {
 	rows := make([]Row, len(r.Attrs))
 	for i, a := range r.Attrs {
 		rows[i] = Row{Name: a.Name, Type: a.Type, Ext: a.Ext, Flags: a.Flags}

@@ -9,7 +9,7 @@ import (
 )
 
 // order writes ORDER BY and LIMIT. The key comes last so that the order is total.
-func (r *Resource[R]) order(s *statement, q *Query) {
+func (r *engine[R]) order(s *statement, q *Query) {
 	if len(q.Sort) == 0 && q.Limit == 0 && q.Marker == "" {
 		return
 	}
@@ -33,7 +33,7 @@ type orderKey struct {
 	desc bool
 }
 
-func (r *Resource[R]) keys(q *Query) []orderKey {
+func (r *engine[R]) keys(q *Query) []orderKey {
 	var keys []orderKey
 	id := "t." + r.table.IDColumn
 	byID := false
@@ -68,7 +68,7 @@ func (a *Attr[R]) least() string {
 
 // after is the condition for the rows that follow the marker (keyset paging). ok is false if there is
 // no such object and the list is to be read without.
-func (r *Resource[R]) after(tx *store.Tx, q *Query) (c Cond, ok bool, err error) {
+func (r *engine[R]) after(tx *store.Tx, q *Query) (c Cond, ok bool, err error) {
 	s := &statement{}
 	if q.Caller != nil {
 		s.project = q.Caller.ProjectID
@@ -107,7 +107,7 @@ func (r *Resource[R]) after(tx *store.Tx, q *Query) (c Cond, ok bool, err error)
 }
 
 // beyond is the condition for the rows after that with these values of the keys.
-func (r *Resource[R]) beyond(keys []orderKey, values []any, project string) Cond {
+func (r *engine[R]) beyond(keys []orderKey, values []any, project string) Cond {
 	c := &statement{project: project}
 	c.WriteString("(")
 	for i, k := range keys {

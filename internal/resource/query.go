@@ -16,7 +16,7 @@ import (
 var reserved = []string{"fields", "sort_key", "sort_dir", "limit", "marker", "page_reverse"}
 
 // ParseFields reads ?fields=. Unknown names are ignored.
-func (r *Resource[R]) ParseFields(values url.Values) Set {
+func (r *engine[R]) ParseFields(values url.Values) Set {
 	names := values["fields"]
 	if len(names) == 0 {
 		return r.Shown
@@ -25,7 +25,7 @@ func (r *Resource[R]) ParseFields(values url.Values) Set {
 }
 
 // ParseQuery reads filters, order and page of a list request. maxLimit caps pages; 0 means no cap.
-func (r *Resource[R]) ParseQuery(values url.Values, maxLimit int) (*Query, error) {
+func (r *engine[R]) ParseQuery(values url.Values, maxLimit int) (*Query, error) {
 	q := &Query{}
 	if err := r.parseFilters(q, values); err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func (r *Resource[R]) ParseQuery(values url.Values, maxLimit int) (*Query, error
 	return q, parsePage(q, values, maxLimit)
 }
 
-func (r *Resource[R]) parseFilters(q *Query, values url.Values) error {
+func (r *engine[R]) parseFilters(q *Query, values url.Values) error {
 	var unknown []string
 	names := make([]string, 0, len(values))
 	for name := range values {
@@ -161,7 +161,7 @@ func keysOf[K comparable, V any](m map[K]V) func(yield func(K) bool) {
 
 // standardFilter handles the filters that objects with standard attributes have besides their own attributes. Upstream
 // knows changed_since only while it does not validate filters.
-func (r *Resource[R]) standardFilter(name string, given []string) (Cond, bool, error) {
+func (r *engine[R]) standardFilter(name string, given []string) (Cond, bool, error) {
 	switch {
 	case name == "changed_since" && !r.strict:
 		t, err := parseTime(given[len(given)-1])
@@ -205,7 +205,7 @@ func tagFilter(name string, given []string) Cond {
 	return c
 }
 
-func (r *Resource[R]) parseSort(q *Query, values url.Values) error {
+func (r *engine[R]) parseSort(q *Query, values url.Values) error {
 	keys, dirs := nonEmpty(values["sort_key"]), nonEmpty(values["sort_dir"])
 	if len(keys) != len(dirs) {
 		return badRequest("The number of sort_keys and sort_dirs must be same")

@@ -5,8 +5,17 @@ import (
 	"math/bits"
 )
 
-// Resource is the compiled description of one kind of object.
+// Resource is one kind of object: its description, and what can be done with objects of it.
+//
+// The operations are behind an interface because of the compiler. It compiles the methods of a generic type anew in
+// every package that so much as has a pointer to it; with those of all resources a small service took 11 seconds.
 type Resource[R any] struct {
+	*Description[R]
+	operations[R]
+}
+
+// Description is the compiled table of attributes.
+type Description[R any] struct {
 	Name       string // JSON key of one, "security_group"
 	Collection string // JSON key of many, "security_groups"
 	Path       string // URL path of the collection below /v2.0, "security-groups"
@@ -14,7 +23,11 @@ type Resource[R any] struct {
 
 	// All are all attributes; Shown those that a response may have; Stored those that come from the database.
 	All, Shown, Needed Set
+}
 
+// engine has the operations.
+type engine[R any] struct {
+	*Description[R]
 	table  Table[R]
 	byName map[string]int
 	// strict refuses unknown filters (extension filter-validation).
@@ -69,7 +82,8 @@ type StandardAttr struct {
 // New compiles groups of attributes and keeps those whose extension is enabled. It panics on tables that cannot work:
 // that is a mistake in the program.
 func New[R any](name, collection, path string, table Table[R], enabled func(alias string) bool, groups ...[]Attr[R]) *Resource[R] {
-	r := &Resource[R]{Name: name, Collection: collection, Path: path, table: table, byName: map[string]int{}, strict: enabled("filter-validation")}
+	r := &engine[R]{Description: &Description[R]{Name: name, Collection: collection, Path: path}, table: table, byName: map[string]int{},
+		strict: enabled("filter-validation")}
 	if table.IDColumn == "" {
 		r.table.IDColumn = "id"
 	}
@@ -103,11 +117,11 @@ func New[R any](name, collection, path string, table Table[R], enabled func(alia
 			r.Needed |= 1 << i
 		}
 	}
-	return r
+	return &Resource[R]{r.Description, r}
 }
 
 // Bit is the Set of the one attribute called name, empty if there is none (its extension is off).
-func (r *Resource[R]) Bit(name string) Set {
+func (r *engine[R]) Bit(name string) Set {
 	if i, ok := r.byName[name]; ok {
 		return 1 << i
 	}
@@ -115,7 +129,7 @@ func (r *Resource[R]) Bit(name string) Set {
 }
 
 // Bits is the Set of several attributes.
-func (r *Resource[R]) Bits(names ...string) Set {
+func (r *engine[R]) Bits(names ...string) Set {
 	var s Set
 	for _, n := range names {
 		s |= r.Bit(n)
@@ -124,7 +138,7 @@ func (r *Resource[R]) Bits(names ...string) Set {
 }
 
 // Attr returns the attribute called name.
-func (r *Resource[R]) Attr(name string) (*Attr[R], bool) {
+func (r *engine[R]) Attr(name string) (*Attr[R], bool) {
 	i, ok := r.byName[name]
 	if !ok {
 		return nil, false
@@ -134,7 +148,7 @@ func (r *Resource[R]) Attr(name string) (*Attr[R], bool) {
 
 // SetMatching says how an attribute is filtered when that depends on the configuration; see Matching. It must be called
 // before the first request.
-func (r *Resource[R]) SetMatching(name string, f func(values []string) (Cond, error)) {
+func (r *engine[R]) SetMatching(name string, f func(values []string) (Cond, error)) {
 	if i, ok := r.byName[name]; ok {
 		r.Attrs[i].condition = f
 	}
@@ -142,7 +156,7 @@ func (r *Resource[R]) SetMatching(name string, f func(values []string) (Cond, er
 
 // SetCheck adds a condition on the values of an attribute that depends on the configuration; check returns a Reason or nil.
 // It must be called before the first request.
-func (r *Resource[R]) SetCheck(name string, check func(*R) error) {
+func (r *engine[R]) SetCheck(name string, check func(*R) error) {
 	i, ok := r.byName[name]
 	if !ok {
 		return
@@ -157,7 +171,7 @@ func (r *Resource[R]) SetCheck(name string, check func(*R) error) {
 }
 
 // Names lists the attributes in s, in the order of the table.
-func (r *Resource[R]) Names(s Set) []string {
+func (r *engine[R]) Names(s Set) []string {
 	var names []string
 	for i := range s.All() {
 		names = append(names, r.Attrs[i].Name)
@@ -166,13 +180,13 @@ func (r *Resource[R]) Names(s Set) []string {
 }
 
 // ID is the key of an object.
-func (r *Resource[R]) ID(obj *R) string { return *r.table.ID(obj) }
+func (r *engine[R]) ID(obj *R) string { return *r.table.ID(obj) }
 
 // SetID gives an object its key.
-func (r *Resource[R]) SetID(obj *R, id string) { *r.table.ID(obj) = id }
+func (r *engine[R]) SetID(obj *R, id string) { *r.table.ID(obj) = id }
 
 // Standard finds the standard attributes of an object; nil if objects of this kind have none.
-func (r *Resource[R]) Standard(obj *R) *StandardAttr {
+func (r *engine[R]) Standard(obj *R) *StandardAttr {
 	if r.table.Standard == nil {
 		return nil
 	}
@@ -181,7 +195,7 @@ func (r *Resource[R]) Standard(obj *R) *StandardAttr {
 
 // ForLoad are the attributes that must be read to show those in set: what they are made from (ShownAs), and for those
 // without a column the hidden ones, from which Logic.Load makes them.
-func (r *Resource[R]) ForLoad(set Set) Set {
+func (r *engine[R]) ForLoad(set Set) Set {
 	var more Set
 	for i := range set.All() {
 		a := &r.Attrs[i]
@@ -197,7 +211,7 @@ func (r *Resource[R]) ForLoad(set Set) Set {
 
 // Text is the value of an attribute as policy compares it: as Python's str() shows it, but lists and structures as in
 // JSON.
-func (r *Resource[R]) Text(obj *R, name string) (string, bool) {
+func (r *engine[R]) Text(obj *R, name string) (string, bool) {
 	i, ok := r.byName[name]
 	if !ok {
 		return "", false
@@ -220,7 +234,7 @@ func (r *Resource[R]) Text(obj *R, name string) (string, bool) {
 }
 
 // Changed returns the attributes in which two objects differ.
-func (r *Resource[R]) Changed(a, b *R) Set {
+func (r *engine[R]) Changed(a, b *R) Set {
 	var s Set
 	for i := range r.Attrs {
 		if !r.Attrs[i].equal(a, b) {
@@ -231,7 +245,7 @@ func (r *Resource[R]) Changed(a, b *R) Set {
 }
 
 // Append writes the attributes of obj that are in set as a JSON object.
-func (r *Resource[R]) Append(b []byte, obj *R, set Set) []byte {
+func (r *engine[R]) Append(b []byte, obj *R, set Set) []byte {
 	b = append(b, '{')
 	n := len(b)
 	for x := uint64(set); x != 0; x &= x - 1 {

@@ -60,7 +60,7 @@ func (s *statement) cond(c Cond) {
 }
 
 // from writes the FROM clause with the tables that the attributes or the conditions need.
-func (r *Resource[R]) from(s *statement, need Set, q *Query, more ...Cond) {
+func (r *engine[R]) from(s *statement, need Set, q *Query, more ...Cond) {
 	for _, k := range q.Sort {
 		need |= 1 << k.Attr
 	}
@@ -84,7 +84,7 @@ func (r *Resource[R]) from(s *statement, need Set, q *Query, more ...Cond) {
 	}
 }
 
-func (r *Resource[R]) needs(set Set, side string) bool {
+func (r *engine[R]) needs(set Set, side string) bool {
 	for i := range set.All() {
 		if c := r.Attrs[i].column; c != nil && (c.side == side || strings.Contains(c.expr, side+".")) {
 			return true
@@ -94,7 +94,7 @@ func (r *Resource[R]) needs(set Set, side string) bool {
 }
 
 // where writes the WHERE clause: the caller's view, then the conditions.
-func (r *Resource[R]) where(s *statement, q *Query, more ...Cond) {
+func (r *engine[R]) where(s *statement, q *Query, more ...Cond) {
 	sep := " WHERE "
 	if r.table.Visible != "" && q.Caller != nil && !q.Caller.SeesAll() {
 		s.WriteString(sep + "(")
@@ -110,7 +110,7 @@ func (r *Resource[R]) where(s *statement, q *Query, more ...Cond) {
 }
 
 // Select reads objects: one query for the rows and one for each list attribute in the set, however many there are.
-func (r *Resource[R]) Select(tx *store.Tx, q *Query) ([]*R, error) {
+func (r *engine[R]) Select(tx *store.Tx, q *Query) ([]*R, error) {
 	s := &statement{}
 	if q.Caller != nil {
 		s.project = q.Caller.ProjectID
@@ -201,7 +201,7 @@ func (o orEmpty) Scan(v any) error {
 }
 
 // Get reads one object. What the caller may not see does not exist.
-func (r *Resource[R]) Get(tx *store.Tx, caller *identity.Caller, id string, set Set) (*R, error) {
+func (r *engine[R]) Get(tx *store.Tx, caller *identity.Caller, id string, set Set) (*R, error) {
 	objs, err := r.Select(tx, &Query{Set: set, Caller: caller, Where: []Cond{r.ByID(id)}})
 	if err != nil {
 		return nil, err
@@ -213,7 +213,7 @@ func (r *Resource[R]) Get(tx *store.Tx, caller *identity.Caller, id string, set 
 }
 
 // ByID is the condition for the objects with these keys.
-func (r *Resource[R]) ByID(ids ...string) Cond { return In("t."+r.table.IDColumn, ids) }
+func (r *engine[R]) ByID(ids ...string) Cond { return In("t."+r.table.IDColumn, ids) }
 
 // In is the condition `expr IN (values)`; no values match nothing.
 func In[T any](expr string, values []T) Cond {
@@ -231,7 +231,7 @@ func In[T any](expr string, values []T) Cond {
 }
 
 // Count counts the objects that match.
-func (r *Resource[R]) Count(tx *store.Tx, q *Query) (int, error) {
+func (r *engine[R]) Count(tx *store.Tx, q *Query) (int, error) {
 	s := &statement{}
 	if q.Caller != nil {
 		s.project = q.Caller.ProjectID
@@ -247,7 +247,7 @@ func (r *Resource[R]) Count(tx *store.Tx, q *Query) (int, error) {
 }
 
 // Insert writes a new object: standard attributes, main row, side rows and list rows. The id must be set.
-func (r *Resource[R]) Insert(tx *store.Tx, obj *R) error {
+func (r *engine[R]) Insert(tx *store.Tx, obj *R) error {
 	cols, vals := []string{}, []any{}
 	if r.table.Standard != nil {
 		std := r.table.Standard(obj)
@@ -331,7 +331,7 @@ func isNil(p any) bool {
 
 // Save writes what differs between old and obj, and counts the revision up. A row that somebody else changed since it
 // was read makes the transaction start again. It returns what changed.
-func (r *Resource[R]) Save(tx *store.Tx, old, obj *R) (Set, error) {
+func (r *engine[R]) Save(tx *store.Tx, old, obj *R) (Set, error) {
 	changed := r.Changed(old, obj)
 	if changed == 0 {
 		return 0, nil
@@ -369,11 +369,11 @@ func (r *Resource[R]) Save(tx *store.Tx, old, obj *R) (Set, error) {
 }
 
 // rowless tells whether attribute i, which is in a side table, needs no row there.
-func (r *Resource[R]) rowless(i int, obj *R) bool {
+func (r *engine[R]) rowless(i int, obj *R) bool {
 	return isNil(r.Attrs[i].ptr(obj)) || r.Attrs[i].sparse && r.IsDefault(obj, i)
 }
 
-func (r *Resource[R]) saveSide(tx *store.Tx, i int, obj *R) error {
+func (r *engine[R]) saveSide(tx *store.Tx, i int, obj *R) error {
 	a := &r.Attrs[i]
 	side, key := a.column.side, r.table.Sides[a.column.side].Key
 	if r.rowless(i, obj) {
@@ -388,9 +388,9 @@ func (r *Resource[R]) saveSide(tx *store.Tx, i int, obj *R) error {
 }
 
 // Touch counts the revision up without another change: a dependent row changed.
-func (r *Resource[R]) Touch(tx *store.Tx, obj *R) error { return r.bump(tx, obj) }
+func (r *engine[R]) Touch(tx *store.Tx, obj *R) error { return r.bump(tx, obj) }
 
-func (r *Resource[R]) bump(tx *store.Tx, obj *R) error {
+func (r *engine[R]) bump(tx *store.Tx, obj *R) error {
 	if r.table.Standard == nil {
 		return nil
 	}
@@ -409,7 +409,7 @@ func (r *Resource[R]) bump(tx *store.Tx, obj *R) error {
 }
 
 // Delete removes an object and, by the database's cascades, what hangs on it.
-func (r *Resource[R]) Delete(tx *store.Tx, obj *R) error {
+func (r *engine[R]) Delete(tx *store.Tx, obj *R) error {
 	n, err := tx.Exec("DELETE FROM "+r.table.Name+" WHERE "+r.table.IDColumn+" = ?", r.ID(obj))
 	if err != nil {
 		return fmt.Errorf("delete %s: %w", r.Name, err)
