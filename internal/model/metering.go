@@ -35,7 +35,8 @@ func MeteringLabels(enabled func(string) bool) *resource.Resource[MeteringLabel]
 		resource.Ext("metering", owned(std)...),
 		resource.Ext("metering",
 			resource.Field("name", resource.Name, post|filter|sort, func(l *MeteringLabel) *string { return &l.Name }, resource.Default("")),
-			resource.Field("description", resource.String(1024), post|filter|sort, func(l *MeteringLabel) *string { return &l.Description }, resource.Default("")),
+			resource.Field("description", givenOrAbsent(resource.String(1024)), post|filter|sort,
+				func(l *MeteringLabel) **string { return &l.Description }, resource.Default(new(string))),
 			resource.Field("shared", resource.Bool, post|filter|sort, func(l *MeteringLabel) *bool { return &l.Shared }, resource.Default(false))))
 }
 

@@ -31,7 +31,6 @@ type SecurityGroupRule struct {
 	RemoteIPPrefix  *string
 	RemoteGroupID   *string
 	RemoteAddresses *string // address group
-	Note            *string // the description; those of rules made from templates are nil
 	NormalizedCIDR  *string // filled by the service
 	InDefaultGroup  bool
 }
@@ -100,11 +99,10 @@ func SecurityGroupRules(enabled func(string) bool) *resource.Resource[SecurityGr
 	)
 }
 
-// ruleDescription is the description of a rule. The service that stores it keeps Standard.Description the same.
+// ruleDescription is the description of a rule, which cannot be changed.
 func ruleDescription[R any](rule func(*R) *SecurityGroupRule) resource.Attr[R] {
-	empty := ""
-	return resource.Field("description", givenOrAbsent(resource.String(255)), post|filter, func(r *R) **string { return &rule(r).Note },
-		resource.Derived("COALESCE(sa.description, NULL)"), resource.Default(&empty))
+	return resource.Field("description", givenOrAbsent(resource.String(255)), post|filter, func(r *R) **string { return &rule(r).Description },
+		resource.Derived("sa.description"), resource.Default(new(string)))
 }
 
 // traffic are the attributes that say what a rule allows.

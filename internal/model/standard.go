@@ -55,8 +55,8 @@ var taggable = []string{"networks", "subnets", "ports", "subnetpools", "routers"
 // standard are the attributes that live in the table standardattributes, and tags.
 func standard[R any](table string, s func(*R) *Standard) []resource.Attr[R] {
 	attrs := []resource.Attr[R]{
-		resource.Field("description", resource.String(255), post|put|filter,
-			func(r *R) *string { return &s(r).Description }, resource.Derived("COALESCE(sa.description, '')"), resource.Default("")),
+		resource.Field("description", givenOrAbsent(resource.String(255)), post|put|filter,
+			func(r *R) **string { return &s(r).Description }, resource.Derived("sa.description"), resource.Default(new(string))),
 		resource.Field("created_at", resource.Timestamp, 0, func(r *R) *resource.Time { return &s(r).CreatedAt },
 			resource.Derived("sa.created_at")),
 		resource.Field("updated_at", resource.Timestamp, 0, func(r *R) *resource.Time { return &s(r).UpdatedAt },

@@ -71,8 +71,8 @@ type SideTable struct {
 
 // StandardAttr is what upstream keeps in the table standardattributes for every API object.
 type StandardAttr struct {
-	RowID       int64 // standardattributes.id
-	Description string
+	RowID       int64   // standardattributes.id
+	Description *string // nil where nobody gave one, as for what services make
 	Revision    int64
 	CreatedAt   Time
 	UpdatedAt   Time

@@ -59,7 +59,7 @@ func things(extensions ...string) *Resource[thing] {
 		Field("project_id", String(255), Post|Filter|Needed, func(t *thing) *string { return &t.ProjectID }),
 		Field("tenant_id", String(255), Post|Filter, func(t *thing) *string { return &t.ProjectID }, Derived("t.project_id")),
 		Field("name", Name, Post|Put|Filter|Sort, func(t *thing) *string { return &t.Name }, Default("")),
-		Field("description", String(255), Post|Put|Filter, func(t *thing) *string { return &t.Description }, Derived("COALESCE(sa.description, '')"), Default("")),
+		Field("description", Nullable(String(255)), Post|Put|Filter, func(t *thing) **string { return &t.Description }, Derived("sa.description"), Default(new(string))),
 		Field("up", Bool, Post|Put|Filter|Sort, func(t *thing) *bool { return &t.Up }, Default(true)),
 		Field("size", Nullable(NonNegative), Post|Put|Filter, func(t *thing) **int { return &t.Size }),
 		Field("secret", String(10), Post|Hidden|Required, func(t *thing) *string { return &t.Secret }),

@@ -164,7 +164,7 @@ func (r *engine[R]) Select(tx *store.Tx, q *Query) ([]*R, error) {
 		}
 		if standard {
 			std := r.table.Standard(obj)
-			dst = append(dst[:len(attrs)], &std.RowID, orEmpty{&std.Description}, &std.Revision, &std.CreatedAt, &std.UpdatedAt)
+			dst = append(dst[:len(attrs)], &std.RowID, &std.Description, &std.Revision, &std.CreatedAt, &std.UpdatedAt)
 		}
 		if err := rows.Scan(dst...); err != nil {
 			return nil, fmt.Errorf("read %s: %w", r.Collection, err)

@@ -210,7 +210,7 @@ func (p *Plugin) CreatePort(tx *store.Tx, caller *identity.Caller, port *model.P
 func (p *Plugin) CreatePorts(tx *store.Tx, caller *identity.Caller, ports []*model.Port, named ...string) error {
 	cs := make([]*resource.Change[model.Port], len(ports))
 	for i, port := range ports {
-		port.PropagateUplinkStatus = true // the default of the API
+		port.PropagateUplinkStatus, port.Description = true, new(string) // the defaults of the API
 		cs[i] = &resource.Change[model.Port]{Resource: p.catalog.Ports, Tx: tx, Caller: caller, New: port, Named: p.catalog.Ports.Bits(named...)}
 	}
 	return p.createPorts(cs)

@@ -37,9 +37,6 @@ func (s *Service) createDefaultRule(c *resource.Change[model.DefaultSecurityGrou
 			return fault.Conflict("DefaultSecurityGroupRuleExists", "Default Security group rule already exists. Rule id is %s.", k.ID)
 		}
 	}
-	if r.Note != nil {
-		r.Description = *r.Note
-	}
 	return rules.Insert(c.Tx, c.New)
 }
 
@@ -53,7 +50,7 @@ func (s *Service) templates(tx *store.Tx, column string) ([]*model.SecurityGroup
 	out := make([]*model.SecurityGroupRule, len(all))
 	for i, t := range all {
 		r := t.SecurityGroupRule
-		r.Standard, r.Note = model.Standard{}, nil // the template's own
+		r.Standard = model.Standard{} // the template's own
 		out[i] = &r
 	}
 	return out, nil

@@ -41,7 +41,7 @@ func TestDefaultRules(t *testing.T) {
 		t.Errorf("rules of a new group (-want +got):\n%s", diff)
 	}
 	for _, r := range g.Rules {
-		if r.Note != nil || r.Description != "" {
+		if r.Description != nil {
 			t.Errorf("a rule has its template's description: %+v", r)
 		}
 	}

@@ -94,9 +94,7 @@ func (s *Service) insert(tx *store.Tx, caller *identity.Caller, g *model.Securit
 		}
 		g.Rules = append(g.Rules, r)
 	}
-	_, err = tx.Exec("UPDATE standardattributes SET description = NULL WHERE id IN (SELECT standard_attr_id FROM securitygrouprules "+
-		"WHERE security_group_id = ?)", g.ID)
-	return err
+	return nil
 }
 
 // EnsureDefault makes the default group of a project if it has none, and returns its id. A caller who may not act for
@@ -110,7 +108,7 @@ func (s *Service) EnsureDefault(tx *store.Tx, caller *identity.Caller, project s
 		return id, err
 	}
 	g := &model.SecurityGroup{Standard: model.Standard{ID: uuid.NewString(), ProjectID: project, Name: defaultName}}
-	g.Description = defaultDescription
+	g.Description = new(defaultDescription)
 	if g.Stateful, err = s.defaultStateful(tx, project); err != nil {
 		return "", err
 	}

@@ -73,9 +73,6 @@ func (s *Service) createRules(cs []*resource.Change[model.SecurityGroupRule]) er
 		if c.New.ID == "" {
 			c.New.ID = uuid.NewString()
 		}
-		if c.New.Note != nil {
-			c.New.Description = *c.New.Note
-		}
 		if err := s.catalog.SecurityGroupRules.Insert(tx, c.New); err != nil {
 			return err
 		}
