@@ -278,7 +278,7 @@ func TestRowsOfOthers(t *testing.T) {
 		for _, name := range []string{"name", "description", "up", "size"} {
 			got[name], _ = r.Text(obj, name)
 		}
-		want := map[string]string{"id": "x", "name": "", "description": "", "up": "True", "size": "None"}
+		want := map[string]string{"id": "x", "name": "", "description": "None", "up": "True", "size": "None"}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}

@@ -7,16 +7,14 @@ import (
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/service/ipavailability"
-	"neutrino/internal/service/l3"
 	"neutrino/internal/service/ml2"
 	"neutrino/internal/service/subnetpool"
 	"neutrino/internal/store"
 )
 
-// connectPools lets subnets come from pools, and routers follow address scopes.
-func connectPools(pools *subnetpool.Service, core *ml2.Plugin, routers *l3.Service) {
+// connectPools lets subnets come from pools.
+func connectPools(pools *subnetpool.Service, core *ml2.Plugin) {
 	core.Hooks.ChoosePool, core.Hooks.SubnetFromPool = pools.Choose, pools.Allocate
-	pools.Hooks.ScopeChanged = append(pools.Hooks.ScopeChanged, routers.ScopeChanged)
 }
 
 // mountPools serves subnet pools, their member actions, address scopes and how many addresses networks have.

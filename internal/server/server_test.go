@@ -316,3 +316,26 @@ func TestQuotasAPI(t *testing.T) {
 		t.Errorf("quotas of all projects (-want +got):\n%s", diff)
 	}
 }
+
+// TestWithoutPlugins: what no plug-in adds does not need one.
+func TestWithoutPlugins(t *testing.T) {
+	e := start(t, "[DEFAULT]", "service_plugins =")
+	defer e.end()
+	network := e.post("/networks", "network", map[string]any{"name": "n"})["id"].(string)
+	subnet := e.post("/subnets", "subnet", map[string]any{"network_id": network, "ip_version": 4, "cidr": "10.0.0.0/24"})["id"].(string)
+	port := e.post("/ports", "port", map[string]any{"network_id": network})["id"].(string)
+	for _, r := range []struct {
+		method, path string
+		body         any
+		want         int
+	}{
+		{"PUT", "/ports/" + port, map[string]any{"port": map[string]any{"fixed_ips": []any{map[string]any{"ip_address": "10.0.0.9"}}}}, 200},
+		{"DELETE", "/ports/" + port, nil, 204},
+		{"DELETE", "/subnets/" + subnet, nil, 204},
+		{"DELETE", "/networks/" + network, nil, 204},
+	} {
+		if status, body := e.do(r.method, r.path, r.body); status != r.want {
+			t.Errorf("%s %s: %d %v", r.method, r.path, status, body)
+		}
+	}
+}

@@ -48,19 +48,30 @@ func wire(s *Server) (*services, error) {
 	agentRPC := agentrpc.New(s.db, catalog, core, agentService, s.bus, log("agentrpc"))
 
 	h := &core.Hooks
-	h.BeforeNetwork = append(h.BeforeNetwork, groups.BeforeNetwork, routers.BeforeNetwork)
+	h.BeforeNetwork = append(h.BeforeNetwork, groups.BeforeNetwork)
 	h.BeforeSubnet = append(h.BeforeSubnet, agentRPC.BeforeSubnet)
-	h.BeforePort = append(h.BeforePort, groups.BeforePort, routers.BeforePort, agentRPC.BeforePort)
-	h.GuardPortDelete = append(h.GuardPortDelete, routers.GuardPortDelete)
-	h.AfterNetwork = append(h.AfterNetwork, agentRPC.AfterNetwork, routers.AfterNetwork)
-	h.AfterSubnet = append(h.AfterSubnet, agentRPC.AfterSubnet, routers.AfterSubnet)
-	h.AfterPort = append(h.AfterPort, agentRPC.AfterPort, groups.AfterPort, routers.AfterPort)
+	h.BeforePort = append(h.BeforePort, groups.BeforePort)
+	h.AfterNetwork = append(h.AfterNetwork, agentRPC.AfterNetwork)
+	h.AfterSubnet = append(h.AfterSubnet, agentRPC.AfterSubnet)
+	h.AfterPort = append(h.AfterPort, agentRPC.AfterPort, groups.AfterPort)
+	if extensions.Enabled("router") {
+		h.BeforeNetwork = append(h.BeforeNetwork, routers.BeforeNetwork)
+		h.BeforePort = append(h.BeforePort, routers.BeforePort)
+		h.GuardPortDelete = append(h.GuardPortDelete, routers.GuardPortDelete)
+		h.AfterNetwork = append(h.AfterNetwork, routers.AfterNetwork)
+		h.AfterSubnet = append(h.AfterSubnet, routers.AfterSubnet)
+		h.AfterPort = append(h.AfterPort, routers.AfterPort)
+	}
+	h.BeforePort = append(h.BeforePort, agentRPC.BeforePort)
 	groups.Hooks.RulesChanged = append(groups.Hooks.RulesChanged, agentRPC.RulesChanged)
 	groups.Hooks.MembersChanged = append(groups.Hooks.MembersChanged, agentRPC.MembersChanged)
 	agentService.Notifier, agentService.Core = agentRPC, core
 	routers.Notifier = agentRPC
 	pools := subnetpool.New(catalog, config.IPv6PDEnabled.Get(f))
-	connectPools(pools, core, routers)
+	connectPools(pools, core)
+	if extensions.Enabled("router") {
+		pools.Hooks.ScopeChanged = append(pools.Hooks.ScopeChanged, routers.ScopeChanged)
+	}
 
 	rules, err := s.rules()
 	if err != nil {

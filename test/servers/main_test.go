@@ -69,6 +69,7 @@ func start(t *testing.T, binary, database, quotas string) *server {
 	conf := fmt.Sprintf(`[DEFAULT]
 auth_strategy = noauth
 core_plugin = ml2
+service_plugins = router
 bind_host = 127.0.0.1
 bind_port = %d
 state_path = %s
@@ -77,10 +78,12 @@ connection = %s
 [quotas]
 %s
 [ml2]
-type_drivers = vxlan
+type_drivers = vxlan,geneve
 project_network_types = vxlan
 [ml2_type_vxlan]
 vni_ranges = 1:100
+[ml2_type_geneve]
+vni_ranges = 1:10
 [neutrino]
 bus_listen =
 `, port, dir, database, quotas)

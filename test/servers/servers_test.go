@@ -34,6 +34,7 @@ func TestServers(t *testing.T) {
 			started.Wait()
 			t.Run("fill a subnet", func(t *testing.T) { fillSubnet(t, both) })
 			t.Run("use up a quota", func(t *testing.T) { useUpQuota(t, both) })
+			t.Run("struggles", func(t *testing.T) { struggles(t, both) })
 			t.Run("database dies", func(t *testing.T) { databaseDies(t, both, database) })
 			both[0].consistent(neutrino)
 		})

@@ -114,7 +114,8 @@ func (p *Plugin) putBinding(tx *store.Tx, caller *identity.Caller, port *model.P
 		return nil, err
 	}
 	if bound.VIFType == vifBindingFailed {
-		return nil, fault.New(500, "PortBindingError", "Binding for port %s on host %s could not be created or updated.", port.ID, want.Host)
+		// Upstream says 500, though nothing is wrong with the server.
+		return nil, fault.Conflict("PortBindingError", "Binding for port %s on host %s could not be created or updated.", port.ID, want.Host)
 	}
 	want.VIFType, want.VIFDetails = bound.VIFType, bound.VIFDetails
 	return present(port, want), nil
