@@ -153,6 +153,11 @@ var (
 	GeneveVNIRanges     = ml2Geneve.List("vni_ranges", nil, "Geneve network identifiers for project networks as `first:last`.")
 	GeneveHeaderSize    = ml2Geneve.Int("max_header_size", 30, "Bytes of Geneve encapsulation, options included, that the MTU of networks leaves free.").Limit(AtLeast(0))
 	VXLANMulticastGroup = ml2VXLAN.String("vxlan_group", "", "Multicast group that the server tells agents to flood to; empty means none.").Limit(Address()).NoEffect()
+	ovsDriver           = neutron.Section("ML2", "ovs_driver")
+
+	OVSProhibitedVNICTypes = ovsDriver.List("vnic_type_prohibit_list", nil, "Values of binding:vnic_type that the driver `openvswitch` must not bind: of `normal`, `direct`, `smart-nic` and `vdpa`.")
+	OVSCreateTap           = ovsDriver.Bool("ovs_create_tap", true, "Nova makes the tap devices of ports on kernel datapaths.")
+
 	securityGroup       = neutron.Section("Server and L2 agent", "securitygroup")
 	EnableSecurityGroup = securityGroup.Bool("enable_security_group", true, "Offer and enforce security groups.")
 	FirewallDriver      = securityGroup.String("firewall_driver", "", "`noop` lets everything through; with any other value the L2 agent's own filter is used.")

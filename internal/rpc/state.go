@@ -16,6 +16,7 @@ type AgentState struct {
 // Agent types.
 const (
 	AgentTypeLinuxBridge = "Linux bridge agent"
+	AgentTypeOpenVSwitch = "Open vSwitch agent"
 	AgentTypeDHCP        = "DHCP agent"
 	AgentTypeL3          = "L3 agent"
 	AgentTypeMetadata    = "Metadata agent"

@@ -122,6 +122,8 @@ func newCore(s *Server, catalog *model.Catalog) (*ml2.Plugin, error) {
 		OverlayIPVersion: config.OverlayIPVersion.Get(f), BaseMAC: config.BaseMAC.Get(f), AgentDownTime: config.AgentDownTime.Get(f),
 		MaxDNSNameservers: config.MaxDNSNameservers.Get(f), MaxSubnetHostRoutes: config.MaxSubnetHostRoutes.Get(f),
 		MaxAllowedAddressPairs: config.MaxAllowedAddressPair.Get(f), DNSDomain: config.DNSDomain.Get(f),
+		NoSecurityGroups: !config.EnableSecurityGroup.Get(f), OVSProhibitedVNICTypes: config.OVSProhibitedVNICTypes.Get(f),
+		OVSKeepTap:  !config.OVSCreateTap.Get(f),
 		TagNewPorts: contains(config.ExtensionDrivers.Get(f), "tag_ports_during_bulk_creation")}
 	for net, mtu := range config.PhysicalNetworkMTUs.Get(f) {
 		n, err := strconv.Atoi(mtu)

@@ -271,44 +271,72 @@ func (s *Server) devicesDown(ctx context.Context, host string, devices []string)
 	return out, err
 }
 
-// tunnelSync stores a host's tunnel endpoint and returns all (upstream drivers/type_tunnel.py).
+// endpointTables have the tunnel endpoints of hosts, by network type.
+var endpointTables = map[string]string{"vxlan": "ml2_vxlan_endpoints", "gre": "ml2_gre_endpoints", "geneve": "ml2_geneve_endpoints"}
+
+// vxlanPort is what the table says of VXLAN endpoints; no agent reads it.
+const vxlanPort = 4789
+
+// tunnelSync stores a host's tunnel endpoint and returns all (upstream drivers/type_tunnel.py). An address that was another
+// host's is this one's from now on.
 func (s *Server) tunnelSync(ctx context.Context, args rpc.TunnelSyncArgs) (rpc.Tunnels, error) {
-	if args.TunnelType != "vxlan" {
-		return rpc.Tunnels{}, fault.InvalidInput("Network type value %s not supported", args.TunnelType)
+	table := endpointTables[args.TunnelType]
+	switch {
+	case args.TunnelIP == "":
+		return rpc.Tunnels{}, fault.InvalidInput("Tunnel IP value needed by the ML2 plugin")
+	case args.TunnelType == "":
+		return rpc.Tunnels{}, fault.InvalidInput("Network type value needed by the ML2 plugin")
+	case table == "":
+		return rpc.Tunnels{}, fault.InvalidInput("Network type value %s not supported, host: %s with tunnel IP: %s", args.TunnelType, args.Host, args.TunnelIP)
 	}
 	out := rpc.Tunnels{Tunnels: []rpc.TunnelEndpoint{}}
 	var moved []string
 	err := s.db.Write(ctx, func(tx *store.Tx) error {
 		moved, out.Tunnels = nil, out.Tunnels[:0]
-		rows, err := tx.Query("SELECT ip_address, host, udp_port FROM ml2_vxlan_endpoints")
+		rows, err := tx.Query("SELECT ip_address, host FROM " + table)
 		all, err := store.All(rows, err, func(rows *store.Rows) (e rpc.TunnelEndpoint, err error) {
-			return e, rows.Scan(&e.IPAddress, &e.Host, &e.UDPPort)
+			var host *string
+			err = rows.Scan(&e.IPAddress, &host)
+			if host != nil {
+				e.Host = *host
+			}
+			return e, err
 		})
 		if err != nil {
 			return err
 		}
+		mine := rpc.TunnelEndpoint{IPAddress: args.TunnelIP, Host: args.Host}
 		known := false
 		for _, e := range all {
 			switch {
-			case e.IPAddress == args.TunnelIP && e.Host != args.Host && e.Host != "":
-				return fault.InvalidInput("Tunnel IP %s in use with host %s", args.TunnelIP, e.Host)
-			case e.IPAddress == args.TunnelIP:
+			case e == mine:
 				known = true
-			case e.Host == args.Host:
-				moved = append(moved, e.IPAddress)
-				if _, err := tx.Exec("DELETE FROM ml2_vxlan_endpoints WHERE ip_address = ?", e.IPAddress); err != nil {
+				continue
+			case e.Host == args.Host && !slices.ContainsFunc(all, func(o rpc.TunnelEndpoint) bool { return o.IPAddress == mine.IPAddress }):
+				moved = append(moved, e.IPAddress) // otherwise the old address may be somebody's already
+				fallthrough
+			case e.Host == args.Host || e.IPAddress == args.TunnelIP:
+				if _, err := tx.Exec("DELETE FROM "+table+" WHERE ip_address = ?", e.IPAddress); err != nil {
 					return err
 				}
 				continue
 			}
 			out.Tunnels = append(out.Tunnels, e)
 		}
+		out.Tunnels = append(out.Tunnels, mine)
+		if args.TunnelType == "vxlan" {
+			for i := range out.Tunnels {
+				out.Tunnels[i].UDPPort = vxlanPort
+			}
+		}
 		if known {
 			return nil
 		}
-		mine := rpc.TunnelEndpoint{IPAddress: args.TunnelIP, Host: args.Host, UDPPort: 4789}
-		out.Tunnels = append(out.Tunnels, mine)
-		_, err = tx.Exec("INSERT INTO ml2_vxlan_endpoints (ip_address, udp_port, host) VALUES (?, ?, ?)", mine.IPAddress, mine.UDPPort, mine.Host)
+		columns, values := []string{"ip_address", "host"}, []any{mine.IPAddress, mine.Host}
+		if args.TunnelType == "vxlan" {
+			columns, values = append(columns, "udp_port"), append(values, vxlanPort)
+		}
+		err = tx.InsertRows(table, columns, [][]any{values})
 		if store.IsDuplicate(err) {
 			return store.Retry(err)
 		}

@@ -126,7 +126,17 @@ func TestTunnelSync(t *testing.T) {
 			t.Errorf("%s at %s (-want +got):\n%s", step.host, step.ip, diff)
 		}
 	}
-	for _, args := range []rpc.TunnelSyncArgs{{Host: "h3", TunnelIP: "192.0.2.2", TunnelType: "vxlan"}, {Host: "h3", TunnelIP: "192.0.2.3", TunnelType: "gre"}} {
+	h3 := rpc.TunnelEndpoint{IPAddress: "192.0.2.2", Host: "h3", UDPPort: 4789}
+	if diff := cmp.Diff([]rpc.TunnelEndpoint{moved, h3}, sync("h3", "192.0.2.2")); diff != "" {
+		t.Errorf("the address of h2 becomes that of h3 (-want +got):\n%s", diff)
+	}
+	for _, kind := range []string{"gre", "geneve"} {
+		got := call(e, rpc.TunnelSync, rpc.TunnelSyncArgs{Host: "h1", TunnelIP: "192.0.2.1", TunnelType: kind}).Tunnels
+		if diff := cmp.Diff([]rpc.TunnelEndpoint{{IPAddress: "192.0.2.1", Host: "h1"}}, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", kind, diff)
+		}
+	}
+	for _, args := range []rpc.TunnelSyncArgs{{Host: "h3", TunnelType: "vxlan"}, {Host: "h3", TunnelIP: "192.0.2.3"}, {Host: "h3", TunnelIP: "192.0.2.3", TunnelType: "stt"}} {
 		if _, err := rpc.TunnelSync.Call(e.ctx, e.bus, "", args); err == nil {
 			t.Errorf("%+v was taken", args)
 		}

@@ -69,14 +69,19 @@ func (s *Server) overlays(tx *store.Tx, networks []string) (map[string]*overlay,
 
 // endpoints are the tunnel addresses of hosts, as their L2 agents report them.
 func (s *Server) endpoints(tx *store.Tx) (map[string]string, error) {
-	list, err := s.agents.OnHost(tx, rpc.AgentTypeLinuxBridge, "")
 	out := map[string]string{}
-	for _, a := range list {
-		if ip, _ := a.Configurations["tunneling_ip"].(string); ip != "" {
-			out[a.Host] = ip
+	for _, kind := range []string{rpc.AgentTypeLinuxBridge, rpc.AgentTypeOpenVSwitch} {
+		list, err := s.agents.OnHost(tx, kind, "")
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range list {
+			if ip, _ := a.Configurations["tunneling_ip"].(string); ip != "" {
+				out[a.Host] = ip
+			}
 		}
 	}
-	return out, err
+	return out, nil
 }
 
 func entries(mac string, ips []string) []rpc.FDBEntry {

@@ -56,16 +56,23 @@ func (s *Server) AfterNetwork(ctx context.Context, old, now *model.Network) {
 	case now == nil:
 		s.cast("network_delete_end", rpc.DHCPNetworkDeleteEnd.Fanout(ctx, s.bus, payload(rpc.DHCPPayload{NetworkID: old.ID, Priority: priorityNetworkDelete})))
 		s.cast("network_delete", rpc.NetworkDelete.Fanout(ctx, s.bus, rpc.NetworkDeleteArgs{NetworkID: old.ID}))
+	case old.SegmentationID != nil && now.SegmentationID != nil && *old.SegmentationID != *now.SegmentationID:
+		s.toNetworkHosts(ctx, now)
 	case old.MTU != now.MTU || old.AdminStateUp != now.AdminStateUp:
 		p := rpc.DHCPPayload{NetworkID: now.ID, Priority: priorityNetworkUpdate}
 		p.Network = networkRef(now.ID, &now.AdminStateUp)
 		s.toDHCP(ctx, rpc.DHCPNetworkUpdateEnd, now.ID, p)
-		var args rpc.NetworkArgs
-		args.Network.ID, args.Network.MTU, args.Network.AdminStateUp = now.ID, now.MTU, now.AdminStateUp
-		for _, host := range s.hostsOfNetwork(ctx, now.ID) {
-			s.cast("network_update", rpc.NetworkUpdate.Cast(ctx, s.bus, host, args))
-			s.cast("network_update", rpc.L3NetworkUpdate.Cast(ctx, s.bus, host, args))
-		}
+		s.toNetworkHosts(ctx, now)
+	}
+}
+
+// toNetworkHosts tells the L2 and L3 agents of the hosts that have ports of a network to look at it again.
+func (s *Server) toNetworkHosts(ctx context.Context, now *model.Network) {
+	var args rpc.NetworkArgs
+	args.Network.ID, args.Network.MTU, args.Network.AdminStateUp = now.ID, now.MTU, now.AdminStateUp
+	for _, host := range s.hostsOfNetwork(ctx, now.ID) {
+		s.cast("network_update", rpc.NetworkUpdate.Cast(ctx, s.bus, host, args))
+		s.cast("network_update", rpc.L3NetworkUpdate.Cast(ctx, s.bus, host, args))
 	}
 }
 

@@ -3,6 +3,7 @@ package ml2
 import (
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"neutrino/internal/identity"
@@ -16,6 +17,7 @@ type binder struct {
 	plugin   *Plugin
 	tx       *store.Tx
 	segments map[string][]model.Segment
+	subnets  map[string]string         // segments of subnets that have one, of networks with several
 	agents   map[string][]*model.Agent // by host
 	bound    map[string]level          // by port id
 }
@@ -45,8 +47,67 @@ func (p *Plugin) newBinder(tx *store.Tx, ports []*model.Port) (*binder, error) {
 	if b.segments, err = segments(tx, networks...); err != nil {
 		return nil, err
 	}
-	b.agents, err = p.agentsOn(tx, hosts)
-	return b, err
+	if b.agents, err = p.agentsOn(tx, hosts); err != nil {
+		return nil, err
+	}
+	return b, b.readSubnets(networks)
+}
+
+// readSubnets finds the segments that subnets are restricted to, where that makes a difference.
+func (b *binder) readSubnets(networks []string) error {
+	networks = slices.DeleteFunc(networks, func(id string) bool { return len(b.segments[id]) < 2 })
+	if len(networks) == 0 {
+		return nil
+	}
+	in := resource.In("network_id", networks)
+	rows, err := b.tx.Query("SELECT id, segment_id FROM subnets WHERE segment_id IS NOT NULL AND "+in.SQL, in.Args...)
+	b.subnets = map[string]string{}
+	_, err = store.All(rows, err, func(r *sql.Rows) (struct{}, error) {
+		var subnet, segment string
+		err := r.Scan(&subnet, &segment)
+		b.subnets[subnet] = segment
+		return struct{}{}, err
+	})
+	if err != nil {
+		return fmt.Errorf("read segments of subnets: %w", err)
+	}
+	return nil
+}
+
+// segmentsFor are the segments that a port may be bound to: those of its subnets, if it has addresses.
+func (b *binder) segmentsFor(port *model.Port) []model.Segment {
+	all := b.segments[port.NetworkID]
+	if len(port.FixedIPs) == 0 || len(b.subnets) == 0 {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), func(s model.Segment) bool {
+		return !slices.ContainsFunc(port.FixedIPs, func(f model.FixedIP) bool {
+			segment, restricted := b.subnets[f.SubnetID]
+			return !restricted || segment == s.ID
+		})
+	})
+}
+
+// mechanismsFor are the drivers that may bind a port. If Placement allocated something for it, that is the one whose
+// agents report the resource providers (_infer_driver_from_allocation in neutron/plugins/ml2/managers.py).
+func (b *binder) mechanismsFor(port *model.Port) []Mechanism {
+	all := b.plugin.mechanisms
+	switch v := port.Profile["allocation"].(type) {
+	case nil:
+		return all
+	case map[string]any:
+		if len(v) == 0 {
+			return all
+		}
+	}
+	allocation, _ := port.Profile["allocation"].(map[string]any)
+	all = slices.DeleteFunc(slices.Clone(all), func(m Mechanism) bool {
+		return !m.Responsible(allocation, b.agentsFor(port, m))
+	})
+	if len(all) != 1 {
+		return nil
+	}
+	return all
 }
 
 // agentsOn reads the agents of hosts that are not switched off.
@@ -90,8 +151,8 @@ func (b *binder) bind(port *model.Port) {
 	if port.HostID == "" || len(b.segments[port.NetworkID]) == 0 {
 		return
 	}
-	for _, m := range b.plugin.mechanisms {
-		if r, ok := m.Bind(port, b.segments[port.NetworkID], b.agentsFor(port, m)); ok {
+	for _, m := range b.mechanismsFor(port) {
+		if r, ok := m.Bind(port, b.segmentsFor(port), b.agentsFor(port, m)); ok {
 			port.VIFType, port.VIFDetails = r.VIFType, r.VIFDetails
 			if port.VIFDetails == nil {
 				port.VIFDetails = model.Dict{}

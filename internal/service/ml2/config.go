@@ -23,6 +23,10 @@ type Config struct {
 	Mechanisms          []Mechanism    // more drivers that MechanismDrivers may name
 	AgentDownTime       time.Duration  // an agent silent for longer is dead; default 75 s
 
+	NoSecurityGroups       bool     // nothing filters ports
+	OVSProhibitedVNICTypes []string // binding:vnic_type values that the driver openvswitch must not bind
+	OVSKeepTap             bool     // Nova must not make the tap devices of ports on kernel datapaths
+
 	DNSDomain   string // of the names of ports; "" none
 	TagNewPorts bool   // new ports get the tags of their request; otherwise these are ignored
 

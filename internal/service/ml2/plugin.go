@@ -68,7 +68,10 @@ func (p *Plugin) configure() error {
 			return fmt.Errorf("unknown type driver %q", name)
 		}
 	}
-	known := append(builtinMechanisms(), p.cfg.Mechanisms...)
+	if err := checkProhibited(p.cfg.OVSProhibitedVNICTypes); err != nil {
+		return err
+	}
+	known := append(builtinMechanisms(p.cfg), p.cfg.Mechanisms...)
 	for _, name := range p.cfg.MechanismDrivers {
 		i := slices.IndexFunc(known, func(m Mechanism) bool { return m.Name() == name })
 		if i < 0 {

@@ -40,11 +40,11 @@ func (p *Plugin) addBlocks(tx *store.Tx, b *binder, ports []*model.Port) error {
 
 // awaitsL2 tells whether an agent on the port's host will report that it has connected the port.
 func (b *binder) awaitsL2(port *model.Port) bool {
-	if port.HostID == "" || port.Status == "ACTIVE" || contains(unblocked, port.DeviceOwner) || port.VNICType != vnicNormal {
+	if port.HostID == "" || port.Status == "ACTIVE" || contains(unblocked, port.DeviceOwner) {
 		return false
 	}
 	for _, m := range b.plugin.mechanisms {
-		if m.AgentType() != "" && len(b.agentsFor(port, m)) > 0 {
+		if m.Takes(port.VNICType) && len(b.agentsFor(port, m)) > 0 {
 			return true
 		}
 	}

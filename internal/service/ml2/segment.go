@@ -2,6 +2,7 @@ package ml2
 
 import (
 	"fmt"
+	"strings"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/model"
@@ -154,7 +155,32 @@ func (p *Plugin) releaseSegments(tx *store.Tx, networkID string) error {
 	return nil
 }
 
-// changeSegmentationID moves a network to another VLAN. No agent follows such a change, so no port may be bound.
+// followers are the vif_type values of ports that do not keep a network from getting another segmentation id: those that
+// are not bound, and for each agent that follows such a change those on its host.
+func (p *Plugin) followers(tx *store.Tx) ([]string, error) {
+	out := []string{vifUnbound, vifBindingFailed}
+	for _, m := range p.mechanisms {
+		if m.AgentType() == "" {
+			continue
+		}
+		rows, err := tx.Query("SELECT configurations FROM agents WHERE agent_type = ?", m.AgentType())
+		agents, err := store.All(rows, err, func(r *store.Rows) (*model.Agent, error) {
+			a := &model.Agent{}
+			return a, r.Scan(&a.Configurations)
+		})
+		if err != nil {
+			return nil, fmt.Errorf("read agents: %w", err)
+		}
+		for _, a := range agents {
+			if vifType := m.Follows(a); vifType != "" {
+				out = append(out, vifType)
+			}
+		}
+	}
+	return out, nil
+}
+
+// changeSegmentationID moves a network to another VLAN. Its bound ports must all be ones that follow.
 func (p *Plugin) changeSegmentationID(tx *store.Tx, n *model.Network) error {
 	all, err := segments(tx, n.ID)
 	if err != nil {
@@ -163,14 +189,19 @@ func (p *Plugin) changeSegmentationID(tx *store.Tx, n *model.Network) error {
 	if len(all[n.ID]) != 1 {
 		return fault.InvalidInput("Provider network attributes can be updated only in provider networks with a single segment.")
 	}
+	follow, err := p.followers(tx)
+	if err != nil {
+		return err
+	}
+	in := resource.In("b.vif_type", follow)
 	bound, _, err := store.One[int](tx.QueryRow("SELECT COUNT(*) FROM ml2_port_bindings b JOIN ports p ON p.id = b.port_id "+
-		"WHERE p.network_id = ? AND b.vif_type NOT IN (?, ?)", n.ID, vifUnbound, vifBindingFailed))
+		"WHERE p.network_id = ? AND NOT ("+in.SQL+")", append([]any{n.ID}, in.Args...)...))
 	if err != nil {
 		return fmt.Errorf("count bound ports: %w", err)
 	}
 	if bound > 0 {
 		return fault.InvalidInput("Provider network attribute provider:segmentation_id cannot be updated if any port in the network "+
-			"has not the following binding:vif_type: %s, %s", vifUnbound, vifBindingFailed)
+			"has not the following binding:vif_type: %s", strings.Join(follow, ", "))
 	}
 	old := all[n.ID][0]
 	driver := p.types[old.NetworkType]
