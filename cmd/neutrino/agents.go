@@ -11,9 +11,10 @@ type daemonSetup struct {
 	bus bus.Transport
 }
 
-func (d *daemonSetup) l2() error   { return d.AddL2(d.bus) }
-func (d *daemonSetup) dhcp() error { return d.AddDHCP(d.bus, d.MetadataSocket()) }
-func (d *daemonSetup) l3() error   { return d.AddL3(d.bus, d.MetadataSocket()) }
+func (d *daemonSetup) l2() error          { return d.AddL2(d.bus) }
+func (d *daemonSetup) openvswitch() error { return d.AddOpenVSwitch(d.bus) }
+func (d *daemonSetup) dhcp() error        { return d.AddDHCP(d.bus, d.MetadataSocket()) }
+func (d *daemonSetup) l3() error          { return d.AddL3(d.bus, d.MetadataSocket()) }
 func (d *daemonSetup) metadata() error {
 	_, err := d.AddMetadata(d.bus, true)
 	return err

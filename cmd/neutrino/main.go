@@ -21,6 +21,7 @@ func commands() []command {
 	return []command{
 		{"all-in-one", "", "server and all agents in one process, on SQLite: the whole of Networking on one machine", allInOne},
 		{"server", "neutron-server", "the Networking API and the server's side of the agents", server},
+		{"openvswitch-agent", "neutron-openvswitch-agent", "wires ports of this host by Open vSwitch", agent((*daemonSetup).openvswitch)},
 		{"linuxbridge-agent", "neutron-linuxbridge-agent", "wires ports of this host by Linux bridges, VXLAN and nftables", agent((*daemonSetup).l2)},
 		{"dhcp-agent", "neutron-dhcp-agent", "serves DHCP for networks", agent((*daemonSetup).dhcp)},
 		{"l3-agent", "neutron-l3-agent", "routes, NAT and floating IPs", agent((*daemonSetup).l3)},

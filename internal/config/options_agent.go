@@ -41,6 +41,30 @@ var (
 )
 
 var (
+	ovs      = neutron.Section("Open vSwitch agent", "ovs")
+	ovsAgent = neutron.Section("Open vSwitch agent", "agent")
+
+	OVSIntegrationBridge = ovs.String("integration_bridge", "br-int", "Bridge that ports are plugged into. The agent makes it.")
+	OVSTunnelBridge      = ovs.String("tunnel_bridge", "br-tun", "Bridge with the tunnels. The agent makes it.")
+	OVSIntPatchPort      = ovs.String("int_peer_patch_port", "patch-tun", "Port of integration_bridge that leads to tunnel_bridge.")
+	OVSTunPatchPort      = ovs.String("tun_peer_patch_port", "patch-int", "Port of tunnel_bridge that leads to integration_bridge.")
+	OVSLocalIP           = ovs.String("local_ip", "", "Address of this host's tunnel endpoint.").Limit(Address())
+	OVSBridgeMappings    = ovs.Map("bridge_mappings", "Bridges of physical networks as `physnet:bridge`. They must exist.")
+	OVSDatapathType      = ovs.String("datapath_type", "system", "Datapath of the bridges that the agent makes: `system` is the kernel's, `netdev` that of ovs-vswitchd.").Limit(OneOf("system", "netdev"))
+	OVSVHostSocketDir    = ovs.String("vhostuser_socket_dir", "/var/run/openvswitch", "Directory of the sockets of virtual machines that share memory with Open vSwitch.")
+	OVSDBConnection      = ovs.String("ovsdb_connection", "unix:/var/run/openvswitch/db.sock", "Open vSwitch's database: unix:path or tcp:address:port. The bridges' sockets are in the same directory, or in /var/run/openvswitch. Upstream's default is tcp:127.0.0.1:6640.")
+
+	_ = ovs.Ignore("flows are sent to the bridges' own sockets", "of_listen_address", "of_listen_port", "of_connect_timeout", "of_request_timeout", "of_inactivity_probe", "ovsdb_timeout", "ovsdb_debug")
+
+	TunnelTypes     = ovsAgent.List("tunnel_types", nil, "Types of tunnel networks on this host: of `vxlan`, `gre` and `geneve`.")
+	VXLANUDPPort    = ovsAgent.Int("vxlan_udp_port", 4789, "UDP port of VXLAN, the same on all hosts.").Limit(Port())
+	OVSL2Population = ovsAgent.Bool("l2_population", false, "Take forwarding tables from the server instead of learning addresses from traffic and flooding to all endpoints.")
+	OVSARPResponder = ovsAgent.Bool("arp_responder", false, "Answer ARP and neighbour solicitations on the host from what the server told.")
+	DontFragment    = ovsAgent.Bool("dont_fragment", true, "Outer packets of tunnels must not be fragmented.")
+	TunnelChecksum  = ovsAgent.Bool("tunnel_csum", false, "Outer packets of tunnels have UDP checksums.")
+)
+
+var (
 	dhcp = neutron.Section("DHCP agent", Default)
 
 	ResyncInterval         = dhcp.Seconds("resync_interval", 5*time.Second, "Longest time until what failed is tried again.").Limit(AtLeast(time.Second)).NoEffect()

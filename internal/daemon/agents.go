@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"neutrino/internal/agent/dhcp"
 	"neutrino/internal/agent/l2"
+	"neutrino/internal/agent/l2/openvswitch"
 	"neutrino/internal/agent/l3"
 	"neutrino/internal/agent/metadata"
 	"neutrino/internal/bus"
@@ -30,6 +33,40 @@ func (d *Daemon) AddL2(t bus.Transport) error {
 			return fmt.Errorf("[vxlan] local_ip: %w", err)
 		}
 		cfg.LocalIP = addr
+	}
+	a := l2.New(cfg, t, d.Logger("agent.l2"))
+	d.Check(a.Healthy)
+	d.CountWrites("l2", a.Writes)
+	d.Go("L2 agent", a.Run)
+	return nil
+}
+
+// AddOpenVSwitch adds the L2 agent with Open vSwitch.
+func (d *Daemon) AddOpenVSwitch(t bus.Transport) error {
+	f := d.File
+	endpoint := config.OVSDBConnection.Get(f)
+	directory := "/var/run/openvswitch"
+	if path, ok := strings.CutPrefix(endpoint, "unix:"); ok {
+		directory = filepath.Dir(path)
+	}
+	cfg := l2.Config{Host: d.Host, BridgeMappings: config.OVSBridgeMappings.Get(f), DisableL2Population: !config.OVSL2Population.Get(f),
+		ReportInterval: config.ReportInterval.Get(f), DisableFirewall: !config.EnableSecurityGroup.Get(f) || config.FirewallDriver.Get(f) == "noop",
+		OpenVSwitch: &openvswitch.Config{Endpoint: endpoint, RunDir: directory, IntegrationBridge: config.OVSIntegrationBridge.Get(f),
+			TunnelBridge: config.OVSTunnelBridge.Get(f), PatchToTunnels: config.OVSIntPatchPort.Get(f), PatchFromTunnels: config.OVSTunPatchPort.Get(f),
+			DatapathType: config.OVSDatapathType.Get(f), TunnelTypes: config.TunnelTypes.Get(f), VXLANPort: config.VXLANUDPPort.Get(f),
+			SkipFragment: !config.DontFragment.Get(f), TunnelChecksum: config.TunnelChecksum.Get(f), ARPResponder: config.OVSARPResponder.Get(f),
+			VHostSocketDir: config.OVSVHostSocketDir.Get(f)}}
+	if ip := config.OVSLocalIP.Get(f); ip != "" {
+		addr, err := netip.ParseAddr(ip)
+		if err != nil {
+			return fmt.Errorf("[ovs] local_ip: %w", err)
+		}
+		cfg.LocalIP = addr
+	}
+	for _, kind := range config.TunnelTypes.Get(f) {
+		if kind != "vxlan" && kind != "gre" && kind != "geneve" {
+			return fmt.Errorf("[agent] tunnel_types: unknown type %q", kind)
+		}
 	}
 	a := l2.New(cfg, t, d.Logger("agent.l2"))
 	d.Check(a.Healthy)

@@ -3,28 +3,19 @@ package l2
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"neutrino/internal/agent"
-	"neutrino/internal/agent/l2/firewall"
 	"neutrino/internal/agent/l2/linuxbridge"
+	"neutrino/internal/agent/l2/openvswitch"
+	"neutrino/internal/agent/l2/wiring"
 	"neutrino/internal/bus"
 	"neutrino/internal/linux/bridge"
-	"neutrino/internal/linux/link"
 	"neutrino/internal/reconcile"
 	"neutrino/internal/rpc"
-
-	"github.com/vishvananda/netlink"
-)
-
-const (
-	binaryName = "neutron-linuxbridge-agent"
-	tunnelType = "vxlan"
 )
 
 // Agent is the L2 agent of one host.
@@ -39,22 +30,21 @@ type Agent struct {
 	cutter   *reconcile.Loop // cuts connections beside the loop: it takes longer than wiring
 	reporter *agent.Reporter
 	remotes  *remotes
-	firewall *firewall.Firewall // nil: switched off
-	links    *link.Cache
-	driver   *linuxbridge.Driver
-	entries  *bridge.Entries
+	driver   wiring.Driver
+	firewall wiring.Filter // nil: switched off
+	entries  reconcile.Driver[bridge.Entry, string]
 
 	// Used by passes only.
 	devices        map[string]*device
 	networks       map[string]*network
-	retired        map[string]linuxbridge.Network // without devices, to be taken down
-	gone           map[string]bool                // vanished devices that the server does not know of yet
-	changedGroups  map[string]bool                // security groups whose rules are to be fetched
-	changedMembers map[string]bool                // remote groups whose members are to be fetched
-	kernel         map[bridge.Entry]string        // forwarding entries as this pass read them; nil: it did not
-	synced         bool                           // everything was fetched once: the kernel may be changed
-	refresh        bool                           // the server must send all forwarding entries
-	announced      bool                           // the tunnel endpoint is known to the server
+	retired        map[string]wiring.Network // without devices, to be taken down
+	gone           map[string]bool           // vanished devices that the server does not know of yet
+	changedGroups  map[string]bool           // security groups whose rules are to be fetched
+	changedMembers map[string]bool           // remote groups whose members are to be fetched
+	kernel         map[bridge.Entry]string   // forwarding entries as this pass read them; nil: it did not
+	synced         bool                      // everything was fetched once: the kernel may be changed
+	refresh        bool                      // the server must send all forwarding entries
+	announced      bool                      // the tunnel endpoint is known to the server
 	verified       time.Time
 	nextRetry      *time.Timer
 	deviceCount    atomic.Int64
@@ -65,47 +55,39 @@ type Agent struct {
 // New makes an agent. Run starts it.
 func New(cfg Config, t bus.Transport, log *slog.Logger) *Agent {
 	a := &Agent{cfg: cfg.withDefaults(), transport: t, log: log, inbox: newInbox(),
-		devices: map[string]*device{}, networks: map[string]*network{}, retired: map[string]linuxbridge.Network{}, gone: map[string]bool{},
+		devices: map[string]*device{}, networks: map[string]*network{}, retired: map[string]wiring.Network{}, gone: map[string]bool{},
 		changedGroups: map[string]bool{}, changedMembers: map[string]bool{}}
 	a.remotes = newRemotes(cfg.LocalIP, cfg.DisableL2Population, log)
 	a.loop = reconcile.NewLoop(a.pass, a.cfg.Coalesce, a.cfg.VerifyInterval, log)
 	a.inbox.kick = a.loop.Kick
+	a.driver = a.newDriver()
 	a.reporter = &agent.Reporter{Transport: t, State: a.state(), Interval: a.cfg.ReportInterval, Log: log,
 		Stats: func(c map[string]any) { c["devices"] = a.deviceCount.Load() },
 		Resync: func(reason string) {
 			log.Info("resync", "reason", reason)
 			a.inbox.add(func(n *news) { n.resync = true })
 		}}
-	if !cfg.DisableFirewall {
-		bridges := []string{"brq*"}
-		for _, b := range cfg.BridgeMappings {
-			bridges = append(bridges, b)
-		}
-		a.firewall = firewall.New(firewall.Config{Bridges: bridges, VXLANPort: a.cfg.UDPPort}, &a.writes, log)
+	if a.firewall = a.driver.Filter(); a.firewall != nil {
 		a.cutter = reconcile.NewLoop(a.firewall.Recheck, 0, 0, log)
 	}
 	return a
 }
 
-func (a *Agent) state() rpc.AgentState {
-	types, ip := []string{}, ""
-	if a.cfg.LocalIP.IsValid() {
-		types, ip = []string{tunnelType}, a.cfg.LocalIP.String()
+// newDriver makes the driver that the configuration asks for.
+func (a *Agent) newDriver() wiring.Driver {
+	if a.cfg.OpenVSwitch != nil {
+		c := *a.cfg.OpenVSwitch
+		c.LocalIP, c.BridgeMappings, c.L2Population, c.Unfiltered = a.cfg.LocalIP, a.cfg.BridgeMappings, !a.cfg.DisableL2Population, a.cfg.DisableFirewall
+		return openvswitch.New(c, &a.writes, a.log)
 	}
-	return rpc.AgentState{Binary: binaryName, Host: a.cfg.Host, AgentType: rpc.AgentTypeLinuxBridge, Topic: "N/A",
-		Configurations: map[string]any{
-			"bridge_mappings":    nonNil(a.cfg.BridgeMappings),
-			"interface_mappings": nonNil(a.cfg.PhysicalInterfaceMappings),
-			"tunnel_types":       types, "tunneling_ip": ip, "l2_population": !a.cfg.DisableL2Population,
-			"devices": 0, "extensions": []string{},
-		}}
+	return linuxbridge.New(linuxbridge.Config{Interfaces: a.cfg.PhysicalInterfaceMappings, Bridges: a.cfg.BridgeMappings,
+		LocalIP: a.cfg.LocalIP, UDPPort: a.cfg.UDPPort, Learning: a.cfg.DisableL2Population, Unfiltered: a.cfg.DisableFirewall}, &a.writes, a.log)
 }
 
-func nonNil(m map[string]string) map[string]string {
-	if m == nil {
-		return map[string]string{}
-	}
-	return maps.Clone(m)
+func (a *Agent) state() rpc.AgentState {
+	s := rpc.AgentState{Host: a.cfg.Host, Topic: "N/A", Configurations: map[string]any{"devices": 0, "extensions": []string{}}}
+	a.driver.Describe(&s)
+	return s
 }
 
 // Writes is how often the agent changed something in the kernel.
@@ -125,25 +107,14 @@ func (a *Agent) Healthy() error {
 // Run works until ctx ends. It leaves everything in the kernel as it is: traffic goes on. An error means that the host
 // cannot do what the configuration asks for.
 func (a *Agent) Run(ctx context.Context) error {
-	handle, err := netlink.NewHandle()
-	if err != nil {
-		return fmt.Errorf("open netlink: %w", err)
-	}
-	defer handle.Close()
-	caps := linuxbridge.Probe(ctx)
-	caps.Log(a.log)
-	if a.firewall != nil && !caps.BridgeNetfilter {
-		return errors.New("this kernel has no br_netfilter, which security groups need; load it or disable them")
-	}
-	a.links = link.NewCache(handle, func(name string) {
-		a.inbox.add(func(n *news) { n.links[name] = true })
-	}, a.log)
-	a.driver = linuxbridge.New(linuxbridge.Config{Interfaces: a.cfg.PhysicalInterfaceMappings, Bridges: a.cfg.BridgeMappings,
-		LocalIP: a.cfg.LocalIP, UDPPort: a.cfg.UDPPort, Learning: a.cfg.DisableL2Population}, caps, handle, a.links, &a.writes, a.log)
-	a.entries = a.driver.Entries()
-	if err := a.links.Reload(); err != nil {
+	defer a.driver.Close()
+	if err := a.driver.Open(ctx, func(device string) {
+		a.inbox.add(func(n *news) { n.links[device] = true })
+	}); err != nil {
 		return err
 	}
+	a.entries = a.driver.Entries()
+	a.reporter.State = a.state()
 	stop, err := a.mux().Serve(a.transport, a.cfg.Host)
 	if err != nil {
 		return err
@@ -155,7 +126,7 @@ func (a *Agent) Run(ctx context.Context) error {
 }
 
 func (a *Agent) work(ctx context.Context) {
-	jobs := []func(context.Context){a.links.Run, a.reporter.Run, a.loop.Run}
+	jobs := []func(context.Context){a.driver.Run, a.reporter.Run, a.loop.Run}
 	if a.cutter != nil {
 		jobs = append(jobs, a.cutter.Run)
 	}

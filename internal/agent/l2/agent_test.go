@@ -15,7 +15,6 @@ import (
 	"neutrino/internal/agent/l2/linuxbridge"
 	"neutrino/internal/linux/bridge"
 	"neutrino/internal/linux/conntrack"
-	"neutrino/internal/linux/link"
 	"neutrino/internal/linux/nft"
 	"neutrino/internal/rpc"
 
@@ -191,17 +190,12 @@ func remoteFDB() rpc.NetworkFDB {
 
 func kernelFDB(t *testing.T) map[bridge.Entry]string {
 	t.Helper()
-	h, err := netlink.NewHandle()
-	if err != nil {
+	d := linuxbridge.New(linuxbridge.Config{Unfiltered: true}, new(atomic.Int64), slog.Default())
+	defer d.Close()
+	if err := d.Open(t.Context(), func(string) {}); err != nil {
 		t.Fatal(err)
 	}
-	defer h.Close()
-	links := link.NewCache(h, func(string) {}, slog.Default())
-	if err := links.Reload(); err != nil {
-		t.Fatal(err)
-	}
-	all, err := linuxbridge.New(linuxbridge.Config{}, linuxbridge.Capabilities{}, h, links, new(atomic.Int64), slog.Default()).
-		Entries().List(t.Context())
+	all, err := d.Entries().List(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,8 @@ package l2
 import (
 	"net/netip"
 	"time"
+
+	"neutrino/internal/agent/l2/openvswitch"
 )
 
 // Config says what the agent must know of its host. Zero values mean the defaults.
@@ -14,6 +16,9 @@ type Config struct {
 	// PhysicalInterfaceMappings are interfaces, BridgeMappings existing bridges, by physical network.
 	PhysicalInterfaceMappings map[string]string
 	BridgeMappings            map[string]string
+
+	// OpenVSwitch makes the agent use Open vSwitch instead of Linux bridges.
+	OpenVSwitch *openvswitch.Config
 
 	LocalIP             netip.Addr    // tunnel endpoint; invalid: no tunnel networks
 	UDPPort             int           // of VXLAN; default 4789
@@ -34,6 +39,14 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.VerifyInterval, time.Minute)
 	setDefault(&c.StaleAfter, 10*time.Second)
 	return c
+}
+
+// idPrefix is how upstream's agents begin their names.
+func (c Config) idPrefix() string {
+	if c.OpenVSwitch != nil {
+		return "ovs-agent-"
+	}
+	return "lb-agent-"
 }
 
 func setDefault[T comparable](v *T, value T) {

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"neutrino/internal/agent/l2/firewall"
-	"neutrino/internal/agent/l2/linuxbridge"
+	"neutrino/internal/agent/l2/wiring"
 	"neutrino/internal/rpc"
 
 	"github.com/cenkalti/backoff/v5"
@@ -30,7 +30,7 @@ type device struct {
 
 // network is a network with devices here.
 type network struct {
-	linuxbridge.Network
+	wiring.Network
 	devices map[string]bool
 	check   bool  // the bridge or the uplink may not be as they should be
 	failure error // of this pass
@@ -60,8 +60,8 @@ func filtered(d *rpc.DeviceDetails) bool {
 	return d.PortSecurity && !strings.HasPrefix(d.DeviceOwner, "network:")
 }
 
-func networkOf(d *rpc.DeviceDetails) linuxbridge.Network {
-	n := linuxbridge.Network{ID: d.NetworkID, Type: d.NetworkType, MTU: d.MTU}
+func networkOf(d *rpc.DeviceDetails) wiring.Network {
+	n := wiring.Network{ID: d.NetworkID, Type: d.NetworkType, MTU: d.MTU}
 	if d.SegmentationID != nil {
 		n.Segment = *d.SegmentationID
 	}

@@ -43,19 +43,21 @@ func (a *Agent) fetch(ctx context.Context) error {
 	return a.fetchFilters(ctx)
 }
 
-func (a *Agent) agentID() string { return "lb-agent-" + a.cfg.Host }
+func (a *Agent) agentID() string { return a.cfg.idPrefix() + a.cfg.Host }
 
 func (a *Agent) fetchTunnels(ctx context.Context) error {
 	if !a.cfg.LocalIP.IsValid() || a.announced {
 		return nil
 	}
-	r, err := rpc.TunnelSync.Call(ctx, a.transport, "",
-		rpc.TunnelSyncArgs{TunnelIP: a.cfg.LocalIP.String(), TunnelType: tunnelType, Host: a.cfg.Host})
-	if err != nil {
-		return err
-	}
-	for _, e := range r.Tunnels {
-		a.remotes.endpoint(e.IPAddress, true)
+	for _, kind := range a.driver.TunnelTypes() {
+		r, err := rpc.TunnelSync.Call(ctx, a.transport, "",
+			rpc.TunnelSyncArgs{TunnelIP: a.cfg.LocalIP.String(), TunnelType: kind, Host: a.cfg.Host})
+		if err != nil {
+			return err
+		}
+		for _, e := range r.Tunnels {
+			a.remotes.endpoint(e.IPAddress, true)
+		}
 	}
 	a.announced = true
 	return nil
@@ -81,6 +83,7 @@ func (a *Agent) learn(d *device, details rpc.DeviceDetails) {
 	if details.NetworkID == "" || details.NoActiveBinding {
 		a.log.Info("device has no port here", "device", d.name)
 		d.wire, d.filter, d.report = false, false, false
+		a.driver.Unplug(d.name)
 		a.close(d)
 		return
 	}

@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"net"
 	"time"
 
 	"neutrino/internal/agent/l2/firewall"
-	"neutrino/internal/agent/l2/linuxbridge"
+	"neutrino/internal/agent/l2/wiring"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -39,7 +38,11 @@ func (a *Agent) run(ctx context.Context) error {
 		return err
 	}
 	a.wire(ctx)
-	errs := []error{fetchErr, a.remove(), a.remotes.apply(ctx, a.entries), a.tell(ctx)}
+	errs := []error{fetchErr, a.remove(), a.remotes.apply(ctx, a.entries)}
+	if err := a.driver.Commit(ctx, a.allFetched()); err != nil { // nothing is told that is not done
+		return errors.Join(append(errs, err)...)
+	}
+	errs = append(errs, a.tell(ctx))
 	a.kernel = nil
 	a.schedule()
 	return errors.Join(errs...)
@@ -77,7 +80,7 @@ func (a *Agent) read(n *news) {
 func (a *Agent) readLink(name string) {
 	if !tapPattern.MatchString(name) {
 		for _, n := range a.networks {
-			if name == a.driver.BridgeName(n.Network) || name == a.driver.Uplink(n.Network) {
+			if a.driver.Touches(name, n.Network) {
 				n.check = true
 				for device := range n.devices {
 					a.devices[device].wire = true
@@ -86,30 +89,22 @@ func (a *Agent) readLink(name string) {
 		}
 		return
 	}
-	l, d := a.links.Get(name), a.devices[name]
+	index, d := a.driver.Device(name), a.devices[name]
 	switch {
-	case l == nil && d == nil:
-	case l == nil:
+	case index == 0 && d == nil:
+	case index == 0:
 		a.vanish(d)
-	case d == nil || d.index != l.Attrs().Index:
+	case d == nil || d.index != index:
 		if d != nil {
 			a.vanish(d)
 		}
 		delete(a.gone, name)
-		a.devices[name] = newDevice(name, l.Attrs().Index)
-	case d.details != nil && !a.asWanted(d):
+		a.devices[name] = newDevice(name, index)
+	case d.details != nil && !a.driver.Wired(name, networkOf(d.details), d.details.AdminStateUp):
 		d.wire = true
 	case d.details == nil:
 		a.close(d)
 	}
-}
-
-// asWanted tells whether the device is wired, as far as its own attributes say.
-func (a *Agent) asWanted(d *device) bool {
-	l, n := a.links.Get(d.name), networkOf(d.details)
-	up := l.Attrs().Flags&net.FlagUp != 0
-	return a.driver.Bridge(d.name) == a.driver.BridgeName(n) && up == d.details.AdminStateUp &&
-		(n.MTU == 0 || l.Attrs().MTU == n.MTU)
 }
 
 func (a *Agent) vanish(d *device) {
@@ -118,6 +113,7 @@ func (a *Agent) vanish(d *device) {
 		a.gone[d.name] = true
 	}
 	a.leave(d)
+	a.driver.Unplug(d.name)
 	delete(a.devices, d.name)
 	if a.firewall != nil {
 		a.firewall.RemovePort(d.name)
@@ -138,7 +134,7 @@ func (a *Agent) close(d *device) {
 	if a.firewall == nil {
 		return
 	}
-	if _, known := a.firewall.Mode(d.name); linuxbridge.Ours(a.driver.Bridge(d.name)) || known {
+	if _, known := a.firewall.Mode(d.name); a.driver.Reaches(d.name) || known {
 		a.firewall.SetPort(firewall.Port{Device: d.name, Mode: firewall.Closed})
 	}
 }
@@ -148,8 +144,6 @@ func (a *Agent) verify(ctx context.Context) error {
 	var err error
 	if a.firewall != nil {
 		a.firewall.Verify()
-	} else if err = firewall.Remove(ctx, &a.writes); err != nil {
-		return err
 	}
 	if a.kernel, err = a.entries.List(ctx); err != nil {
 		return err
@@ -197,9 +191,6 @@ func (a *Agent) filter(ctx context.Context) error {
 	if a.firewall == nil {
 		return nil
 	}
-	if err := a.firewall.Prepare(); err != nil {
-		return err
-	}
 	recheck, err := a.firewall.Apply(ctx)
 	if recheck {
 		a.cutter.Kick()
@@ -234,7 +225,7 @@ func (a *Agent) wire(ctx context.Context) {
 // gone tells whether the device vanished while it was being plugged.
 func gone(err error) bool {
 	_, notFound := errors.AsType[netlink.LinkNotFoundError](err)
-	return notFound || errors.Is(err, unix.ENODEV) || errors.Is(err, linuxbridge.ErrGone)
+	return notFound || errors.Is(err, unix.ENODEV) || errors.Is(err, wiring.ErrGone)
 }
 
 func (a *Agent) plug(ctx context.Context, d *device) error {
@@ -245,7 +236,7 @@ func (a *Agent) plug(ctx context.Context, d *device) error {
 	if n.failure != nil {
 		return n.failure
 	}
-	return a.driver.Plug(d.name, n.Network, d.details.AdminStateUp)
+	return a.driver.Plug(d.name, d.details, n.Network)
 }
 
 // ensure makes the bridge and the uplink, and starts the forwarding entries of tunnels.
@@ -255,15 +246,16 @@ func (a *Agent) ensure(ctx context.Context, n *network) error {
 		return err
 	}
 	n.check = false
+	number, forwards := a.driver.Forwards(n.Network)
 	switch {
-	case n.Type != tunnelType:
-	case !a.remotes.wired(n.ID, n.Segment):
+	case !forwards:
+	case !a.remotes.wired(n.ID, number):
 		if a.kernel == nil && !fresh {
 			if a.kernel, err = a.entries.List(ctx); err != nil {
 				return err
 			}
 		}
-		a.remotes.wire(n.ID, n.Segment, a.kernel)
+		a.remotes.wire(n.ID, number, a.kernel)
 	case fresh:
 		a.remotes.lost(n.ID)
 	}

@@ -3,6 +3,7 @@ package l2
 import (
 	"context"
 	"regexp"
+	"slices"
 
 	"neutrino/internal/rpc"
 )
@@ -49,7 +50,7 @@ func note(set map[string]bool, ids []string) {
 }
 
 func (a *Agent) tunnel(args rpc.TunnelArgs, there bool) {
-	if args.TunnelType == tunnelType {
+	if slices.Contains(a.driver.TunnelTypes(), args.TunnelType) {
 		a.remotes.endpoint(args.TunnelIP, there)
 		a.loop.Kick()
 	}

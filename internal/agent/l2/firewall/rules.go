@@ -222,3 +222,22 @@ func sealed(c chain) chain {
 	c.Sum = hex.EncodeToString(sum[:8])
 	return c
 }
+
+// Rule is a security group rule with its texts understood, for filters that are not made of nftables rules.
+type Rule struct {
+	Ingress  bool
+	V6       bool
+	Protocol int          // -1: any
+	Min, Max int          // ports, or ICMP type and code; -1: any
+	Prefix   netip.Prefix // of the other side; invalid: any
+	Remote   string       // group or address group of the other side; "": any
+}
+
+// Parse understands a rule.
+func Parse(r rpc.SecurityGroupRule) (Rule, error) {
+	x, err := parseRule(r)
+	return Rule{x.ingress, x.v6, x.protocol, x.min, x.max, x.prefix, x.remote}, err
+}
+
+// LinkLocal is the address that EUI-64 makes of a MAC.
+func LinkLocal(mac string) (netip.Addr, bool) { return linkLocal(mac) }

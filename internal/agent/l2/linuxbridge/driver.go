@@ -9,7 +9,6 @@ package linuxbridge
 import (
 	"bytes"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -18,6 +17,8 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"neutrino/internal/agent/l2/firewall"
+	"neutrino/internal/agent/l2/wiring"
 	"neutrino/internal/linux/bridge"
 	"neutrino/internal/linux/link"
 
@@ -37,19 +38,14 @@ type Config struct {
 	LocalIP    netip.Addr        // tunnel endpoint; invalid: no tunnels
 	UDPPort    int               // of VXLAN
 	Learning   bool              // tunnels learn where addresses are: without l2 population
+	Unfiltered bool              // no firewall
 }
 
 // Network is a network as the host needs it.
-type Network struct {
-	ID       string
-	Type     string // vxlan, vlan, flat, local
-	Segment  int    // VNI or VLAN id
-	Physical string // physical network of vlan and flat
-	MTU      int    // 0: leave as it is
-}
+type Network = wiring.Network
 
 // ErrGone says that a port's device is not there any more.
-var ErrGone = errors.New("device is gone")
+var ErrGone = wiring.ErrGone
 
 // Driver wires networks and ports.
 type Driver struct {
@@ -61,11 +57,21 @@ type Driver struct {
 	log    *slog.Logger
 
 	suppressing map[int]bool // ports known to answer ARP and ND
+	firewall    *firewall.Firewall
+	cleared     bool // there is no firewall of an earlier run
 }
 
 // New makes a driver. writes counts changes in the kernel.
-func New(cfg Config, caps Capabilities, h *netlink.Handle, links *link.Cache, writes *atomic.Int64, log *slog.Logger) *Driver {
-	return &Driver{cfg: cfg, caps: caps, handle: h, links: links, writes: writes, log: log}
+func New(cfg Config, writes *atomic.Int64, log *slog.Logger) *Driver {
+	d := &Driver{cfg: cfg, writes: writes, log: log}
+	if !cfg.Unfiltered {
+		bridges := []string{"brq*"}
+		for _, b := range cfg.Bridges {
+			bridges = append(bridges, b)
+		}
+		d.firewall = firewall.New(firewall.Config{Bridges: bridges, VXLANPort: cfg.UDPPort}, writes, log)
+	}
+	return d
 }
 
 // BridgeName is the bridge of a network.
@@ -147,8 +153,8 @@ func (d *Driver) ensure(n Network) error {
 	return d.setUp(br)
 }
 
-// Plug puts a port's device into the network's bridge, up or down.
-func (d *Driver) Plug(device string, n Network, up bool) error {
+// plug puts a port's device into the network's bridge, up or down.
+func (d *Driver) plug(device string, n Network, up bool) error {
 	l := d.links.Get(device)
 	if l == nil {
 		return fmt.Errorf("device %s: %w", device, ErrGone)
@@ -172,8 +178,8 @@ func (d *Driver) Plug(device string, n Network, up bool) error {
 	return d.setDown(l)
 }
 
-// Entries is the driver of the forwarding entries of our tunnels.
-func (d *Driver) Entries() *bridge.Entries {
+// entries is the driver of the forwarding entries of our tunnels.
+func (d *Driver) entries() *bridge.Entries {
 	return &bridge.Entries{Handle: d.handle, Writes: d.writes,
 		Tunnel: func(vni int) (int, int, bool) {
 			l := d.links.Get(vxlanPrefix + strconv.Itoa(vni))
@@ -202,8 +208,8 @@ func (d *Driver) Bridge(device string) string {
 	return d.links.Name(l.Attrs().MasterIndex)
 }
 
-// Ours tells whether the bridge is one that we would make.
-func Ours(bridge string) bool { return strings.HasPrefix(bridge, bridgePrefix) }
+// ours tells whether the bridge is one that we would make.
+func ours(bridge string) bool { return strings.HasPrefix(bridge, bridgePrefix) }
 
 // Remove takes down a network that has no ports here any more. A bridge with other devices in it stays, and removed is
 // false.
@@ -232,7 +238,7 @@ func (d *Driver) Remove(n Network) (removed bool, err error) {
 // uplink stay: Nova may have made them a moment ago.
 func (d *Driver) Sweep(keep map[string]bool) error {
 	bridges := d.links.Select(func(l netlink.Link) bool {
-		return l.Type() == "bridge" && Ours(l.Attrs().Name) && !keep[l.Attrs().Name]
+		return l.Type() == "bridge" && ours(l.Attrs().Name) && !keep[l.Attrs().Name]
 	})
 	for _, br := range bridges {
 		ports := d.ports(br)

@@ -1,0 +1,485 @@
+package openvswitch
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"neutrino/internal/agent/l2/firewall"
+	"neutrino/internal/linux/bridge"
+	"neutrino/internal/ovs"
+)
+
+// flowsOf is what the flows of a port were made of: they are made again when it changes.
+type flowsOf struct {
+	place
+	up      bool
+	mode    firewall.Mode
+	edition int // of the filter
+}
+
+// tag is the VLAN that a port is to have: that of its network once it is open.
+func (d *Driver) tag(name string, x *device) int {
+	n := d.networks[x.ID]
+	if n == nil || !x.up || d.mode(name) == firewall.Closed {
+		return deadVLAN
+	}
+	return n.vlan
+}
+
+func (d *Driver) mode(name string) firewall.Mode {
+	if d.filter == nil {
+		return firewall.Open
+	}
+	mode, _ := d.filter.Mode(name)
+	return mode
+}
+
+// Commit sends what changed: one bundle of flows for each bridge, then one transaction. So a port's flows are there before
+// it gets its VLAN, and what has no flows is closed.
+func (d *Driver) Commit(ctx context.Context, complete bool) error {
+	p := d.picture.Load()
+	t := d.db.Begin(p.State)
+	d.tunnelPorts(t, p, complete)
+	d.makeFlows(p)
+	if err := d.sendFlows(ctx, complete); err != nil {
+		return err
+	}
+	d.ports(t, p, complete)
+	if t.Empty() {
+		clear(d.removed)
+		return nil
+	}
+	d.writes.Add(1)
+	if err := t.Commit(ctx); err != nil {
+		return err
+	}
+	clear(d.removed)
+	return d.look(ctx)
+}
+
+// table is the flows of a bridge.
+func (d *Driver) table(name string) *ovs.Flows {
+	if d.flows[name] == nil {
+		d.flows[name] = ovs.NewFlows()
+	}
+	return d.flows[name]
+}
+
+// makeFlows makes the flows of everything that changed.
+func (d *Driver) makeFlows(p *picture) {
+	integration := d.table(d.cfg.IntegrationBridge)
+	integration.Want("base", integrationFlows(p.number(d.cfg.PatchToTunnels))...)
+	if len(d.TunnelTypes()) > 0 && p.number(d.cfg.PatchFromTunnels) > 0 {
+		d.table(d.cfg.TunnelBridge).Want("base", tunnelFlows(p.number(d.cfg.PatchFromTunnels), d.cfg.ARPResponder)...)
+	}
+	for _, name := range d.cfg.BridgeMappings {
+		if p.number(patchIn(name)) == 0 || p.number(patchOut(name)) == 0 {
+			continue
+		}
+		d.table(name).Want("base", physicalFlows(p.number(patchOut(name)))...)
+		integration.Want("physical "+name, drop(tableLocal, 2, inPort(p.number(patchIn(name)))))
+	}
+	for id, n := range d.networks {
+		d.wantNetwork(id, n)
+	}
+	d.portFlows(p)
+	d.forwarding(p)
+}
+
+// wantNetwork makes the flows of a network, or removes them.
+func (d *Driver) wantNetwork(id string, n *network) {
+	owner := "network " + id
+	integration := d.table(d.cfg.IntegrationBridge)
+	if n == nil || n.stale {
+		for _, t := range d.flows {
+			t.Want(owner)
+		}
+	}
+	if n == nil {
+		return
+	}
+	n.stale = false
+	switch n.Type {
+	case "vlan", "flat":
+		name := d.cfg.BridgeMappings[n.Physical]
+		p := d.picture.Load()
+		segment := n.Segment
+		if n.Type == "flat" {
+			segment = 0
+		}
+		integration.Want(owner, physicalInFlows(p.number(patchIn(name)), n.vlan, segment)...)
+		d.table(name).Want(owner, physicalOutFlows(p.number(patchOut(name)), n.vlan, segment)...)
+	case "local":
+	default:
+		d.table(d.cfg.TunnelBridge).Want(owner, tunnelNetworkFlows(n.Type, n.Segment, n.vlan)...)
+	}
+}
+
+// portFlows makes the flows of ports that changed, and of members if any did.
+func (d *Driver) portFlows(p *picture) {
+	table := d.table(d.cfg.IntegrationBridge)
+	for name := range d.removed {
+		if d.devices[name] == nil {
+			table.Want("port " + name)
+		}
+	}
+	changed := len(d.removed) > 0
+	for name, x := range d.devices {
+		now := d.basis(p, name, x)
+		if now == x.made && !(now.number > 0 && now.up && now.mode != firewall.Closed && !table.Owned("port "+name)) {
+			continue
+		}
+		x.made, changed = now, true
+		switch {
+		case now.number == 0 || now.vlan == 0 || !now.up || now.mode == firewall.Closed:
+			table.Want("port " + name)
+		case now.mode == firewall.Open:
+			table.Want("port "+name, openFlows(now.place)...)
+		default:
+			f := d.filter.ports[name].Port
+			table.Want("port "+name, append(filteredFlows(now.place, f), groupFlows(now.place, f, d.filter.groups, d.filter.id)...)...)
+		}
+	}
+	if d.filter == nil || !changed && !d.filter.remade {
+		return
+	}
+	d.memberFlows()
+}
+
+// basis is what the flows of a port are to be made of.
+func (d *Driver) basis(p *picture, name string, x *device) flowsOf {
+	b := flowsOf{place: place{number: p.number(p.ports[name])}, up: x.up, mode: d.mode(name)}
+	if n := d.networks[x.ID]; n != nil {
+		b.vlan = n.vlan
+	}
+	if b.mode != firewall.Filtered {
+		return b
+	}
+	f := d.filter.ports[name]
+	b.edition = f.edition
+	for _, g := range f.Groups {
+		b.edition = max(b.edition, d.filter.touched[g])
+	}
+	return b
+}
+
+// memberFlows makes the sides of conjunctions that all ports of a network share.
+func (d *Driver) memberFlows() {
+	f := d.filter
+	used, groups, byVLAN := map[conjunctionKey]bool{}, map[string]bool{}, map[int]map[conjunctionKey]uint32{}
+	for name, x := range d.devices {
+		port := f.ports[name]
+		if port == nil || port.Mode != firewall.Filtered {
+			continue
+		}
+		for _, g := range port.Groups {
+			groups[g] = true
+			for _, r := range f.groups[g] {
+				if r.Remote == "" || x.made.vlan == 0 {
+					continue
+				}
+				k := conjunctionKey{x.made.vlan, g, r.Remote, r.Ingress, r.V6, specificity(r), port.Stateless}
+				used[k] = true
+				if byVLAN[k.vlan] == nil {
+					byVLAN[k.vlan] = map[conjunctionKey]uint32{}
+				}
+				byVLAN[k.vlan][k] = f.id(k)
+			}
+		}
+	}
+	for _, port := range f.ports { // those that are not plugged yet keep their groups
+		for _, g := range port.Groups {
+			groups[g] = true
+		}
+	}
+	f.forget(used, groups)
+	f.remade = false
+	table := d.table(d.cfg.IntegrationBridge)
+	for vlan := 1; vlan < deadVLAN; vlan++ {
+		owner := "members " + strconv.Itoa(vlan)
+		if byVLAN[vlan] == nil && !table.Owned(owner) {
+			continue
+		}
+		table.Want(owner, memberFlows(byVLAN[vlan], func(group string, v6 bool) []netip.Prefix { return f.members[memberKey{group, v6}] })...)
+	}
+}
+
+// tunnelName is upstream's name of the port to an endpoint.
+func tunnelName(kind string, endpoint netip.Addr) string {
+	if endpoint.Is4() {
+		b := endpoint.As4()
+		return fmt.Sprintf("%s-%02x%02x%02x%02x", kind, b[0], b[1], b[2], b[3])
+	}
+	b := endpoint.As16()
+	var sum uint32 = 2166136261
+	for _, x := range b {
+		sum = (sum ^ uint32(x)) * 16777619
+	}
+	return fmt.Sprintf("%s-%08x", kind, sum)
+}
+
+// tunnelPorts adds the tunnels that networks need and, once everything is known, removes the others of ours.
+func (d *Driver) tunnelPorts(t *ovs.Transaction, p *picture, complete bool) {
+	if len(d.TunnelTypes()) == 0 {
+		return
+	}
+	needed := map[string]bool{}
+	for e, value := range d.entries {
+		n, to := d.networks[d.vlans[e.VNI]], netip.Addr{}
+		var ok bool
+		if to, ok = endpoint(e, value); !ok || n == nil || tunnelTables[n.Type] == 0 {
+			continue
+		}
+		name := tunnelName(n.Type, to)
+		if !needed[name] && p.BridgeOf[name] == "" {
+			t.AddPort(d.cfg.TunnelBridge, ovs.Port{Name: name}, d.tunnel(name, n.Type, to))
+		}
+		needed[name] = true
+	}
+	for name, i := range p.Interfaces {
+		if p.BridgeOf[name] != d.cfg.TunnelBridge || tunnelTables[i.Type] == 0 || !strings.HasPrefix(name, i.Type+"-") {
+			continue
+		}
+		table := d.table(d.cfg.TunnelBridge)
+		if !needed[name] && complete && d.cfg.L2Population && len(d.restored) == 0 {
+			t.RemovePort(name)
+			table.Want("tunnel " + name)
+		} else if n := i.Number(); n > 0 {
+			table.Want("tunnel "+name, tunnelPortFlows(i.Type, n)...)
+		}
+	}
+}
+
+func (d *Driver) tunnel(name, kind string, endpoint netip.Addr) ovs.Interface {
+	options := map[string]string{"remote_ip": endpoint.String(), "local_ip": d.cfg.LocalIP.String(), "in_key": "flow", "out_key": "flow",
+		"df_default": strconv.FormatBool(!d.cfg.SkipFragment)}
+	if kind == "vxlan" && d.cfg.VXLANPort != 4789 {
+		options["dst_port"] = strconv.Itoa(d.cfg.VXLANPort)
+	}
+	if d.cfg.TunnelChecksum {
+		options["csum"] = "true"
+	}
+	return ovs.Interface{Name: name, Type: kind, Options: options}
+}
+
+// tunnelNumbers are the ports of tunnels of a kind, by endpoint.
+func (d *Driver) tunnelNumbers(p *picture, kind string) map[netip.Addr]int {
+	out := map[netip.Addr]int{}
+	for name, i := range p.Interfaces {
+		if i.Type != kind || p.BridgeOf[name] != d.cfg.TunnelBridge {
+			continue
+		}
+		if a, err := netip.ParseAddr(i.Options["remote_ip"]); err == nil && i.Number() > 0 {
+			out[a] = i.Number()
+		}
+	}
+	return out
+}
+
+// forwarding makes the flows for forwarding entries. They are made again for all networks when a tunnel gets a number.
+func (d *Driver) forwarding(p *picture) {
+	if len(d.TunnelTypes()) == 0 {
+		return
+	}
+	ports := map[string]map[netip.Addr]int{}
+	for _, kind := range d.TunnelTypes() {
+		ports[kind] = d.tunnelNumbers(p, kind)
+	}
+	same := maps.EqualFunc(ports, d.tunnels, func(a, b map[netip.Addr]int) bool { return maps.Equal(a, b) })
+	if same && len(d.moved) == 0 {
+		return
+	}
+	d.tunnels = ports
+	byVLAN := map[int]map[bridge.Entry]string{}
+	for e, value := range d.entries {
+		if byVLAN[e.VNI] == nil {
+			byVLAN[e.VNI] = map[bridge.Entry]string{}
+		}
+		byVLAN[e.VNI][e] = value
+	}
+	table := d.table(d.cfg.TunnelBridge)
+	for vlan := range d.moved {
+		if d.networks[d.vlans[vlan]] == nil {
+			table.Want("forward " + strconv.Itoa(vlan))
+		}
+	}
+	for _, n := range d.networks {
+		if tunnelTables[n.Type] > 0 && (!same || d.moved[n.vlan]) {
+			table.Want("forward "+strconv.Itoa(n.vlan), forwardFlows(n.vlan, n.Segment, byVLAN[n.vlan], ports[n.Type], d.cfg.ARPResponder)...)
+		}
+	}
+	clear(d.moved)
+}
+
+// sendFlows sends a bundle to each bridge that needs one.
+func (d *Driver) sendFlows(ctx context.Context, complete bool) error {
+	verify := d.flushed.Swap(false)
+	if d.filter != nil && d.filter.verify {
+		verify, d.filter.verify = true, false
+	}
+	for _, name := range keysSorted(d.flows) {
+		t := d.flows[name]
+		if err := d.sendBundle(ctx, name, t, verify, complete); err != nil {
+			d.flushed.Store(true) // nobody knows what is there
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Driver) sendBundle(ctx context.Context, name string, t *ovs.Flows, verify, complete bool) error {
+	if verify || !t.Loaded() {
+		there, err := d.sw.Cookies(ctx, name)
+		if err != nil {
+			return err
+		}
+		t.Saw(there)
+	}
+	bundle := t.Bundle(complete)
+	if bundle != "" {
+		d.writes.Add(1)
+		if err := d.sw.Apply(ctx, name, bundle); err != nil {
+			return err
+		}
+		d.log.Debug("flows changed", "bridge", name, "count", strings.Count(bundle, "\n"))
+	}
+	t.Done(complete)
+	return nil
+}
+
+// ports gives ports their VLANs, plugs those of services and removes those of services that are gone.
+func (d *Driver) ports(t *ovs.Transaction, p *picture, complete bool) {
+	for _, name := range keysSorted(d.devices) {
+		x := d.devices[name]
+		tag, note := d.tag(name, x), map[string]string{}
+		if n := d.networks[x.ID]; n != nil {
+			note = map[string]string{"net_uuid": n.ID, "network_type": n.Type, "tag": strconv.Itoa(n.vlan)}
+			if n.Physical != "" {
+				note["physical_network"] = n.Physical
+			}
+			if n.Type != "flat" && n.Type != "local" {
+				note["segmentation_id"] = strconv.Itoa(n.Segment)
+			}
+		}
+		if port := p.ports[name]; port != "" {
+			t.SetPort(port, tag, note)
+			continue
+		}
+		if d.service(name) == nil || p.BridgeOf[name] != "" {
+			continue
+		}
+		t.AddPort(d.cfg.IntegrationBridge, ovs.Port{Name: name, Tag: &tag, OtherConfig: note}, ovs.Interface{Name: name,
+			ExternalIDs: map[string]string{ifaceID: x.portID, "iface-status": "active", "attached-mac": x.mac, ours: "true"}})
+	}
+	for name, port := range p.ports {
+		if d.devices[name] != nil {
+			continue
+		}
+		gone := d.removed[name] || complete
+		if gone && p.Interfaces[port].ExternalIDs[ours] != "" && d.links.Get(port) == nil {
+			t.RemovePort(port)
+		} else if d.removed[name] {
+			t.SetPort(port, deadVLAN, nil)
+		}
+	}
+}
+
+// entryDriver keeps forwarding entries for the next Commit.
+type entryDriver struct{ *Driver }
+
+var (
+	vlanWord   = regexp.MustCompile(`dl_vlan=(\d+)`)
+	macWord    = regexp.MustCompile(`dl_dst=([0-9a-f:]{17})`)
+	targetWord = regexp.MustCompile(`(?:arp_tpa|nd_target)=([0-9a-f:.]+)`)
+	sourceWord = regexp.MustCompile(`set_field:([0-9a-f:]{17})->eth_src`)
+	outputWord = regexp.MustCompile(`output:(\d+)`)
+)
+
+// List is what Apply was told. At first it is read from the flows that an earlier run left: they stay in use until the
+// server has told everything again.
+func (d *entryDriver) List(ctx context.Context) (map[bridge.Entry]string, error) {
+	if d.loaded || len(d.TunnelTypes()) == 0 {
+		return maps.Clone(d.entries), nil
+	}
+	all, err := d.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.loaded = true
+	for e, value := range all {
+		d.entries[e], d.moved[e.VNI] = value, true
+	}
+	return maps.Clone(d.entries), nil
+}
+
+func (d *entryDriver) read(ctx context.Context) (map[bridge.Entry]string, error) {
+	p := d.picture.Load()
+	endpoints := map[int]netip.Addr{}
+	for _, kind := range d.TunnelTypes() {
+		for a, n := range d.tunnelNumbers(p, kind) {
+			endpoints[n] = a
+		}
+	}
+	all := map[bridge.Entry]string{}
+	for _, table := range []int{tableUnicast, tableARP, tableFlood} {
+		dump, err := d.sw.Dump(ctx, d.cfg.TunnelBridge, "table="+strconv.Itoa(table))
+		if err != nil {
+			return nil, err
+		}
+		for line := range strings.Lines(dump) {
+			if ovs.Ours(line) {
+				readEntry(all, table, line, endpoints)
+			}
+		}
+	}
+	return all, nil
+}
+
+func readEntry(all map[bridge.Entry]string, table int, line string, endpoints map[int]netip.Addr) {
+	word := func(x *regexp.Regexp) string {
+		if m := x.FindStringSubmatch(line); m != nil {
+			return m[1]
+		}
+		return ""
+	}
+	vlan, err := strconv.Atoi(word(vlanWord))
+	if err != nil {
+		return
+	}
+	if table == tableARP {
+		if ip, err := netip.ParseAddr(word(targetWord)); err == nil && word(sourceWord) != "" {
+			all[bridge.Entry{Kind: bridge.Neighbour, VNI: vlan, IP: ip}] = word(sourceWord)
+		}
+		return
+	}
+	for _, m := range outputWord.FindAllStringSubmatch(line, -1) {
+		n, _ := strconv.Atoi(m[1])
+		endpoint, known := endpoints[n]
+		switch {
+		case !known:
+		case table == tableFlood:
+			all[bridge.Entry{Kind: bridge.Flood, VNI: vlan, IP: endpoint}] = ""
+		default:
+			all[bridge.Entry{Kind: bridge.Remote, VNI: vlan, MAC: word(macWord)}] = endpoint.String()
+			all[bridge.Entry{Kind: bridge.Static, VNI: vlan, MAC: word(macWord)}] = ""
+		}
+	}
+}
+
+// Apply notes entries.
+func (d *entryDriver) Apply(_ context.Context, put map[bridge.Entry]string, del []bridge.Entry) error {
+	for e, value := range put {
+		d.entries[e] = value
+		d.moved[e.VNI] = true
+	}
+	for _, e := range del {
+		delete(d.entries, e)
+		d.moved[e.VNI] = true
+	}
+	return nil
+}

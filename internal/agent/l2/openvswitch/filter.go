@@ -1,0 +1,153 @@
+package openvswitch
+
+import (
+	"context"
+	"hash/fnv"
+	"log/slog"
+	"net/netip"
+	"slices"
+
+	"neutrino/internal/agent/l2/firewall"
+	"neutrino/internal/rpc"
+)
+
+// filter remembers how ports are to be filtered; the driver's Commit makes flows of it.
+type filter struct {
+	log     *slog.Logger
+	ports   map[string]*filteredPort
+	groups  map[string][]firewall.Rule
+	members map[memberKey][]netip.Prefix
+	ids     map[conjunctionKey]uint32
+	taken   map[uint32]bool
+	edition int            // counts changes
+	verify  bool           // the bridges must be asked which flows they have
+	remade  bool           // members changed
+	touched map[string]int // the edition in which a group's rules changed
+}
+
+type filteredPort struct {
+	firewall.Port
+	edition int
+}
+
+type memberKey struct {
+	group string
+	v6    bool
+}
+
+func newFilter(log *slog.Logger) *filter {
+	return &filter{log: log, ports: map[string]*filteredPort{}, groups: map[string][]firewall.Rule{}, members: map[memberKey][]netip.Prefix{},
+		ids: map[conjunctionKey]uint32{}, taken: map[uint32]bool{}, touched: map[string]int{}}
+}
+
+// SetPort says how a port is to be filtered.
+func (f *filter) SetPort(p firewall.Port) {
+	f.edition++
+	f.ports[p.Device] = &filteredPort{p, f.edition}
+}
+
+// RemovePort forgets a port.
+func (f *filter) RemovePort(device string) { delete(f.ports, device) }
+
+// Mode returns how a port is filtered.
+func (f *filter) Mode(device string) (firewall.Mode, bool) {
+	if p := f.ports[device]; p != nil {
+		return p.Mode, true
+	}
+	return firewall.Closed, false
+}
+
+// SetGroup gives the rules of a security group. Those that cannot be understood are logged and match nothing.
+func (f *filter) SetGroup(id string, rules []rpc.SecurityGroupRule) {
+	parsed := make([]firewall.Rule, 0, len(rules))
+	for _, r := range rules {
+		x, err := firewall.Parse(r)
+		if err != nil {
+			f.log.Error("rule ignored", "group", id, "error", err)
+			continue
+		}
+		parsed = append(parsed, x)
+	}
+	if slices.Equal(parsed, f.groups[id]) {
+		return
+	}
+	f.edition++
+	f.groups[id], f.touched[id] = parsed, f.edition
+}
+
+// SetMembers gives the addresses of a remote group or address group.
+func (f *filter) SetMembers(group string, v6 bool, addresses []netip.Prefix) {
+	k := memberKey{group, v6}
+	if !slices.Equal(f.members[k], addresses) {
+		f.members[k], f.remade = slices.Clone(addresses), true
+	}
+}
+
+// GroupsWith returns the groups that have a rule about the remote group.
+func (f *filter) GroupsWith(remote string) []string {
+	var out []string
+	for id, rules := range f.groups {
+		if slices.ContainsFunc(rules, func(r firewall.Rule) bool { return r.Remote == remote }) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// Verify has the flows of all bridges read again.
+func (f *filter) Verify() { f.verify = true }
+
+// Apply leaves everything to Commit.
+func (f *filter) Apply(context.Context) (bool, error) { return false, nil }
+
+// Recheck has nothing to do: flows mark what is no longer allowed.
+func (f *filter) Recheck(context.Context) error { return nil }
+
+// id is the number of a conjunction, the same in every run unless two collide. The one above it belongs to it too.
+func (f *filter) id(k conjunctionKey) uint32 {
+	if id := f.ids[k]; id != 0 {
+		return id
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(k.group + " " + k.remote))
+	id := (h.Sum32() ^ uint32(k.vlan)*2654435761) &^ 63
+	id |= uint32(k.specificity) << 1
+	for i, set := range []bool{k.ingress, k.v6, k.stateless} {
+		if set {
+			id |= 1 << (3 + i)
+		}
+	}
+	for id == 0 || f.taken[id] {
+		id += 64
+	}
+	f.ids[k], f.taken[id] = id, true
+	return id
+}
+
+// forget drops the conjunctions, groups and members that no port uses any more.
+func (f *filter) forget(used map[conjunctionKey]bool, groups map[string]bool) {
+	for k, id := range f.ids {
+		if !used[k] {
+			delete(f.ids, k)
+			delete(f.taken, id)
+			f.remade = true
+		}
+	}
+	for g := range f.groups {
+		if !groups[g] {
+			delete(f.groups, g)
+			delete(f.touched, g)
+		}
+	}
+	remotes := map[string]bool{}
+	for _, rules := range f.groups {
+		for _, r := range rules {
+			remotes[r.Remote] = true
+		}
+	}
+	for k := range f.members {
+		if !remotes[k.group] {
+			delete(f.members, k)
+		}
+	}
+}

@@ -1,0 +1,268 @@
+package ovs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/go-logr/logr"
+	"github.com/ovn-kubernetes/libovsdb/cache"
+	"github.com/ovn-kubernetes/libovsdb/client"
+	"github.com/ovn-kubernetes/libovsdb/model"
+	"github.com/ovn-kubernetes/libovsdb/ovsdb"
+)
+
+// The rows of the database Open_vSwitch, as far as they are of use (ovs-vswitchd.conf.db(5)).
+
+// System is the only row of its table.
+type System struct {
+	UUID          string   `ovsdb:"_uuid"`
+	Bridges       []string `ovsdb:"bridges"`
+	DatapathTypes []string `ovsdb:"datapath_types"`
+	IfaceTypes    []string `ovsdb:"iface_types"`
+	Version       *string  `ovsdb:"ovs_version"`
+}
+
+// Bridge is a bridge.
+type Bridge struct {
+	UUID         string            `ovsdb:"_uuid"`
+	Name         string            `ovsdb:"name"`
+	Ports        []string          `ovsdb:"ports"`
+	DatapathType string            `ovsdb:"datapath_type"`
+	FailMode     *string           `ovsdb:"fail_mode"`
+	Protocols    []string          `ovsdb:"protocols"`
+	ExternalIDs  map[string]string `ovsdb:"external_ids"`
+}
+
+// Port is a port of a bridge. Tag is its VLAN; nil: it carries all.
+type Port struct {
+	UUID        string            `ovsdb:"_uuid"`
+	Name        string            `ovsdb:"name"`
+	Interfaces  []string          `ovsdb:"interfaces"`
+	Tag         *int              `ovsdb:"tag"`
+	OtherConfig map[string]string `ovsdb:"other_config"`
+	ExternalIDs map[string]string `ovsdb:"external_ids"`
+}
+
+// Interface is the device behind a port. OFPort is nil until ovs-vswitchd has it, and -1 if it cannot.
+type Interface struct {
+	UUID        string            `ovsdb:"_uuid"`
+	Name        string            `ovsdb:"name"`
+	Type        string            `ovsdb:"type"`
+	OFPort      *int              `ovsdb:"ofport"`
+	Options     map[string]string `ovsdb:"options"`
+	ExternalIDs map[string]string `ovsdb:"external_ids"`
+	MAC         *string           `ovsdb:"mac"`
+	MTURequest  *int              `ovsdb:"mtu_request"`
+}
+
+// Number is the interface's number in flows; 0: it has none.
+func (i *Interface) Number() int {
+	if i == nil || i.OFPort == nil || *i.OFPort < 1 {
+		return 0
+	}
+	return *i.OFPort
+}
+
+// DB is the database of an Open vSwitch. It reconnects by itself.
+type DB struct {
+	client client.Client
+	log    *slog.Logger
+}
+
+// Open connects to the database at an endpoint such as unix:/run/openvswitch/db.sock. changed is called whenever
+// something changed in it; it must not block.
+func Open(ctx context.Context, endpoint string, changed func(), log *slog.Logger) (*DB, error) {
+	tables, err := model.NewClientDBModel("Open_vSwitch", map[string]model.Model{"Open_vSwitch": &System{}, "Bridge": &Bridge{},
+		"Port": &Port{}, "Interface": &Interface{}})
+	if err != nil {
+		return nil, fmt.Errorf("OVSDB tables: %w", err)
+	}
+	quiet := logr.Discard()
+	forever := backoff.NewExponentialBackOff(backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
+	c, err := client.NewOVSDBClient(tables, client.WithEndpoint(endpoint), client.WithLogger(&quiet), client.WithReconnect(10*time.Second, forever))
+	if err != nil {
+		return nil, fmt.Errorf("OVSDB at %s: %w", endpoint, err)
+	}
+	if err := c.Connect(ctx); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("connect to OVSDB at %s: %w", endpoint, err)
+	}
+	c.Cache().AddEventHandler(&cache.EventHandlerFuncs{
+		AddFunc:    func(string, model.Model) { changed() },
+		UpdateFunc: func(string, model.Model, model.Model) { changed() },
+		DeleteFunc: func(string, model.Model) { changed() },
+	})
+	if _, err := c.Monitor(ctx, c.NewMonitor(client.WithTable(&System{}), client.WithTable(&Bridge{}), client.WithTable(&Port{}),
+		client.WithTable(&Interface{}))); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("monitor OVSDB at %s: %w", endpoint, err)
+	}
+	return &DB{client: c, log: log}, nil
+}
+
+// Close ends the connection.
+func (d *DB) Close() { d.client.Close() }
+
+// State is a picture of the database.
+type State struct {
+	System     *System
+	Bridges    map[string]*Bridge    // by name
+	Ports      map[string]*Port      // by name
+	Interfaces map[string]*Interface // by the name of their port, whose first they are
+	BridgeOf   map[string]string     // by the name of the port
+}
+
+// State reads the picture from memory.
+func (d *DB) State(ctx context.Context) (*State, error) {
+	var systems []*System
+	var bridges []*Bridge
+	var ports []*Port
+	var interfaces []*Interface
+	err := errors.Join(d.client.List(ctx, &systems), d.client.List(ctx, &bridges), d.client.List(ctx, &ports), d.client.List(ctx, &interfaces))
+	if err != nil {
+		return nil, fmt.Errorf("read OVSDB: %w", err)
+	}
+	if len(systems) != 1 {
+		return nil, errors.New("read OVSDB: no row in Open_vSwitch")
+	}
+	s := &State{System: systems[0], Bridges: map[string]*Bridge{}, Ports: map[string]*Port{}, Interfaces: map[string]*Interface{},
+		BridgeOf: map[string]string{}}
+	byUUID, interfaceByUUID := map[string]*Port{}, map[string]*Interface{}
+	for _, p := range ports {
+		byUUID[p.UUID] = p
+	}
+	for _, i := range interfaces {
+		interfaceByUUID[i.UUID] = i
+	}
+	for _, b := range bridges {
+		s.Bridges[b.Name] = b
+		for _, id := range b.Ports {
+			p := byUUID[id]
+			if p == nil || len(p.Interfaces) == 0 || interfaceByUUID[p.Interfaces[0]] == nil {
+				continue // the rest comes with the next message
+			}
+			s.Ports[p.Name], s.Interfaces[p.Name], s.BridgeOf[p.Name] = p, interfaceByUUID[p.Interfaces[0]], b.Name
+		}
+	}
+	return s, nil
+}
+
+// Transaction collects changes that are made together or not at all.
+type Transaction struct {
+	db    *DB
+	state *State
+	ops   []ovsdb.Operation
+	errs  []error
+	added map[string]string // names of rows by bridges that this transaction adds
+	n     int
+}
+
+// Begin starts a transaction on top of a picture.
+func (d *DB) Begin(s *State) *Transaction {
+	return &Transaction{db: d, state: s, added: map[string]string{}}
+}
+
+func (t *Transaction) put(ops []ovsdb.Operation, err error) {
+	t.ops, t.errs = append(t.ops, ops...), append(t.errs, err)
+}
+
+func (t *Transaction) name() string { t.n++; return fmt.Sprintf("row%d", t.n) }
+
+// AddBridge adds a bridge with its own port, of the name that it has.
+func (t *Transaction) AddBridge(b Bridge) {
+	row, port, iface := t.name(), t.name(), t.name()
+	b.UUID, b.Ports = row, []string{port}
+	t.put(t.db.client.Create(&Interface{UUID: iface, Name: b.Name, Type: "internal"}, &Port{UUID: port, Name: b.Name, Interfaces: []string{iface}}, &b))
+	system := t.state.System
+	t.put(t.db.client.Where(system).Mutate(system, model.Mutation{Field: &system.Bridges, Mutator: ovsdb.MutateOperationInsert, Value: []string{row}}))
+	t.added[b.Name] = row
+}
+
+// AddPort adds a port with one interface to a bridge.
+func (t *Transaction) AddPort(bridge string, p Port, i Interface) {
+	p.UUID, i.UUID = t.name(), t.name()
+	p.Interfaces = []string{i.UUID}
+	t.put(t.db.client.Create(&i, &p))
+	if row := t.added[bridge]; row != "" {
+		t.ops = append(t.ops, ovsdb.Operation{Op: ovsdb.OperationMutate, Table: "Bridge", Where: []ovsdb.Condition{{Column: "name",
+			Function: ovsdb.ConditionEqual, Value: bridge}}, Mutations: []ovsdb.Mutation{{Column: "ports", Mutator: ovsdb.MutateOperationInsert,
+			Value: ovsdb.OvsSet{GoSet: []any{ovsdb.UUID{GoUUID: p.UUID}}}}}})
+		return
+	}
+	b := t.state.Bridges[bridge]
+	if b == nil {
+		t.errs = append(t.errs, fmt.Errorf("no bridge %s", bridge))
+		return
+	}
+	t.put(t.db.client.Where(b).Mutate(b, model.Mutation{Field: &b.Ports, Mutator: ovsdb.MutateOperationInsert, Value: []string{p.UUID}}))
+}
+
+// RemovePort removes a port from its bridge.
+func (t *Transaction) RemovePort(name string) {
+	b, p := t.state.Bridges[t.state.BridgeOf[name]], t.state.Ports[name]
+	if b == nil || p == nil {
+		return
+	}
+	t.put(t.db.client.Where(b).Mutate(b, model.Mutation{Field: &b.Ports, Mutator: ovsdb.MutateOperationDelete, Value: []string{p.UUID}}))
+}
+
+// SetPort changes the VLAN of a port, and what we note of it; it does nothing if both are so already.
+func (t *Transaction) SetPort(name string, tag int, note map[string]string) {
+	p := t.state.Ports[name]
+	if p == nil {
+		return
+	}
+	config := maps.Clone(p.OtherConfig)
+	if config == nil {
+		config = map[string]string{}
+	}
+	maps.Copy(config, note)
+	if p.Tag != nil && *p.Tag == tag && maps.Equal(config, p.OtherConfig) {
+		return
+	}
+	changed := *p
+	changed.Tag, changed.OtherConfig = &tag, config
+	t.put(t.db.client.Where(p).Update(&changed, &changed.Tag, &changed.OtherConfig))
+}
+
+// SetProtocols changes the versions of OpenFlow that a bridge speaks.
+func (t *Transaction) SetProtocols(bridge string, protocols ...string) {
+	b := t.state.Bridges[bridge]
+	if b == nil {
+		return
+	}
+	have := slices.Sorted(slices.Values(b.Protocols))
+	if slices.Equal(have, slices.Sorted(slices.Values(protocols))) {
+		return
+	}
+	changed := *b
+	changed.Protocols = protocols
+	t.put(t.db.client.Where(b).Update(&changed, &changed.Protocols))
+}
+
+// Empty tells whether the transaction changes nothing.
+func (t *Transaction) Empty() bool { return len(t.ops) == 0 && errors.Join(t.errs...) == nil }
+
+// Commit carries out the transaction.
+func (t *Transaction) Commit(ctx context.Context) error {
+	if err := errors.Join(t.errs...); err != nil {
+		return fmt.Errorf("OVSDB: %w", err)
+	}
+	if len(t.ops) == 0 {
+		return nil
+	}
+	results, err := t.db.client.Transact(ctx, t.ops...)
+	if err != nil {
+		return fmt.Errorf("OVSDB transaction: %w", err)
+	}
+	if failed, err := ovsdb.CheckOperationResults(results, t.ops); err != nil {
+		return fmt.Errorf("OVSDB transaction: %w: %v", err, failed)
+	}
+	return nil
+}
