@@ -7,6 +7,15 @@ type Extension struct {
 	Alias, Name, Description, Updated string
 }
 
+// unadvertised are extensions whose attributes and resources are served when the configuration loads them, while nothing
+// carries them out on hosts yet. They have no entry, so that clients do not rely on them; see docs/design/server.md.
+func unadvertised() []string {
+	return []string{"dvr", "l3-ha", "network_ha", "router-admin-state-down-before-update",
+		"qos", "qos-bw-limit-direction", "qos-default", "qos-rule-type-details", "qos-rule-type-filter", "port-resource-request",
+		"port-resource-request-groups", "qos-bw-minimum-ingress", "qos-rules-alias", "qos-port-network-policy", "qos-pps", "qos-pps-minimum",
+		"qos-pps-minimum-rule-alias", "qos-fip", "qos-gateway-ip"}
+}
+
 // Extensions are the extensions of one server. Attributes of others do not exist for it.
 type Extensions []Extension
 
@@ -98,6 +107,25 @@ func AllExtensions() Extensions {
 		{"router_availability_zone", "Router Availability Zone", "Availability zone support for router.", "2015-01-01T10:00:00-00:00"},
 		{"l3-port-ip-change-not-allowed", "Prevent L3 router ports IP address change extension", "Prevent change of IP address for some L3 router ports", "2018-10-09T10:00:00-00:00"},
 		{"l3-flavors", "Router Flavor Extension", "Flavor support for routers.", "2016-05-17T00:00:00-00:00"},
+		{"dvr", "Distributed Virtual Router", "Enables configuration of Distributed Virtual Routers.", "2014-06-1T10:00:00-00:00"},
+		{"router-admin-state-down-before-update", "Enforce Router's Admin State Down Before Update Extension", "Ensure that the admin state of a router is DOWN (admin_state_up=False) before updating the distributed attribute", "2019-07-02T15:56:00"},
+		{"l3-ha", "HA Router extension", "Adds HA capability to routers.", "2014-04-26T00:00:00-00:00"},
+		{"network_ha", "Network HA creation flag", "Network high availability creation flag.", "2023-04-27T10:00:00-00:00"},
+		{"qos", "Quality of Service", "The Quality of Service extension.", "2015-06-08T10:00:00-00:00"},
+		{"qos-bw-limit-direction", "Direction for QoS bandwidth limit rule", "Allow to configure QoS bandwidth limit rule with specific direction: ingress or egress", "2017-04-10T10:00:00-00:00"},
+		{"qos-default", "QoS default policy", "Expose the QoS default policy per project", "2017-041-06T10:00:00-00:00"},
+		{"qos-rule-type-details", "Details of QoS rule types", "Expose details about QoS rule types supported by loaded backend drivers", "2017-06-22T10:00:00-00:00"},
+		{"qos-rule-type-filter", "Allow to filter the list of QoS rule types", "Allows to filter the QoS rule type list adding two new flags. \"all_rules\" prints all implemented QoS rule types.\"all_supported\" prints all supported QoS rule types by the loaded mechanism drivers", "2022-02-02T10:00:00-00:00"},
+		{"port-resource-request", "Port Resource Request", "Expose resource request to Port", "2018-05-08T10:00:00-00:00"},
+		{"port-resource-request-groups", "Port Resource Request Groups", "Support requesting multiple groups of resources and traits from the same RP subtree in resource_request", "2021-08-02T10:00:00-00:00"},
+		{"qos-bw-minimum-ingress", "Ingress direction for QoS minimum bandwidth rule", "Allow to configure QoS minumum bandwidth rule with ingress direction.", "2018-07-09T10:00:00-00:00"},
+		{"qos-rules-alias", "Quality of Service rules alias API", "API to enable GET, PUT and DELETE operations on QoS policy rules without specifying policy ID", "2018-10-07T10:00:00-00:00"},
+		{"qos-port-network-policy", "QoS port network policy ID", "Adds a the QoS network ID to the port definition", "2019-11-01T10:00:00-00:00"},
+		{"qos-pps", "QoS Rule Type Packet per Second Extension", "Add QoS Rule Type Packet per Second", "2021-05-12T10:00:00-00:00"},
+		{"qos-pps-minimum", "QoS minimum packet rate rule", "Allow to configure QoS minimum packet rate rule.", "2021-07-14T10:00:00-00:00"},
+		{"qos-pps-minimum-rule-alias", "QoS minimum packet rate rule alias", "API to enable GET, PUT and DELETE operations on QoS minimum packet rate rule without specifying policy ID", "2021-10-22T10:00:00-00:00"},
+		{"qos-fip", "Floating IP QoS", "The floating IP Quality of Service extension", "2017-07-20T00:00:00-00:00"},
+		{"qos-gateway-ip", "Router gateway IP QoS", "The Router gateway IP Quality of Service extension", "2018-02-24T00:00:00-00:00"},
 		{"flavors", "Neutron Service Flavors", "Flavor specification for Neutron advanced services.", "2015-09-17T10:00:00-00:00"},
 		{"service-type", "Neutron Service Type Management", "API for retrieving service providers for Neutron advanced services", "2013-01-20T00:00:00-00:00"},
 		{"metering", "Neutron Metering", "Neutron Metering extension.", "2013-06-12T10:00:00-00:00"},
@@ -114,6 +142,9 @@ func AllExtensions() Extensions {
 		{"quota_details", "Quota details management support", "Expose functions for quotas usage statistics per project", "2017-02-10T10:00:00-00:00"},
 	}
 }
+
+// Advertised are those with an entry in GET /v2.0/extensions.
+func (x Extensions) Advertised() Extensions { return x.Without(unadvertised()...) }
 
 // Without leaves some extensions out: their service is switched off.
 func (x Extensions) Without(aliases ...string) Extensions {

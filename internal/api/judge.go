@@ -54,7 +54,10 @@ type attributes map[string]string
 func (a attributes) Attr(name string) (string, bool) { v, ok := a[name]; return v, ok }
 
 // Parent implements policy.Target.
-func (attributes) Parent(kind, attr string) (string, bool, error) { return "", false, nil }
+func (a attributes) Parent(kind, attr string) (string, bool, error) {
+	v, ok := a[kind+":"+attr]
+	return v, ok, nil
+}
 
 // enforce asks one rule, such as "add_router_interface" or "update_port:tags".
 func (j *judge) enforce(rule string, t policy.Target) error {

@@ -60,7 +60,7 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 		{"PUT", "/v2.0/networks/" + id, `{"network":{"id":"x"}}`, 400, badRequest + `Cannot update read-only attribute id", "detail": ""}}`},
 		{"PUT", "/v2.0/networks/nope", `{"network":{"id":"x"}}`, 400, badRequest + `Cannot update read-only attribute id", "detail": ""}}`},
 		{"PUT", "/v2.0/networks/nope", `{"network":{"name":"x"}}`, 404, `{"NeutronError": {"type": "NetworkNotFound", "message": "Network nope could not be found.", "detail": ""}}`},
-		{"POST", "/v2.0/networks", `{"network":{"qos_policy_id":null}}`, 400, badRequest + `Unrecognized attribute(s) 'qos_policy_id'", "detail": ""}}`},
+		{"POST", "/v2.0/networks", `{"network":{"vlan_qinq":null}}`, 400, badRequest + `Unrecognized attribute(s) 'vlan_qinq'", "detail": ""}}`},
 		{"POST", "/v2.0/networks", `{"network":{"name":"` + strings.Repeat("x", 1000) + `"}}`, 413, `{"NeutronError": {"type": "HTTPRequestEntityTooLarge", "message": "Request is too large. Larger than 1000.", "detail": ""}}`},
 		{"DELETE", "/v2.0/networks/" + id, `{}`, 400, badRequest + `Request body is not supported in DELETE.", "detail": ""}}`},
 		{"GET", "/v2.0/networks?zzz=1&aaa=", "", 400, badRequest + `['aaa', 'zzz'] is invalid attribute for filtering", "detail": ""}}`},
@@ -86,7 +86,7 @@ func TestLife(t *testing.T) {
 	g.want(w, 201, `{"network":{"id":"*","tenant_id":"p1","project_id":"p1","name":"n","description":"","created_at":"*","updated_at":"*",`+
 		`"revision_number":1,"tags":[],"admin_state_up":true,"status":"ACTIVE","shared":false,"subnets":[],"mtu":1450,"router:external":false,`+
 		`"port_security_enabled":true,"provider:network_type":null,"provider:physical_network":null,"provider:segmentation_id":null,`+
-		`"l2_adjacency":true,"ipv4_address_scope":null,"ipv6_address_scope":null,"availability_zone_hints":[],"availability_zones":[],"dns_domain":""}}`)
+		`"l2_adjacency":true,"ipv4_address_scope":null,"ipv6_address_scope":null,"availability_zone_hints":[],"availability_zones":[],"qos_policy_id":null,"dns_domain":""}}`)
 	id := g.make(admin, "networks", `{"network":{"name":"m"}}`)
 	path := "/v2.0/networks/" + id
 	g.want(g.send(admin, "GET", path+"?fields=name&fields=mtu&fields=nonsense", ""), 200, `{"network":{"name":"m","mtu":1450}}`)

@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"net/http"
+	"path"
 	"slices"
 
 	"neutrino/internal/fault"
@@ -46,7 +47,7 @@ func without(now, gone []string) []string {
 
 func (c *Collection[R]) mountTags() {
 	for _, route := range tagRoutes {
-		path := "/" + c.res.Path + "/{id}/tags"
+		path := "/" + path.Base(c.res.Path) + "/{id}/tags" // without the prefix of qos/policies, upstream too
 		if route.one {
 			path += "/{tag}"
 		}

@@ -49,10 +49,11 @@ func (s *Server) addVersions() {
 	s.add(http.MethodGet, "/{$}", s.listResources)
 	s.add(http.MethodGet, "", func(*Call) (*reply, error) { return nil, errNoSuchPage }) // upstream wants the slash
 	list := newReply(http.StatusOK)
-	list.body = s.exts.appendTo(list.body)
+	advertised := s.exts.Advertised()
+	list.body = advertised.appendTo(list.body)
 	s.add(http.MethodGet, "/extensions", func(*Call) (*reply, error) { return &reply{status: http.StatusOK, body: list.body}, nil })
 	s.add(http.MethodGet, "/extensions/{alias}", func(c *Call) (*reply, error) {
-		e, ok := s.exts.find(c.Path("alias"))
+		e, ok := advertised.find(c.Path("alias"))
 		if !ok {
 			return nil, fault.NotFound("HTTPNotFound", "Extension with alias %s does not exist", c.Path("alias"))
 		}

@@ -27,6 +27,9 @@ type Catalog struct {
 	AddressGroups             *resource.Resource[AddressGroup]
 	DefaultSecurityGroupRules *resource.Resource[DefaultSecurityGroupRule]
 	DefaultStatefulnesses     *resource.Resource[DefaultStatefulness]
+	QosPolicies               *resource.Resource[QosPolicy]
+	QosRules                  map[string]*resource.Resource[QosRule] // by kind
+	QosAliasRules             map[string]*resource.Resource[QosRule] // the same under a URL without the policy
 }
 
 // NewCatalog compiles the tables; enabled tells which extensions are loaded.
@@ -56,5 +59,16 @@ func NewCatalog(enabled func(alias string) bool) *Catalog {
 		AddressGroups:             AddressGroups(enabled),
 		DefaultSecurityGroupRules: DefaultSecurityGroupRules(enabled),
 		DefaultStatefulnesses:     DefaultStatefulnesses(enabled),
+		QosPolicies:               QosPolicies(enabled),
+		QosRules:                  qosRuleSets(enabled, false),
+		QosAliasRules:             qosRuleSets(enabled, true),
 	}
+}
+
+func qosRuleSets(enabled func(alias string) bool, alias bool) map[string]*resource.Resource[QosRule] {
+	sets := map[string]*resource.Resource[QosRule]{}
+	for _, k := range QosRuleKinds() {
+		sets[k.Type] = QosRules(enabled, k, alias)
+	}
+	return sets
 }

@@ -28,6 +28,8 @@ type Network struct {
 	IPv4AddressScope  *string
 	IPv6AddressScope  *string
 	DNSDomain         string
+	QosPolicyID       *string
+	HA                bool // of requests: it is to be the network between a project's highly available routers
 	L2Adjacency       bool // no subnet is bound to a segment
 
 	// ShowDefault shows is_default although the network is not external, as upstream does in the answers to some requests
@@ -135,7 +137,7 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 	t.StrictMarker = true
 	t.Sides = map[string]resource.SideTable{
 		"networksecuritybindings": {Key: "network_id"}, "externalnetworks": {Key: "network_id"},
-		"networkdnsdomains": {Key: "network_id"},
+		"networkdnsdomains": {Key: "network_id"}, "qos_network_policy_bindings": {Key: "network_id"},
 	}
 	t.Visible = "t.project_id = :project OR " + reachableBy("networkrbacs", "t.id")
 	several := func(n *Network) bool { return len(n.Segments) > 0 }
@@ -151,6 +153,8 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 		},
 		resource.Ext("net-mtu",
 			resource.Field("mtu", resource.NonNegative, post|put|filter|sort|policy, func(n *Network) *int { return &n.MTU }, resource.Default(0))),
+		resource.Ext("network_ha",
+			resource.Field("ha", resource.Bool, post|hidden, func(n *Network) *bool { return &n.HA }, resource.Unstored(), resource.Default(false))),
 		resource.Ext("external-net",
 			resource.Field("router:external", resource.Bool, post|put|filter|policy|needed, func(n *Network) *bool { return &n.External },
 				resource.Derived("(externalnetworks.network_id IS NOT NULL)"), resource.Default(false))),
@@ -189,6 +193,9 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 					"JOIN agents a ON a.id = b.dhcp_agent_id WHERE a.availability_zone IS NOT NULL) z",
 				Parent: "network_id", ReadOnly: true,
 				Columns: []resource.Col[string]{{Name: "zone", Ref: func(e *string) any { return e }}}})),
+		resource.Ext("qos",
+			resource.Field("qos_policy_id", resource.Nullable(resource.UUID), post|put|policy, func(n *Network) **string { return &n.QosPolicyID },
+				resource.Side("qos_network_policy_bindings", "policy_id", "NULL"), resource.Default((*string)(nil)))),
 		networkDomain(),
 	)
 }

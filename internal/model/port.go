@@ -32,6 +32,10 @@ type Port struct {
 
 	IPAllocation string // immediate, deferred or none; "" as immediate
 
+	QosPolicyID        *string
+	QosNetworkPolicyID *string          // of the network
+	ResourceRequest    *ResourceRequest // filled by the service
+
 	PortExtras
 	PortNames
 }
@@ -50,8 +54,9 @@ func Ports(enabled func(string) bool) *resource.Resource[Port] {
 	t := table("ports", std)
 	t.StrictMarker = true
 	t.Sides = map[string]resource.SideTable{
-		"portsecuritybindings": {Key: "port_id"},
-		"ml2_port_bindings":    {Key: "port_id", And: "ml2_port_bindings.status = 'ACTIVE'"},
+		"portsecuritybindings":     {Key: "port_id"},
+		"qos_port_policy_bindings": {Key: "port_id"},
+		"ml2_port_bindings":        {Key: "port_id", And: "ml2_port_bindings.status = 'ACTIVE'"},
 	}
 	t.Visible = "t.project_id = :project OR t.network_id IN (SELECT n.id FROM networks n WHERE n.project_id = :project)"
 	t.Sides[dnsTable] = resource.SideTable{Key: "port_id"}
@@ -94,11 +99,12 @@ func Ports(enabled func(string) bool) *resource.Resource[Port] {
 			resource.Field("binding:vnic_type", vnicType, post|put|policy, func(p *Port) *string { return &p.VNICType }, binding("vnic_type", "'normal'"), resource.Default("normal")),
 			resource.ShownAs(resource.Field("binding:profile", Dictionary, post|put|policy, func(p *Port) *Dict { return &p.Profile },
 				binding("profile", "''")), Dictionary, (*Port).BindingProfile, "trusted"),
-			resource.Field("binding:vif_type", resource.String(64), policy, func(p *Port) *string { return &p.VIFType }, binding("vif_type", "'unbound'")),
+			resource.ShownAs(resource.Field("binding:vif_type", resource.String(64), policy, func(p *Port) *string { return &p.VIFType },
+				binding("vif_type", "'unbound'")), resource.String(64), (*Port).shownVIFType, "device_owner"),
 			resource.Field("binding:vif_details", Dictionary, policy, func(p *Port) *Dict { return &p.VIFDetails }, binding("vif_details", "''"))),
 		resource.Ext("ip_allocation",
 			resource.Field("ip_allocation", ipAllocation, filter|sort, func(p *Port) *string { return &p.IPAllocation })),
-		portExtras(enabled), portNames(),
+		portQos(), portExtras(enabled), portNames(),
 	)
 }
 
@@ -130,3 +136,11 @@ var portMAC = func() resource.Type[string] {
 	}
 	return t
 }()
+
+// shownVIFType: an interface of a distributed router is on many hosts, each with a binding of its own.
+func (p *Port) shownVIFType() string {
+	if p.DeviceOwner == "network:router_interface_distributed" {
+		return "distributed"
+	}
+	return p.VIFType
+}

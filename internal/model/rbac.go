@@ -41,6 +41,7 @@ func RBACKinds() []RBACKind {
 	shared := []string{AccessShared}
 	return []RBACKind{
 		{"network", "rbac-policies", "networkrbacs", "networks", []string{AccessShared, AccessExternal}},
+		{"qos_policy", "rbac-policies", "qospolicyrbacs", "qos_policies", shared},
 		{"security_group", "rbac-security-groups", "securitygrouprbacs", "securitygroups", shared},
 		{"address_scope", "rbac-address-scope", "addressscoperbacs", "address_scopes", shared},
 		{"subnetpool", "rbac-subnetpool", "subnetpoolrbacs", "subnetpools", shared},

@@ -16,7 +16,8 @@ The attributes of every resource, from the tables that the server itself works w
   R has a policy rule of its own.
 * **default**: what an object gets whose POST leaves the attribute out. Where nothing is written, the server chooses, or
   the attribute is computed.
-* **extension**: the alias that must be in ` + "`/v2.0/extensions`" + `; without it the attribute does not exist.
+* **extension**: the alias of the extension that brings it; where that is not loaded the attribute does not exist. Loaded
+  extensions are in ` + "`/v2.0/extensions`" + `, but for those that nothing carries out on hosts yet.
 
 Every list takes ` + "`fields`, `sort_key`, `sort_dir`, `limit`, `marker` and `page_reverse`" + `. A filter may be repeated;
 the values are alternatives. PUT and DELETE obey ` + "`If-Match: revision_number=N`" + `.
@@ -33,6 +34,8 @@ the values are alternatives. PUT and DELETE obey ` + "`If-Match: revision_number
 | ` + "`PUT /v2.0/subnetpools/ID/add_prefixes`, `remove_prefixes`" + ` | ` + "`{\"prefixes\": […]}`" + ` |
 | ` + "`PUT /v2.0/subnetpools/ID/onboard_network_subnets`" + ` | ` + "`{\"network_id\": ID}`" + `: the network's subnets come into the pool |
 | ` + "`GET, DELETE /v2.0/auto-allocated-topology/PROJECT`" + ` | a network with a router, made when it is asked for; ` + "`fields=dry-run`" + ` only checks |
+| ` + "`GET, PUT, DELETE /v2.0/qos/alias-KIND-rules/ID`" + ` | a QoS rule without naming its policy |
+| ` + "`GET /v2.0/qos/rule-types`, `…/rule-types/KIND`" + ` | kinds of QoS rules that the drivers support |
 | ` + "`GET /v2.0/quotas`, `GET, PUT, DELETE …/quotas/PROJECT`, `GET …/default`, `GET …/details`" + ` | quotas |
 | ` + "`GET /v2.0/availability_zones`" + ` | zones of the agents |
 | ` + "`GET, POST /v2.0/agents/ID/dhcp-networks`, `DELETE …/dhcp-networks/NETWORK`, `GET /v2.0/networks/ID/dhcp-agents`" + ` | which DHCP agent serves what |
@@ -65,6 +68,10 @@ func (c *Catalog) Reference() string {
 	describe(&b, c.MeteringLabelRules)
 	describe(&b, c.Flavors)
 	describe(&b, c.ServiceProfiles)
+	describe(&b, c.QosPolicies)
+	for _, k := range QosRuleKinds() {
+		describe(&b, c.QosRules[k.Type])
+	}
 	return b.String()
 }
 

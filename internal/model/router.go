@@ -17,6 +17,8 @@ type Router struct {
 	ZoneHints         ZoneHints
 	AvailabilityZones []string
 	FlavorID          *string
+	// Distributed and HA are what kind of router it is; nil in requests that leave that to the configuration.
+	Distributed, HA *bool
 }
 
 // Routers describes routers. The gateway and the rows of router_extra_attributes are written by the L3 plug-in.
@@ -31,13 +33,19 @@ func Routers(enabled func(string) bool) *resource.Resource[Router] {
 		resource.Ext("router",
 			resource.Field("admin_state_up", resource.Bool, post|put|filter|sort, func(r *Router) *bool { return &r.AdminStateUp }, resource.Default(true)),
 			resource.Field("status", resource.String(16), sort, func(r *Router) *string { return &r.Status }),
-			resource.Field("external_gateway_info", Gateway, post|put|policy, func(r *Router) **GatewayInfo { return &r.Gateway }, resource.Unstored(), resource.Default((*GatewayInfo)(nil))),
+			resource.Field("external_gateway_info", gateway(enabled("qos-gateway-ip")), post|put|policy, func(r *Router) **GatewayInfo { return &r.Gateway }, resource.Unstored(), resource.Default((*GatewayInfo)(nil))),
 			resource.Field("gw_port_id", resource.Nullable(resource.UUID), hidden, func(r *Router) **string { return &r.GatewayPortID })),
 		resource.Ext("ext-gw-mode",
 			resource.Field("enable_snat", resource.Bool, hidden, func(r *Router) *bool { return &r.EnableSNAT })),
 		resource.Ext("extraroute",
 			resource.List("routes", Routes, put, func(r *Router) *[]Route { return &r.Routes }, resource.Children[Route]{
 				Table: "routerroutes", Parent: "router_id", Columns: routeColumns})),
+		resource.Ext("l3-ha",
+			resource.Field("ha", resource.Nullable(resource.Bool), post|put|policy, func(r *Router) **bool { return &r.HA },
+				resource.Side("router_extra_attributes", "ha", "false"))),
+		resource.Ext("dvr",
+			resource.Field("distributed", resource.Nullable(resource.Bool), post|put|policy, func(r *Router) **bool { return &r.Distributed },
+				resource.Side("router_extra_attributes", "distributed", "false"))),
 		resource.Ext("l3-flavors",
 			resource.Field("flavor_id", anyText, post|sort|policy, func(r *Router) **string { return &r.FlavorID })),
 		resource.Ext("router_availability_zone",
@@ -64,6 +72,7 @@ type FloatingIP struct {
 	LastKnownRouterID *string
 	Status            string
 	PortDetails       *PortDetails // filled by the service
+	QosPolicyID       *string
 	DNSName           string
 	DNSDomain         string
 }
@@ -113,7 +122,7 @@ func FloatingIPs(enabled func(string) bool) *resource.Resource[FloatingIP] {
 	t.Missing = func(id string) error {
 		return fault.NotFound("FloatingIPNotFound", "Floating IP %s could not be found", id)
 	}
-	t.Sides = map[string]resource.SideTable{"floatingipdnses": {Key: "floatingip_id"}}
+	t.Sides = map[string]resource.SideTable{"floatingipdnses": {Key: "floatingip_id"}, "qos_fip_policy_bindings": {Key: "fip_id"}}
 	var choose resource.Flags
 	if enabled("floating-ip-router-writable") {
 		choose = post | put
@@ -132,6 +141,9 @@ func FloatingIPs(enabled func(string) bool) *resource.Resource[FloatingIP] {
 			resource.Field("status", resource.String(16), filter|sort, func(f *FloatingIP) *string { return &f.Status })),
 		resource.Ext("fip-port-details",
 			resource.Field("port_details", portDetails, 0, func(f *FloatingIP) **PortDetails { return &f.PortDetails }, resource.Unstored())),
+		resource.Ext("qos-fip",
+			resource.Field("qos_policy_id", resource.Nullable(resource.UUID), post|put|policy, func(f *FloatingIP) **string { return &f.QosPolicyID },
+				resource.Side("qos_fip_policy_bindings", "policy_id", "NULL"), nullString)),
 		floatingNames(),
 	)
 }

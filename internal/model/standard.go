@@ -50,7 +50,7 @@ func without[R any](name string, attrs []resource.Attr[R]) []resource.Attr[R] {
 }
 
 // taggable are the tables whose objects have tags (neutron/extensions/tagging.py).
-var taggable = []string{"networks", "subnets", "ports", "subnetpools", "routers", "floatingips", "securitygroups", "network_segment_ranges"}
+var taggable = []string{"networks", "subnets", "ports", "subnetpools", "routers", "floatingips", "qos_policies", "securitygroups", "network_segment_ranges"}
 
 // standard are the attributes that live in the table standardattributes, and tags.
 func standard[R any](table string, s func(*R) *Standard) []resource.Attr[R] {

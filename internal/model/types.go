@@ -312,49 +312,63 @@ type GatewayInfo struct {
 	ExternalFixedIPs []FixedIP `json:"external_fixed_ips"`
 	EnableSNAT       bool      `json:"enable_snat"`
 
+	// QosPolicyID is the QoS policy of the gateway. It is not shown if neither the gateway nor its network has one.
+	QosPolicyID **string `json:"qos_policy_id,omitempty"`
+
 	// What the request said, for checks and policy.
 	HasFixedIPs, HasSNAT bool `json:"-"`
 }
 
-// Gateway is the type of external_gateway_info: null or {} mean no gateway.
-var Gateway = resource.Type[*GatewayInfo]{Name: "{network_id, enable_snat, external_fixed_ips} or null",
-	Append: func(b []byte, g *GatewayInfo) []byte { return resource.AppendJSON(b, g) },
-	Parse: func(v any) (*GatewayInfo, error) {
-		m, ok := v.(map[string]any)
-		if v == nil || ok && len(m) == 0 {
-			return nil, nil
-		}
-		if !ok {
-			return nil, resource.Reasonf("'%s' is not a dictionary", resource.Py(v))
-		}
-		g := &GatewayInfo{EnableSNAT: true}
-		id, given := m["network_id"]
-		if !given {
-			return nil, resource.Reasonf("Validation of dictionary's keys failed. Expected keys: {'network_id'} Provided keys: %s", pySet(sortedKeys(m)))
-		}
-		var err error
-		if g.NetworkID, err = resource.UUID.Parse(id); err != nil {
-			return nil, err
-		}
-		for k, x := range m {
-			switch k {
-			case "network_id":
-			case "external_fixed_ips":
-				g.HasFixedIPs = true
-				if g.ExternalFixedIPs, err = FixedIPs.Parse(x); err != nil {
-					return nil, err
-				}
-			case "enable_snat":
-				g.HasSNAT = true
-				if g.EnableSNAT, err = resource.Bool.Parse(x); err != nil {
-					return nil, err
-				}
-			default:
-				return nil, resource.Reasonf("Unexpected keys supplied: %s", k)
+// gateway is the type of external_gateway_info: null or {} mean no gateway.
+func gateway(qos bool) resource.Type[*GatewayInfo] {
+	return resource.Type[*GatewayInfo]{Name: "{network_id, enable_snat, external_fixed_ips} or null",
+		Append: func(b []byte, g *GatewayInfo) []byte { return resource.AppendJSON(b, g) },
+		Parse: func(v any) (*GatewayInfo, error) {
+			m, ok := v.(map[string]any)
+			if v == nil || ok && len(m) == 0 {
+				return nil, nil
 			}
-		}
-		return g, nil
-	}}
+			if !ok {
+				return nil, resource.Reasonf("'%s' is not a dictionary", resource.Py(v))
+			}
+			g := &GatewayInfo{EnableSNAT: true}
+			id, given := m["network_id"]
+			if !given {
+				return nil, resource.Reasonf("Validation of dictionary's keys failed. Expected keys: {'network_id'} Provided keys: %s", pySet(sortedKeys(m)))
+			}
+			var err error
+			if g.NetworkID, err = resource.UUID.Parse(id); err != nil {
+				return nil, err
+			}
+			for k, x := range m {
+				switch k {
+				case "network_id":
+				case "external_fixed_ips":
+					g.HasFixedIPs = true
+					if g.ExternalFixedIPs, err = FixedIPs.Parse(x); err != nil {
+						return nil, err
+					}
+				case "enable_snat":
+					g.HasSNAT = true
+					if g.EnableSNAT, err = resource.Bool.Parse(x); err != nil {
+						return nil, err
+					}
+				case "qos_policy_id":
+					if !qos {
+						return nil, resource.Reasonf("Unexpected keys supplied: %s", k)
+					}
+					id, err := resource.Nullable(resource.UUID).Parse(x)
+					if err != nil {
+						return nil, err
+					}
+					g.QosPolicyID = &id
+				default:
+					return nil, resource.Reasonf("Unexpected keys supplied: %s", k)
+				}
+			}
+			return g, nil
+		}}
+}
 
 func sortedKeys(m map[string]any) []string {
 	var keys []string

@@ -6,6 +6,8 @@ import (
 
 	"neutrino/internal/identity"
 	"neutrino/internal/store"
+
+	"github.com/google/uuid"
 )
 
 // Change is one object being created, updated or deleted, inside its transaction.
@@ -43,4 +45,14 @@ type Logic[R any] struct {
 	AfterList func(query url.Values, objs []*R)
 	// Load fills attributes in set that have no column. It gets all objects of a list at once.
 	Load func(tx *store.Tx, caller *identity.Caller, set Set, objs []*R) error
+}
+
+// Make creates an object as a POST request with this body would, but for policy and quota.
+func Make[R any](tx *store.Tx, caller *identity.Caller, res *Resource[R], logic Logic[R], body map[string]any) (*R, error) {
+	obj, named, err := res.Create(caller, body)
+	if err != nil {
+		return nil, err
+	}
+	res.SetID(obj, uuid.NewString())
+	return obj, logic.Create(&Change[R]{Resource: res, Tx: tx, Caller: caller, New: obj, Named: named})
 }

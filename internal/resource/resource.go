@@ -226,6 +226,11 @@ func (r *engine[R]) Text(obj *R, name string) (string, bool) {
 		return **p, true
 	case *bool:
 		return PyRepr(*p), true
+	case **bool:
+		if *p == nil {
+			return "None", true
+		}
+		return PyRepr(**p), true
 	}
 	if s := string(r.Attrs[i].enc(nil, obj)); s != "null" {
 		return s, true

@@ -17,6 +17,7 @@ func extensionDrivers() []extensionDriver {
 	publish := append(ports, "subnet-dns-publish-fixed-ip")
 	return []extensionDriver{
 		{"port_security", []string{"port-security"}},
+		{"qos", nil}, // what it brings depends on the service plug-in
 		{"data_plane_status", []string{"data-plane-status"}},
 		{"uplink_status_propagation", []string{"uplink-status-propagation"}},
 		{"uplink_status_propagation_updatable", []string{"uplink-status-propagation-updatable"}},

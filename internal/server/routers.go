@@ -1,7 +1,9 @@
 package server
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 
 	"neutrino/internal/api"
 	"neutrino/internal/identity"
@@ -13,10 +15,10 @@ import (
 )
 
 // mountRouters serves routers, floating IPs and their member actions.
-func mountRouters(s *api.Server, catalog *model.Catalog, routers *l3.Service, flavors *flavor.Service, agents *api.Collection[model.Agent]) {
-	api.Mount(s, catalog.FloatingIPs, routers.FloatingIPs())
+func mountRouters(s *api.Server, catalog *model.Catalog, routers *l3.Service, qos qosUse, flavors *flavor.Service, agents *api.Collection[model.Agent]) {
+	api.Mount(s, catalog.FloatingIPs, qos.floatingIPs(routers.FloatingIPs()))
 	mountFloatingIPPools(s, catalog)
-	r := api.Mount(s, catalog.Routers, flavors.WithProviders(routers.Routers()))
+	r := api.Mount(s, catalog.Routers, flavors.WithProviders(qos.routers(routers.Routers()), routers.Kind))
 	for name, do := range map[string]func(*store.Tx, *identity.Caller, string, map[string]any) (map[string]any, error){
 		"add_router_interface": routers.AddRouterInterface, "remove_router_interface": routers.RemoveRouterInterface,
 	} {
@@ -53,8 +55,33 @@ func mountRouters(s *api.Server, catalog *model.Catalog, routers *l3.Service, fl
 		if err != nil {
 			return nil, err
 		}
-		return agents.Objects(tx, c, ids(catalog.Agents, list))
+		states, err := routers.AgentStates(tx, c.Path("id"))
+		if err != nil {
+			return nil, err
+		}
+		return withStates(agents, tx, c, ids(catalog.Agents, list), states)
 	}})
+}
+
+// withStates are agents with what upstream shows of them only where it lists those of a router.
+func withStates(agents *api.Collection[model.Agent], tx *store.Tx, c *api.Call, ids []string, states map[string]l3.AgentState) (any, error) {
+	raw, err := agents.Objects(tx, c, ids)
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Agents []map[string]any `json:"agents"`
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber() // numbers stay as they are
+	if err := d.Decode(&answer); err != nil {
+		return nil, err
+	}
+	for i, a := range answer.Agents {
+		x := states[ids[i]]
+		a["ha_state"], a["resource_versions"], a["ha_chassis_priority"] = x.HA, x.Versions, nil // the last is of OVN
+	}
+	return answer, nil
 }
 
 // mountFloatingIPPools lists the IPv4 subnets of external networks from which the caller may take floating IPs.

@@ -147,7 +147,10 @@ func (s *Server) extensions() api.Extensions {
 	all = withoutDrivers(all, config.ExtensionDrivers.Get(f))
 	if plugins := config.ServicePlugins.Get(f); !contains(plugins, "router") && !contains(plugins, routerPlugin) {
 		all = all.Without("router", "ext-gw-mode", "extraroute", "extraroute-atomic", "fip-port-details", "router_availability_zone",
-			"l3-flavors", "l3_agent_scheduler", "l3-port-ip-change-not-allowed", "floatingip-pools", "floating-ip-router-writable", "auto-allocated-topology")
+			"l3-flavors", "dvr", "router-admin-state-down-before-update", "l3-ha", "network_ha", "l3_agent_scheduler", "l3-port-ip-change-not-allowed", "floatingip-pools", "floating-ip-router-writable", "auto-allocated-topology")
+	}
+	if !config.EnableDVR.Get(f) {
+		all = all.Without("dvr", "router-admin-state-down-before-update")
 	}
 	if !s.loads(segmentRangePlugin) {
 		all = all.Without("network-segment-range")
@@ -155,6 +158,12 @@ func (s *Server) extensions() api.Extensions {
 	if !s.loads(segmentsPlugin) {
 		all = all.Without("segment", "standard-attr-segment", "subnet-segmentid-writable", "segments-peer-subnet-host-routes",
 			"l2_adjacency", "ip_allocation")
+	}
+	if !s.loads(qosPlugin) {
+		all = all.Without(qosExtensions...)
+	}
+	if !s.loads(qosPlugin) || !all.Enabled("router") {
+		all = all.Without(qosRouterExtensions...)
 	}
 	if !s.loads(meteringPlugin) {
 		all = all.Without("metering", "metering_source_and_destination_fields")
@@ -176,7 +185,7 @@ func (s *Server) warnOfMissing() {
 		given  []string
 		have   []string
 	}{
-		{"service_plugins", config.ServicePlugins.Get(f), slices.Concat([]string{"router", routerPlugin}, defaultPlugins, segmentRangePlugin, segmentsPlugin, meteringPlugin)},
+		{"service_plugins", config.ServicePlugins.Get(f), slices.Concat([]string{"router", routerPlugin}, defaultPlugins, segmentRangePlugin, segmentsPlugin, meteringPlugin, qosPlugin)},
 		{"[ml2] mechanism_drivers", config.MechanismDrivers.Get(f), ml2.MechanismNames()},
 		{"[ml2] extension_drivers", config.ExtensionDrivers.Get(f), driverNames()},
 	} {

@@ -43,7 +43,10 @@ func wire(s *Server) (*services, error) {
 		AutomaticFailover: config.AllowAutomaticDHCPFailover.Get(f)}, s.db, catalog, log("agents"))
 	groups := secgroup.New(s.db, catalog, quotas, log("secgroup"))
 	routers := l3.New(l3.Config{AgentDownTime: config.AgentDownTime.Get(f), EnableSNATByDefault: config.EnableSNATByDefault.Get(f),
-		RouterAutoSchedule: config.RouterAutoSchedule.Get(f), AutomaticFailover: config.AllowAutomaticL3Failover.Get(f)}, s.db, catalog, core, log("l3"))
+		RouterAutoSchedule: config.RouterAutoSchedule.Get(f), AutomaticFailover: config.AllowAutomaticL3Failover.Get(f),
+		Distributed: config.RouterDistributed.Get(f), HA: config.L3HA.Get(f), HAAgents: config.MaxL3AgentsPerRouter.Get(f),
+		HANetworkCIDR: config.HANetworkCIDR.Get(f), HANetworkType: config.HANetworkType.Get(f), HAPhysicalNetwork: config.HAPhysicalNetwork.Get(f)},
+		s.db, catalog, core, log("l3"))
 	routers.Quota = quotas
 	agentRPC := agentrpc.New(s.db, catalog, core, agentService, s.bus, log("agentrpc"))
 
@@ -67,6 +70,12 @@ func wire(s *Server) (*services, error) {
 	groups.Hooks.MembersChanged = append(groups.Hooks.MembersChanged, agentRPC.MembersChanged)
 	agentService.Notifier, agentService.Core = agentRPC, core
 	routers.Notifier = agentRPC
+	quality := qosUse{}
+	if s.loads(qosPlugin) {
+		quality.service = newQos(s, catalog)
+		h.BeforeNetwork = append(h.BeforeNetwork, quality.service.BeforeNetwork)
+		h.BeforePort = append(h.BeforePort, quality.service.BeforePort)
+	}
 	pools := subnetpool.New(catalog, config.IPv6PDEnabled.Get(f))
 	connectPools(pools, core)
 	if extensions.Enabled("router") {
@@ -88,9 +97,9 @@ func wire(s *Server) (*services, error) {
 	a := api.New(api.Config{MaxPage: max(config.PaginationMaxLimit.Get(f), 0), LinkPrefix: config.NetworkLinkPrefix.Get(f), Metrics: true,
 		TrustProxy: config.EnableProxyHeaders.Get(f)},
 		api.Deps{DB: s.db, Log: log("api"), Auth: auth, Rules: rules, Quota: quotas, Extensions: extensions, Listeners: listeners})
-	networks := api.Mount(a, catalog.Networks, core.Networks())
+	networks := api.Mount(a, catalog.Networks, routers.WithHA(core.Networks()))
 	api.Mount(a, catalog.Subnets, core.Subnets())
-	api.Mount(a, catalog.Ports, core.Ports())
+	api.Mount(a, catalog.Ports, quality.ports(core.Ports()))
 	mountBindings(a, catalog, core)
 	api.Mount(a, catalog.SecurityGroups, groups.Groups())
 	api.Mount(a, catalog.SecurityGroupRules, groups.Rules(), "GET", "POST", "DELETE")
@@ -100,9 +109,12 @@ func wire(s *Server) (*services, error) {
 	agentCollection := mountAgents(a, catalog, networks, agentService)
 	if extensions.Enabled("router") {
 		mountTopologies(a, catalog, core, routers)
-		mountRouters(a, catalog, routers, flavors, agentCollection)
+		mountRouters(a, catalog, routers, quality, flavors, agentCollection)
 	}
 	mountMetering(a, s, catalog)
+	if quality.service != nil {
+		mountQos(a, catalog, quality.service)
+	}
 	mountPools(a, catalog, pools)
 	mountSegments(a, s, catalog, core, agentService)
 	mountSegmentRanges(a, s, catalog, core)

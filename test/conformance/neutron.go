@@ -16,7 +16,7 @@ const (
 const neutronConfiguration = `[DEFAULT]
 auth_strategy = keystone
 core_plugin = ml2
-service_plugins = router,metering,segments,flavors,network_segment_range
+service_plugins = router,metering,segments,qos,flavors,network_segment_range
 bind_host = 127.0.0.1
 bind_port = 9696
 host = conformance
@@ -42,7 +42,7 @@ service_token_roles_required = true
 type_drivers = local,flat,vlan,vxlan
 project_network_types = vxlan
 mechanism_drivers = linuxbridge,l2population
-extension_drivers = port_security,subnet_dns_publish_fixed_ip,data_plane_status,uplink_status_propagation,uplink_status_propagation_updatable,port_device_profile,port_numa_affinity_policy,port_hints,port_hint_ovs_tx_steering,port_trusted,port_hardware_offload_type,tag_ports_during_bulk_creation
+extension_drivers = port_security,qos,subnet_dns_publish_fixed_ip,data_plane_status,uplink_status_propagation,uplink_status_propagation_updatable,port_device_profile,port_numa_affinity_policy,port_hints,port_hint_ovs_tx_steering,port_trusted,port_hardware_offload_type,tag_ports_during_bulk_creation
 [ml2_type_flat]
 flat_networks = *
 [ml2_type_vlan]

@@ -12,8 +12,6 @@ import (
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
 	"neutrino/internal/store"
-
-	"github.com/google/uuid"
 )
 
 // InterfaceFunc connects or disconnects a router and the subnet that body names.
@@ -143,18 +141,8 @@ func (s *Service) defaultPools(tx *store.Tx, caller *identity.Caller) ([]*model.
 	return chosen, nil
 }
 
-// create makes an object as a POST request with this body would, but for policy and quota.
-func create[R any](tx *store.Tx, caller *identity.Caller, res *resource.Resource[R], logic resource.Logic[R], body map[string]any) (*R, error) {
-	obj, named, err := res.Create(caller, body)
-	if err != nil {
-		return nil, err
-	}
-	res.SetID(obj, uuid.NewString())
-	return obj, logic.Create(&resource.Change[R]{Resource: res, Tx: tx, Caller: caller, New: obj, Named: named})
-}
-
 func (s *Service) makeNetwork(tx *store.Tx, caller *identity.Caller, project string) ([]*model.Subnet, error) {
-	network, err := create(tx, caller, s.catalog.Networks, s.parts.Networks, map[string]any{"name": "auto_allocated_network", "project_id": project})
+	network, err := resource.Make(tx, caller, s.catalog.Networks, s.parts.Networks, map[string]any{"name": "auto_allocated_network", "project_id": project})
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +156,7 @@ func (s *Service) makeNetwork(tx *store.Tx, caller *identity.Caller, project str
 	subnets := make([]*model.Subnet, len(pools))
 	for i, pool := range pools {
 		version := strconv.Itoa(pool.IPVersion)
-		subnets[i], err = create(tx, caller, s.catalog.Subnets, s.parts.Subnets, map[string]any{"name": "auto_allocated_subnet_v" + version,
+		subnets[i], err = resource.Make(tx, caller, s.catalog.Subnets, s.parts.Subnets, map[string]any{"name": "auto_allocated_subnet_v" + version,
 			"network_id": network.ID, "project_id": project, "ip_version": json.Number(version), "subnetpool_id": pool.ID})
 		if err != nil {
 			return nil, err
@@ -178,7 +166,7 @@ func (s *Service) makeNetwork(tx *store.Tx, caller *identity.Caller, project str
 }
 
 func (s *Service) makeRouter(tx *store.Tx, caller *identity.Caller, project, external string, subnets []*model.Subnet) (id string, err error) {
-	router, err := create(tx, caller, s.catalog.Routers, s.parts.Routers, map[string]any{"name": "auto_allocated_router",
+	router, err := resource.Make(tx, caller, s.catalog.Routers, s.parts.Routers, map[string]any{"name": "auto_allocated_router",
 		"project_id": project, "external_gateway_info": map[string]any{"network_id": external}})
 	if err != nil {
 		return "", err

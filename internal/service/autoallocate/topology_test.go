@@ -72,7 +72,7 @@ func add[R any](e *env, r *resource.Resource[R], logic resource.Logic[R], attrs 
 	e.Helper()
 	var obj *R
 	e.write(func(tx *store.Tx) (err error) {
-		obj, err = create(tx, admin, r, logic, attrs)
+		obj, err = resource.Make(tx, admin, r, logic, attrs)
 		return err
 	})
 	return obj

@@ -26,9 +26,13 @@ func setUp(t *testing.T) *env {
 	db := dbtest.Open(t)
 	catalog := model.NewCatalog(func(string) bool { return true })
 	s := New(catalog, []string{RouterType}, true)
-	store := func(c *resource.Change[model.Router]) error { return catalog.Routers.Insert(c.Tx, c.New) }
+	store := func(c *resource.Change[model.Router]) error {
+		c.New.Distributed, c.New.HA = new(bool), new(bool)
+		return catalog.Routers.Insert(c.Tx, c.New)
+	}
 	drop := func(c *resource.Change[model.Router]) error { return catalog.Routers.Delete(c.Tx, c.Old) }
-	return &env{t, db, catalog, s, s.WithProviders(resource.Logic[model.Router]{Create: store, Delete: drop})}
+	return &env{t, db, catalog, s, s.WithProviders(resource.Logic[model.Router]{Create: store, Delete: drop},
+		func(*model.Router) (bool, bool) { return false, false })}
 }
 
 func (e *env) write(f func(tx *store.Tx) error) error { return e.db.Write(context.Background(), f) }

@@ -47,11 +47,17 @@ func (s *Service) providerOf(driver string) *Provider {
 	return &s.providers[i]
 }
 
-// WithProviders adds to the logic of routers that each has a provider, which a flavor may choose.
-func (s *Service) WithProviders(routers resource.Logic[model.Router]) resource.Logic[model.Router] {
+func (s *Service) providerFor(distributed, ha bool) *Provider {
+	i := slices.IndexFunc(s.providers, func(p Provider) bool { return p.distributed == distributed && p.ha == ha })
+	return &s.providers[i]
+}
+
+// WithProviders adds to the logic of routers that each has a provider, which a flavor may choose. kind tells what kind of
+// router a request asks for.
+func (s *Service) WithProviders(routers resource.Logic[model.Router], kind func(*model.Router) (distributed, ha bool)) resource.Logic[model.Router] {
 	create, update, remove := routers.Create, routers.Update, routers.Delete
 	routers.Create = func(c *resource.Change[model.Router]) error {
-		p, err := s.choose(c)
+		p, err := s.choose(c, kind)
 		if err != nil {
 			return err
 		}
@@ -66,12 +72,23 @@ func (s *Service) WithProviders(routers resource.Logic[model.Router]) resource.L
 	routers.Update = func(c *resource.Change[model.Router]) error {
 		if c.Old.FlavorID != nil {
 			for _, flag := range flags {
-				if is, _ := c.Resource.Text(c.Old, flag); c.Has(flag) && value(c, flag) != is {
+				if is, _ := c.Resource.Text(c.Old, flag); c.Has(flag) && value(c, flag) != is && value(c, flag) != "None" {
 					return fault.InvalidInput("Changing the 'ha' and 'distributed' attributes on a router associated with a flavor is not supported")
 				}
 			}
 		}
-		return update(c)
+		if err := update(c); err != nil {
+			return err
+		}
+		distributed, ha := kind(c.New)
+		if d, h := kind(c.Old); d == distributed && h == ha {
+			return nil
+		}
+		if _, err := c.Tx.Exec("UPDATE providerresourceassociations SET provider_name = ? WHERE resource_id = ?",
+			s.providerFor(distributed, ha).Name, c.New.ID); err != nil {
+			return fmt.Errorf("change the provider of router %s: %w", c.New.ID, err)
+		}
+		return nil
 	}
 	routers.Delete = func(c *resource.Change[model.Router]) error {
 		if err := remove(c); err != nil {
@@ -95,12 +112,9 @@ func value(c *resource.Change[model.Router], flag string) string {
 }
 
 // choose finds the provider of a new router by its flavor or else by its flags.
-func (s *Service) choose(c *resource.Change[model.Router]) (*Provider, error) {
+func (s *Service) choose(c *resource.Change[model.Router], kind func(*model.Router) (distributed, ha bool)) (*Provider, error) {
 	if !c.Has("flavor_id") {
-		i := slices.IndexFunc(s.providers, func(p Provider) bool {
-			return p.distributed == (value(c, "distributed") == "True") && p.ha == (value(c, "ha") == "True")
-		})
-		return &s.providers[i], nil
+		return s.providerFor(kind(c.New)), nil
 	}
 	p, err := s.NextProvider(c.Tx, *c.New.FlavorID)
 	if err != nil {

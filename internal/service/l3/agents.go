@@ -55,9 +55,12 @@ func (s *Service) AddRouterToAgent(tx *store.Tx, agentID, router string) error {
 	if onlyDistributed(a) {
 		return fault.Conflict("DVRL3CannotAssignToDvrAgent", "Not allowed to manually assign a router to an agent in 'dvr' mode.")
 	}
-	list, err := readUnplaced(tx, resource.In("r.id", []string{router}))
+	list, err := s.readUnplaced(tx, resource.In("r.id", []string{router}))
 	if err != nil {
 		return err
+	}
+	if len(list) > 0 && list[0].distributed && mode(a) == "legacy" {
+		return fault.Conflict("RouterL3AgentMismatch", "Cannot host distributed router %s on legacy L3 agent %s.", router, agentID)
 	}
 	if !a.AdminStateUp || len(list) == 0 || !fits(a, list[0]) {
 		return invalidAgent(agentID)
@@ -66,14 +69,21 @@ func (s *Service) AddRouterToAgent(tx *store.Tx, agentID, router string) error {
 	if err != nil {
 		return err
 	}
-	if len(places) > 0 {
-		if places[0].agent == agentID {
-			return nil
-		}
+	if slices.ContainsFunc(places, func(p placement) bool { return p.agent == agentID }) {
+		return nil
+	}
+	r := list[0]
+	if len(places) > 0 && !r.ha {
 		return fault.Conflict("RouterHostedByL3Agent", "The router %s has been already hosted by the L3 Agent %s.", router, places[0].agent)
 	}
-	if err := bind(tx, []placement{{router: router, agent: agentID}}); err != nil {
+	place := []placement{{router: router, agent: agentID, index: r.vacant()}}
+	if err := bind(tx, place); err != nil {
 		return err
+	}
+	if r.ha {
+		if err := s.addHAPorts(tx, r, place); err != nil {
+			return err
+		}
 	}
 	s.moved(tx, router, nil, a.Host)
 	return nil
@@ -93,6 +103,9 @@ func (s *Service) RemoveRouterFromAgent(tx *store.Tx, agentID, router string) er
 	}
 	if _, err := tx.Exec("DELETE FROM routerl3agentbindings WHERE router_id = ? AND l3_agent_id = ?", router, agentID); err != nil {
 		return fmt.Errorf("remove router %s from agent %s: %w", router, agentID, err)
+	}
+	if err := s.removeHAPorts(tx, router, agentID); err != nil {
+		return err
 	}
 	s.moved(tx, router, []string{a.Host}, "")
 	return nil
@@ -175,7 +188,8 @@ func (s *Service) RescheduleDown(ctx context.Context) error {
 func (s *Service) onDeadAgents(tx *store.Tx) ([]string, error) {
 	cutoff := store.Time{Time: time.Now().UTC().Add(-2 * s.cfg.AgentDownTime)}
 	list, err := store.Strings(tx.Query("SELECT b.router_id FROM routerl3agentbindings b JOIN agents a ON a.id = b.l3_agent_id "+
-		"WHERE a.heartbeat_timestamp < ? AND a.admin_state_up = ? ORDER BY b.router_id", cutoff, true))
+		"LEFT JOIN router_extra_attributes x ON x.router_id = b.router_id "+
+		"WHERE a.heartbeat_timestamp < ? AND a.admin_state_up = ? AND COALESCE(x.ha, ?) = ? ORDER BY b.router_id", cutoff, true, false, false))
 	if err != nil {
 		return nil, fmt.Errorf("read routers on dead agents: %w", err)
 	}
@@ -196,7 +210,7 @@ func (s *Service) reschedule(tx *store.Tx, routers []string) error {
 			stranded = append(stranded, p.router)
 		}
 	}
-	list, err := readUnplaced(tx, resource.In("r.id", stranded))
+	list, err := s.readUnplaced(tx, resource.In("r.id", stranded))
 	if err != nil || len(list) == 0 {
 		return err
 	}

@@ -90,7 +90,7 @@ func newEnv(t testing.TB, db *store.DB) *env {
 		t.Fatal(err)
 	}
 	e := &env{TB: t, db: db, catalog: catalog, core: core, told: &recorder{}}
-	e.l3 = New(Config{EnableSNATByDefault: true, RouterAutoSchedule: true, AutomaticFailover: true}, db, catalog, core, log)
+	e.l3 = New(Config{EnableSNATByDefault: true, RouterAutoSchedule: true, AutomaticFailover: true, HAAgents: 3, HANetworkCIDR: "169.254.192.0/18"}, db, catalog, core, log)
 	e.l3.Notifier, e.l3.Quota = e.told, quota.New(map[string]int{"router_route": 3})
 	h := &core.Hooks
 	h.BeforeNetwork = append(h.BeforeNetwork, e.l3.BeforeNetwork)

@@ -106,7 +106,7 @@ func (s *Service) disassociate(tx *store.Tx, caller *identity.Caller, port strin
 
 // AfterPort tells agents of changes of routers' ports that were not made through the router (hook of the ML2 plug-in).
 func (s *Service) AfterPort(ctx context.Context, old, now *model.Port) {
-	if old == nil || now == nil || now.DeviceOwner != ownerInterface && now.DeviceOwner != ownerGateway {
+	if old == nil || now == nil || !slices.Contains(interfaceOwners, now.DeviceOwner) && now.DeviceOwner != ownerGateway {
 		return
 	}
 	if slices.Equal(old.FixedIPs, now.FixedIPs) && old.MACAddress == now.MACAddress && old.AdminStateUp == now.AdminStateUp {

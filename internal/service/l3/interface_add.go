@@ -44,6 +44,9 @@ func (s *Service) AddRouterInterface(tx *store.Tx, caller *identity.Caller, rout
 	if err != nil {
 		return nil, err
 	}
+	if err := s.snatOnSubnet(tx, r, ports, port, subnets[len(subnets)-1]); err != nil {
+		return nil, err
+	}
 	// Two requests that would add overlapping subnets at the same time both count the router's revision up: one of them
 	// starts again.
 	if err := s.catalog.Routers.Touch(tx, r); err != nil {
@@ -57,7 +60,7 @@ func (s *Service) AddRouterInterface(tx *store.Tx, caller *identity.Caller, rout
 
 // router reads what interface operations need of a router.
 func (s *Service) router(tx *store.Tx, caller *identity.Caller, id string) (*model.Router, error) {
-	return s.catalog.Routers.Get(tx, caller, id, s.catalog.Routers.Bits("id", "project_id", "gw_port_id", "description"))
+	return s.catalog.Routers.Get(tx, caller, id, s.catalog.Routers.Bits("id", "project_id", "gw_port_id", "description", "distributed", "ha"))
 }
 
 // interfaceNames finds port_id and subnet_id in the body of an interface operation.
@@ -108,7 +111,7 @@ func (s *Service) addByPort(tx *store.Tx, caller *identity.Caller, r *model.Rout
 	}
 	// As the caller: a port of a project that is not the router's is refused by the hook for all ports.
 	port, err = s.core.UpdatePort(tx, caller, port.ID, []string{"device_id", "device_owner"}, func(p *model.Port) {
-		p.DeviceID, p.DeviceOwner = r.ID, ownerInterface
+		p.DeviceID, p.DeviceOwner = r.ID, interfaceOwner(r)
 	})
 	if err != nil {
 		return nil, nil, err
@@ -120,7 +123,7 @@ func (s *Service) addByPort(tx *store.Tx, caller *identity.Caller, r *model.Rout
 	for i, n := range subnets {
 		ids[i] = n.id
 	}
-	return port, ids, attach(tx, r.ID, port.ID, ownerInterface)
+	return port, ids, attach(tx, r.ID, port.ID, interfaceOwner(r))
 }
 
 // subnetsOf reads the subnets of addresses, in their order and each once per address.
@@ -237,19 +240,19 @@ func (s *Service) addBySubnet(tx *store.Tx, caller *identity.Caller, r *model.Ro
 	fixed := model.FixedIP{SubnetID: n.id, IPAddress: *n.gateway}
 	if n.cidr.Addr().Is6() {
 		for _, p := range ports {
-			if p.owner == ownerInterface && p.network == n.network && p.hasIPv6() {
+			if p.owner == interfaceOwner(r) && p.network == n.network && p.hasIPv6() {
 				return s.core.UpdatePort(tx, identity.System(), p.port, []string{"fixed_ips"},
 					func(p *model.Port) { p.FixedIPs = append(slices.Clone(p.FixedIPs), fixed) })
 			}
 		}
 	}
-	port := &model.Port{NetworkID: n.network, AdminStateUp: true, DeviceID: r.ID, DeviceOwner: ownerInterface, FixedIPs: []model.FixedIP{fixed}}
+	port := &model.Port{NetworkID: n.network, AdminStateUp: true, DeviceID: r.ID, DeviceOwner: interfaceOwner(r), FixedIPs: []model.FixedIP{fixed}}
 	port.ProjectID = r.ProjectID
 	err = s.core.CreatePort(tx, identity.System(), port, "network_id", "project_id", "admin_state_up", "device_id", "device_owner", "fixed_ips")
 	if err != nil {
 		return nil, err
 	}
-	return port, attach(tx, r.ID, port.ID, ownerInterface)
+	return port, attach(tx, r.ID, port.ID, interfaceOwner(r))
 }
 
 // visibleSubnet reads a subnet if the caller may see it.

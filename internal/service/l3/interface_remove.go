@@ -1,6 +1,7 @@
 package l3
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -29,7 +30,8 @@ func (s *Service) RemoveRouterInterface(tx *store.Tx, caller *identity.Caller, r
 	if err != nil {
 		return nil, err
 	}
-	ports = slices.DeleteFunc(ports, func(p *attachment) bool { return p.owner != ownerInterface })
+	all := slices.Clone(ports)
+	ports = slices.DeleteFunc(ports, func(p *attachment) bool { return p.owner != interfaceOwner(r) })
 	var port *attachment
 	var subnets []string
 	if portID != "" {
@@ -40,6 +42,11 @@ func (s *Service) RemoveRouterInterface(tx *store.Tx, caller *identity.Caller, r
 	}
 	if err != nil {
 		return nil, err
+	}
+	if len(subnets) > 0 {
+		if err := s.snatOffSubnet(tx, r, all, port.network, cmp.Or(subnetID, subnets[0])); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.catalog.Routers.Touch(tx, r); err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"neutrino/internal/fault"
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
+	"neutrino/internal/resource"
 	"neutrino/internal/store"
 )
 
@@ -20,6 +21,11 @@ type Config struct {
 	EnableSNATByDefault bool          // enable_snat_by_default, true
 	RouterAutoSchedule  bool          // router_auto_schedule, true
 	AutomaticFailover   bool          // allow_automatic_l3agent_failover, false
+	Distributed, HA     bool          // router_distributed, l3_ha: what routers are that do not say it
+	HAAgents            int           // max_l3_agents_per_router; 0 = all
+	HANetworkCIDR       string        // l3_ha_net_cidr
+	HANetworkType       string        // l3_ha_network_type, "" = as other networks
+	HAPhysicalNetwork   string        // l3_ha_network_physical_name
 }
 
 // Core is what routers need of the core plug-in. It checks and stores ports, gives them addresses, and calls the hooks
@@ -32,6 +38,9 @@ type Core interface {
 	UpdatePort(tx *store.Tx, caller *identity.Caller, id string, named []string, change func(*model.Port)) (*model.Port, error)
 	// DeletePort removes a port, also one that users may not delete.
 	DeletePort(tx *store.Tx, caller *identity.Caller, id string) error
+	// Networks and Subnets are how the API makes and removes those.
+	Networks() resource.Logic[model.Network]
+	Subnets() resource.Logic[model.Subnet]
 }
 
 // Quota checks limits; see package quota.
@@ -78,14 +87,16 @@ const (
 	ownerReplicated  = "network:ha_router_replicated_interface"
 	ownerDistributed = "network:router_interface_distributed"
 	ownerSNAT        = "network:router_centralized_snat"
+	// ownerAgentGateway is a port by which the distributed routers of a host reach an external network.
+	ownerAgentGateway = "network:floatingip_agent_gateway"
 )
 
 // Lists of device owners as upstream groups them. The kinds that Neutrino does not make itself are there because
 // upstream may serve the same database.
 var (
 	interfaceOwners = []string{ownerInterface, ownerReplicated, ownerDistributed}
-	// guardedOwners are ports that the port API does not delete (L3_NAT_dbonly_mixin.router_device_owners).
-	guardedOwners = []string{ownerReplicated, ownerInterface, ownerGateway, ownerFloatingIP}
+	// guardedOwners are ports that the port API does not delete (L3_HA_NAT_db_mixin.router_device_owners).
+	guardedOwners = []string{ownerReplicated, ownerInterface, ownerGateway, ownerFloatingIP, ownerDistributed, ownerSNAT, ownerAgentGateway, ownerHAInterface}
 	// fixedOwners keep their IPv4 addresses (extension l3-port-ip-change-not-allowed).
 	fixedOwners = []string{ownerInterface, ownerHAInterface, ownerReplicated, ownerSNAT, ownerDistributed}
 )

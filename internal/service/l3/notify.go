@@ -14,7 +14,9 @@ import (
 // placement is a router on an agent.
 type placement struct {
 	router, agent, host string
+	index               int  // binding_index
 	up                  bool // the agent is switched on and reported lately
+	ha                  bool // the router is highly available
 }
 
 // aliveSince is the oldest heartbeat of a living agent.
@@ -28,12 +30,13 @@ func (s *Service) placements(tx *store.Tx, routers ...string) ([]placement, erro
 	since := s.aliveSince()
 	for some := range slices.Chunk(routers, chunk) {
 		in := resource.In("b.router_id", some)
-		rows, err := tx.Query("SELECT b.router_id, b.l3_agent_id, a.host, a.admin_state_up, a.heartbeat_timestamp FROM routerl3agentbindings b "+
-			"JOIN agents a ON a.id = b.l3_agent_id WHERE "+in.SQL+" ORDER BY b.router_id, b.binding_index", in.Args...)
+		rows, err := tx.Query("SELECT b.router_id, b.l3_agent_id, a.host, b.binding_index, a.admin_state_up, a.heartbeat_timestamp, "+
+			"COALESCE(x.ha, ?) FROM routerl3agentbindings b JOIN agents a ON a.id = b.l3_agent_id "+
+			"LEFT JOIN router_extra_attributes x ON x.router_id = b.router_id WHERE "+in.SQL+" ORDER BY b.router_id, b.binding_index", append([]any{false}, in.Args...)...)
 		more, err := store.All(rows, err, func(rows *store.Rows) (placement, error) {
 			var p placement
 			var heartbeat store.Time
-			err := rows.Scan(&p.router, &p.agent, &p.host, &p.up, &heartbeat)
+			err := rows.Scan(&p.router, &p.agent, &p.host, &p.index, &p.up, &heartbeat, &p.ha)
 			p.up = p.up && heartbeat.After(since.Time)
 			return p, err
 		})
@@ -45,7 +48,7 @@ func (s *Service) placements(tx *store.Tx, routers ...string) ([]placement, erro
 	return list, nil
 }
 
-// updated has an agent chosen for routers that have none, and tells the agents of all that something changed.
+// updated has agents chosen for routers that have too few, and tells the agents of all that something changed.
 func (s *Service) updated(tx *store.Tx, routers ...string) error {
 	if len(routers) == 0 {
 		return nil
@@ -55,7 +58,7 @@ func (s *Service) updated(tx *store.Tx, routers ...string) error {
 		return err
 	}
 	without := slices.DeleteFunc(slices.Clone(routers), func(id string) bool {
-		return slices.ContainsFunc(places, func(p placement) bool { return p.router == id })
+		return slices.ContainsFunc(places, func(p placement) bool { return p.router == id && !p.ha })
 	})
 	if len(without) > 0 {
 		chosen, err := s.schedule(tx, without)

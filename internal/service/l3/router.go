@@ -29,19 +29,28 @@ func (s *Service) createRouter(c *resource.Change[model.Router]) error {
 		return err
 	}
 	r.Status, r.Gateway, r.EnableSNAT = statusActive, nil, s.snat(asked)
+	distributed, ha := s.Kind(r)
+	r.Distributed, r.HA = &distributed, &ha
+	if ha {
+		if _, err := s.ensureHANetwork(c.Tx, r.ProjectID); err != nil {
+			return err
+		}
+	}
 	if err := s.catalog.Routers.Insert(c.Tx, r); err != nil {
 		return err
 	}
-	if s.catalog.Routers.Bit("availability_zone_hints") == 0 { // else Insert has made the row
+	if s.catalog.Routers.Bits("availability_zone_hints", "ha") == 0 { // else Insert has made the row
 		if _, err := c.Tx.Exec("INSERT INTO router_extra_attributes (router_id) VALUES (?)", r.ID); err != nil {
 			return fmt.Errorf("create router: %w", err)
 		}
 	}
-	if asked == nil {
-		return nil
+	if asked != nil {
+		if err := s.setGateway(c.Tx, c.Caller, r, asked); err != nil {
+			return err
+		}
 	}
-	if err := s.setGateway(c.Tx, c.Caller, r, asked); err != nil {
-		return err
+	if asked == nil && !ha {
+		return nil // it gets an agent when it is connected to something
 	}
 	return s.updated(c.Tx, r.ID)
 }
@@ -84,7 +93,13 @@ func (s *Service) updateRouter(c *resource.Change[model.Router]) error {
 			return err
 		}
 	}
+	if err := s.changeKind(c); err != nil {
+		return err
+	}
 	if _, err := s.catalog.Routers.Save(c.Tx, c.Old, c.New); err != nil {
+		return err
+	}
+	if err := s.snatPorts(c.Tx, c.Old, c.New); err != nil {
 		return err
 	}
 	return s.updated(c.Tx, c.New.ID)
@@ -101,7 +116,7 @@ func (s *Service) deleteRouter(c *resource.Change[model.Router]) error {
 	}
 	var inUse []string
 	for _, p := range ports {
-		if p.owner == ownerInterface {
+		if p.owner == interfaceOwner(r) {
 			inUse = append(inUse, p.port)
 		}
 	}
@@ -123,6 +138,11 @@ func (s *Service) deleteRouter(c *resource.Change[model.Router]) error {
 			return err
 		}
 	}
+	if is(r.HA) {
+		if err := releaseVRID(tx, r.ID, r.ProjectID); err != nil {
+			return err
+		}
+	}
 	hosts, err := s.placements(tx, r.ID)
 	if err != nil {
 		return err
@@ -131,8 +151,14 @@ func (s *Service) deleteRouter(c *resource.Change[model.Router]) error {
 	if store.IsForeignKey(err) { // a floating IP has come to use the router
 		return store.Retry(err)
 	}
+	if err != nil {
+		return err
+	}
 	s.deleted(tx, hosts)
-	return err
+	if is(r.HA) {
+		return s.dropHANetwork(tx, r.ProjectID)
+	}
+	return nil
 }
 
 func (s *Service) loadRouters(tx *store.Tx, _ *identity.Caller, set resource.Set, routers []*model.Router) error {

@@ -24,7 +24,7 @@ type address struct {
 
 // attachments reads the ports of a router: those in routerports and, as upstream does, those that only say so themselves.
 func attachments(tx *store.Tx, router string) ([]*attachment, error) {
-	in := resource.In("p.device_owner", []string{ownerInterface, ownerGateway})
+	in := resource.In("p.device_owner", append([]string{ownerGateway}, interfaceOwners...))
 	rows, err := tx.Query("SELECT p.id, p.network_id, p.device_owner, COALESCE(p.project_id, ''), a.subnet_id, a.ip_address, s.cidr FROM ports p "+
 		"LEFT JOIN ipallocations a ON a.port_id = p.id LEFT JOIN subnets s ON s.id = a.subnet_id "+
 		"WHERE p.id IN (SELECT port_id FROM routerports WHERE router_id = ?) OR p.device_id = ? AND "+in.SQL+

@@ -24,7 +24,9 @@ func (s *Service) RouterIDsOnHost(tx *store.Tx, host string) ([]string, error) {
 	if err := s.autoSchedule(tx, a); err != nil {
 		return nil, err
 	}
-	ids, err := store.Strings(tx.Query("SELECT router_id FROM routerl3agentbindings WHERE l3_agent_id = ? ORDER BY router_id", a.ID))
+	ours := served("b.router_id")
+	ids, err := store.Strings(tx.Query("SELECT b.router_id FROM routerl3agentbindings b WHERE b.l3_agent_id = ? AND "+ours.SQL+" ORDER BY b.router_id",
+		append([]any{a.ID}, ours.Args...)...))
 	if err != nil {
 		return nil, fmt.Errorf("read routers of agent on %s: %w", host, err)
 	}
@@ -42,7 +44,8 @@ func (s *Service) agentOn(tx *store.Tx, host string) (*model.Agent, error) {
 }
 
 // SyncRouters returns everything that the agent on host must know of its routers, all or those in ids, and binds their
-// ports to the host (RPC sync_routers). Routers that are switched off or not the agent's are left out.
+// ports to the host (RPC sync_routers). Routers that are switched off or not the agent's are left out, and
+// so are those that are distributed or highly available, as long as no agent of ours serves such.
 //
 // Reading is a transaction of its own: a full sync of many routers must not keep others from writing. The ports that are
 // not yet bound to the host are bound after that.
@@ -83,7 +86,7 @@ func (s *Service) readSync(tx *store.Tx, host string, ids []string) (*syncData, 
 	if !a.AdminStateUp {
 		return d, nil
 	}
-	where := []resource.Cond{resource.In("t.admin_state_up", []bool{true}),
+	where := []resource.Cond{resource.In("t.admin_state_up", []bool{true}), served("t.id"),
 		{SQL: "t.id IN (SELECT router_id FROM routerl3agentbindings WHERE l3_agent_id = ?)", Args: []any{a.ID}}}
 	if len(ids) > 0 {
 		where = append(where, s.catalog.Routers.ByID(ids...))
@@ -109,7 +112,7 @@ func (d *syncData) ids() []string {
 
 func (s *Service) readPorts(tx *store.Tx, d *syncData) error {
 	in := resource.In("router_id", d.ids())
-	kinds := resource.In("port_type", []string{ownerGateway, ownerInterface, ownerReplicated})
+	kinds := resource.In("port_type", []string{ownerGateway, ownerInterface})
 	which := resource.Cond{SQL: in.SQL + " AND " + kinds.SQL, Args: slices.Concat(in.Args, kinds.Args)}
 	rows, err := tx.Query("SELECT port_id, router_id FROM routerports WHERE "+which.SQL, which.Args...)
 	d.router = map[string]string{}

@@ -166,7 +166,11 @@ var bound = map[string]string{
 	"security_group": "SELECT DISTINCT p.project_id FROM ports p JOIN securitygroupportbindings b ON b.port_id = p.id WHERE b.security_group_id = ?",
 	"address_scope":  "SELECT DISTINCT project_id FROM subnetpools WHERE address_scope_id = ?",
 	"subnetpool":     "SELECT DISTINCT project_id FROM subnets WHERE subnetpool_id = ?",
-	"address_group":  "SELECT DISTINCT project_id FROM securitygrouprules WHERE remote_address_group_id = ?",
+	"qos_policy": "SELECT u.project_id FROM (SELECT b.policy_id, n.project_id FROM networks n JOIN qos_network_policy_bindings b ON b.network_id = n.id " +
+		"UNION SELECT b.policy_id, p.project_id FROM ports p JOIN qos_port_policy_bindings b ON b.port_id = p.id " +
+		"UNION SELECT b.policy_id, f.project_id FROM floatingips f JOIN qos_fip_policy_bindings b ON b.fip_id = f.id " +
+		"UNION SELECT b.policy_id, r.project_id FROM routers r JOIN qos_router_gw_policy_bindings b ON b.router_id = r.id) u WHERE u.policy_id = ?",
+	"address_group": "SELECT DISTINCT project_id FROM securitygrouprules WHERE remote_address_group_id = ?",
 }
 
 // unshareable refuses to take an object away from projects that use it. Like upstream it counts the owner among them when
