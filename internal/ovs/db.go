@@ -57,8 +57,6 @@ type Interface struct {
 	OFPort      *int              `ovsdb:"ofport"`
 	Options     map[string]string `ovsdb:"options"`
 	ExternalIDs map[string]string `ovsdb:"external_ids"`
-	MAC         *string           `ovsdb:"mac"`
-	MTURequest  *int              `ovsdb:"mtu_request"`
 }
 
 // Number is the interface's number in flows; 0: it has none.
@@ -83,9 +81,9 @@ func Open(ctx context.Context, endpoint string, changed func(), log *slog.Logger
 	if err != nil {
 		return nil, fmt.Errorf("OVSDB tables: %w", err)
 	}
-	quiet := logr.Discard()
+	messages := logr.FromSlogHandler(log.Handler())
 	forever := backoff.NewExponentialBackOff(backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
-	c, err := client.NewOVSDBClient(tables, client.WithEndpoint(endpoint), client.WithLogger(&quiet), client.WithReconnect(10*time.Second, forever))
+	c, err := client.NewOVSDBClient(tables, client.WithEndpoint(endpoint), client.WithLogger(&messages), client.WithReconnect(10*time.Second, forever))
 	if err != nil {
 		return nil, fmt.Errorf("OVSDB at %s: %w", endpoint, err)
 	}
@@ -98,8 +96,16 @@ func Open(ctx context.Context, endpoint string, changed func(), log *slog.Logger
 		UpdateFunc: func(string, model.Model, model.Model) { changed() },
 		DeleteFunc: func(string, model.Model) { changed() },
 	})
-	if _, err := c.Monitor(ctx, c.NewMonitor(client.WithTable(&System{}), client.WithTable(&Bridge{}), client.WithTable(&Port{}),
-		client.WithTable(&Interface{}))); err != nil {
+	// Without the names of columns all are sent, and updates of unknown ones are refused whole.
+	var system System
+	var br Bridge
+	var port Port
+	var iface Interface
+	if _, err := c.Monitor(ctx, c.NewMonitor(
+		client.WithTable(&system, &system.Bridges, &system.DatapathTypes, &system.IfaceTypes, &system.Version),
+		client.WithTable(&br, &br.Name, &br.Ports, &br.DatapathType, &br.FailMode, &br.Protocols, &br.ExternalIDs),
+		client.WithTable(&port, &port.Name, &port.Interfaces, &port.Tag, &port.OtherConfig, &port.ExternalIDs),
+		client.WithTable(&iface, &iface.Name, &iface.Type, &iface.OFPort, &iface.Options, &iface.ExternalIDs))); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("monitor OVSDB at %s: %w", endpoint, err)
 	}
@@ -172,13 +178,20 @@ func (t *Transaction) put(ops []ovsdb.Operation, err error) {
 	t.ops, t.errs = append(t.ops, ops...), append(t.errs, err)
 }
 
+// create adds rows, of whatever tables.
+func (t *Transaction) create(rows ...model.Model) {
+	for _, row := range rows {
+		t.put(t.db.client.Create(row))
+	}
+}
+
 func (t *Transaction) name() string { t.n++; return fmt.Sprintf("row%d", t.n) }
 
 // AddBridge adds a bridge with its own port, of the name that it has.
 func (t *Transaction) AddBridge(b Bridge) {
 	row, port, iface := t.name(), t.name(), t.name()
 	b.UUID, b.Ports = row, []string{port}
-	t.put(t.db.client.Create(&Interface{UUID: iface, Name: b.Name, Type: "internal"}, &Port{UUID: port, Name: b.Name, Interfaces: []string{iface}}, &b))
+	t.create(&Interface{UUID: iface, Name: b.Name, Type: "internal"}, &Port{UUID: port, Name: b.Name, Interfaces: []string{iface}}, &b)
 	system := t.state.System
 	t.put(t.db.client.Where(system).Mutate(system, model.Mutation{Field: &system.Bridges, Mutator: ovsdb.MutateOperationInsert, Value: []string{row}}))
 	t.added[b.Name] = row
@@ -188,7 +201,7 @@ func (t *Transaction) AddBridge(b Bridge) {
 func (t *Transaction) AddPort(bridge string, p Port, i Interface) {
 	p.UUID, i.UUID = t.name(), t.name()
 	p.Interfaces = []string{i.UUID}
-	t.put(t.db.client.Create(&i, &p))
+	t.create(&i, &p)
 	if row := t.added[bridge]; row != "" {
 		t.ops = append(t.ops, ovsdb.Operation{Op: ovsdb.OperationMutate, Table: "Bridge", Where: []ovsdb.Condition{{Column: "name",
 			Function: ovsdb.ConditionEqual, Value: bridge}}, Mutations: []ovsdb.Mutation{{Column: "ports", Mutator: ovsdb.MutateOperationInsert,
