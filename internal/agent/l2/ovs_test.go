@@ -1,8 +1,9 @@
 package l2
 
 import (
-	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -14,8 +15,11 @@ import (
 	"time"
 
 	"neutrino/internal/agent/l2/openvswitch"
+	"neutrino/internal/linux/netns"
 	"neutrino/internal/linux/veth"
 	"neutrino/internal/rpc"
+
+	"github.com/vishvananda/netlink"
 )
 
 // vswitch is an Open vSwitch of the test's own, with the userspace datapath.
@@ -100,6 +104,32 @@ func (s *vswitch) plugNova(i *instance) *instance {
 	return i
 }
 
+func (s *vswitch) configure(cfg *Config) {
+	cfg.OpenVSwitch = &openvswitch.Config{Endpoint: "unix:" + s.path("db.sock"), RunDir: s.dir, DatapathType: "netdev",
+		TunnelTypes: []string{"vxlan"}, ARPResponder: true}
+}
+
+// setUnderlay gives a host its tunnel endpoint. The userspace datapath wants it on a bridge.
+func (s *vswitch) setUnderlay(host int) {
+	s.t.Helper()
+	l, err := netlink.LinkByName(underlay[host])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := netlink.LinkSetUp(l); err != nil {
+		s.t.Fatal(err)
+	}
+	s.vsctl("add-br", "br-phy", "--", "set", "Bridge", "br-phy", "datapath_type=netdev", "--", "add-port", "br-phy", underlay[host])
+	br, err := netlink.LinkByName("br-phy")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ip := &net.IPNet{IP: endpoints[host].AsSlice(), Mask: net.CIDRMask(24, 32)}
+	if err := errors.Join(netlink.AddrAdd(br, &netlink.Addr{IPNet: ip}), netlink.LinkSetUp(br)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // ovsRig is a rig whose agent uses an Open vSwitch.
 type ovsRig struct {
 	*rig
@@ -108,10 +138,14 @@ type ovsRig struct {
 
 func newOVSRig(t *testing.T) *ovsRig {
 	needRoot(t)
-	sw := startSwitch(t, t.TempDir())
+	return newOVSRigOn(t, startSwitch(t, t.TempDir()), func(*Config) {})
+}
+
+func newOVSRigOn(t *testing.T, sw *vswitch, adapt func(*Config)) *ovsRig {
+	t.Helper()
 	r := newRig(t)
-	r.cfg.OpenVSwitch = &openvswitch.Config{Endpoint: "unix:" + sw.path("db.sock"), RunDir: sw.dir, DatapathType: "netdev",
-		TunnelTypes: []string{"vxlan"}, ARPResponder: true}
+	sw.configure(&r.cfg)
+	adapt(&r.cfg)
 	o := &ovsRig{r, sw}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -156,6 +190,104 @@ func TestOpenVSwitchGroups(t *testing.T) {
 	}
 }
 
-var _ = context.Background
-var _ = fmt.Sprint
-var _ netip.Addr
+// A connection that loses its rule is cut; others go on. A port cannot use an address that is not its own.
+func TestOpenVSwitchCutAndSpoof(t *testing.T) {
+	r := newOVSRig(t)
+	open := rpc.SecurityGroupRule{Direction: "ingress", Ethertype: "IPv4", Protocol: "tcp", PortRangeMin: ptr(1000), PortRangeMax: ptr(1999), Stateful: true}
+	ping := rpc.SecurityGroupRule{Direction: "ingress", Ethertype: "IPv4", Protocol: "icmp", Stateful: true}
+	r.server.change(func() { r.server.Groups[groupClosed] = append(allOut(), open, ping) })
+	a, b := newInstance(t, r.server, netA, 1, groupClosed), newInstance(t, r.server, netA, 2, groupClosed)
+	r.sw.plugNova(a)
+	r.sw.plugNova(b)
+	r.server.waitFor(t, a.device, b.device)
+	a.reaches(b.v4, true)
+	cut, kept := a.connect(b, 1999), a.connect(b, 1000)
+	cut.echoes(true)
+	kept.echoes(true)
+	narrow := open
+	narrow.PortRangeMax = ptr(1500)
+	r.server.change(func() { r.server.Groups[groupClosed] = append(allOut(), narrow, ping) })
+	r.tell(rpc.SecurityGroupsRuleUpdated, groupClosed)
+	eventually(t, "cut", func() bool { return !cut.works() })
+	cut.echoes(false)
+	kept.echoes(true)
+
+	if err := netns.Do(a.ns, func() error {
+		if out, err := exec.Command("ip", "addr", "add", "10.0.0.99/24", "dev", "eth0").CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	from := func(source string) bool {
+		return netns.Do(a.ns, func() error {
+			return exec.Command("ping", "-n", "-c", "2", "-i", "0.1", "-W", "0.4", "-I", source, b.v4.String()).Run()
+		}) == nil
+	}
+	if from("10.0.0.99") || !from(a.v4.String()) {
+		t.Error("anti-spoofing")
+	}
+	r.server.change(func() {
+		p := r.server.Ports[a.device]
+		p.Filter.AddressPairs = []rpc.AddressPair{{IPAddress: "10.0.0.96/28"}}
+		r.server.Ports[a.device] = p
+	})
+	if err := rpc.PortUpdate.Fanout(t.Context(), r.bus, rpc.PortUpdateArgs{Port: rpc.Port{ID: a.portID}}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "allowed address pair", func() bool { return from("10.0.0.99") })
+}
+
+// An agent that starts again changes nothing; what a restarted ovs-vswitchd lost is back at once.
+func TestOpenVSwitchRestarts(t *testing.T) {
+	r := newOVSRig(t)
+	a, b := newInstance(t, r.server, netA, 1, groupDefault), newInstance(t, r.server, netA, 2, groupDefault)
+	r.members(groupDefault, a, b)
+	r.server.change(func() { r.server.FDB[netA] = remoteFDB() })
+	r.sw.plugNova(a)
+	r.sw.plugNova(b)
+	r.server.waitFor(t, a.device, b.device)
+	a.reaches(b.v4, true)
+	eventually(t, "flows for a remote port", func() bool { return strings.Contains(r.sw.dump("br-tun"), "arp_tpa=10.0.0.99") })
+	if r.agent.Writes() == 0 {
+		t.Fatal("writes are not counted")
+	}
+	tags := r.sw.vsctl("--columns=name,tag", "list", "Port", a.device, b.device)
+	r.stop()
+	a.reaches(b.v4, true)
+	r.server.change(func() { clear(r.server.up) })
+	r.start()
+	r.server.waitFor(t, a.device, b.device)
+	eventually(t, "stale entries expired", func() bool { return r.agent.remotes.fresh() })
+	a.reaches(b.v4, true)
+	if n := r.agent.Writes(); n != 0 {
+		t.Errorf("%d writes for an unchanged state", n)
+	}
+	if now := r.sw.vsctl("--columns=name,tag", "list", "Port", a.device, b.device); now != tags {
+		t.Errorf("tags\n%s\nand before\n%s", now, tags)
+	}
+
+	r.sw.kill("vswitchd.pid")
+	r.sw.startDaemon()
+	began := time.Now()
+	a.reaches(b.v4, true)
+	t.Log("traffic again after", time.Since(began).Round(time.Millisecond))
+	eventually(t, "flows of the tunnel bridge", func() bool { return strings.Contains(r.sw.dump("br-tun"), "arp_tpa=10.0.0.99") })
+
+	r.sw.run("ovs-ofctl", "-O", "OpenFlow14", "del-flows", "unix:"+r.sw.path("br-int.mgmt"))
+	r.agent.inbox.add(func(n *news) { n.resync = true })
+	a.reaches(b.v4, true)
+}
+
+// Two hosts, each with a switch of its own.
+func TestOpenVSwitchTunnel(t *testing.T) {
+	r := newOVSRig(t)
+	startOtherHost(t, func(host int) error { r.sw.setUnderlay(host); return nil }, otherSwitch+"="+t.TempDir())
+	a := tunnelHost(t, r.server, 0)
+	r.sw.plugNova(a)
+	r.server.waitFor(t, a.device)
+	for _, remote := range []string{"10.0.0.2", "fd00::2"} {
+		a.reaches(netip.MustParseAddr(remote), true)
+	}
+}

@@ -50,14 +50,23 @@ func runOtherHost() {
 		return
 	}
 	t := hostTB{}
-	if err := setUnderlay(1); err != nil {
-		t.Fatal(err)
-	}
 	b := newMemoryBus()
 	s := newFakeServer(nil, b)
-	i := tunnelHost(t, s, 1).plug()
+	i := tunnelHost(t, s, 1)
 	cfg := testConfig()
 	cfg.Host, cfg.LocalIP = "h2", endpoints[1]
+	if dir := os.Getenv(otherSwitch); dir != "" {
+		sw := startSwitch(t, dir)
+		sw.setUnderlay(1)
+		sw.configure(&cfg)
+		sw.vsctl("add-br", "br-int", "--", "set", "Bridge", "br-int", "datapath_type=netdev", "fail_mode=secure")
+		sw.plugNova(i)
+	} else {
+		if err := setUnderlay(1); err != nil {
+			t.Fatal(err)
+		}
+		i.plug()
+	}
 	go New(cfg, b, slog.New(slog.DiscardHandler)).Run(t.Context())
 	s.waitFor(t, i.device)
 	fmt.Println("up")
@@ -90,13 +99,16 @@ func setUnderlay(host int) error {
 	return netlink.LinkSetUp(l)
 }
 
-// startOtherHost starts the process and joins it with this host.
-func startOtherHost(t *testing.T) {
+// otherSwitch names the directory of the other host's Open vSwitch, if it has one.
+const otherSwitch = "NEUTRINO_L2_TEST_SWITCH"
+
+// startOtherHost starts the process and joins it with this host. setUnderlay gives this host its address.
+func startOtherHost(t *testing.T, setUnderlay func(host int) error, env ...string) {
 	t.Helper()
 	runtime.LockOSThread() // the kill signal for the child comes when the thread ends
 	t.Cleanup(runtime.UnlockOSThread)
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), otherHost+"=1")
+	cmd.Env = append(append(os.Environ(), otherHost+"=1"), env...)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	stdin, err := cmd.StdinPipe()
@@ -137,7 +149,7 @@ func startOtherHost(t *testing.T) {
 
 func TestTunnel(t *testing.T) {
 	r := newRig(t)
-	startOtherHost(t)
+	startOtherHost(t, setUnderlay)
 	a := tunnelHost(t, r.server, 0).plug()
 	r.start()
 	r.server.waitFor(t, a.device)

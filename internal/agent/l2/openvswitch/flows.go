@@ -93,7 +93,7 @@ func forwardFlows(vlan, segment int, entries map[bridge.Entry]string, ports map[
 			}
 		case bridge.Neighbour:
 			if responder {
-				flows = append(flows, answer(vlan, e.IP, value))
+				flows = append(flows, answer(vlan, e.IP, value)...)
 			}
 		}
 	}
@@ -109,19 +109,22 @@ func forwardFlows(vlan, segment int, entries map[bridge.Entry]string, ports map[
 }
 
 // answer replies to ARP requests and neighbour solicitations for an address.
-func answer(vlan int, ip netip.Addr, mac string) ovs.Flow {
+func answer(vlan int, ip netip.Addr, mac string) []ovs.Flow {
 	if ip.Is4() {
-		return ovs.Flow{Table: tableARP, Priority: 1, Match: fmt.Sprintf("arp,dl_vlan=%d,arp_op=1,arp_tpa=%s", vlan, ip),
+		return []ovs.Flow{{Table: tableARP, Priority: 1, Match: fmt.Sprintf("arp,dl_vlan=%d,arp_op=1,arp_tpa=%s", vlan, ip),
 			Actions: "move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],set_field:" + mac + "->eth_src,set_field:2->arp_op," +
 				"move:NXM_NX_ARP_SHA[]->NXM_NX_ARP_THA[],move:NXM_OF_ARP_SPA[]->NXM_OF_ARP_TPA[],set_field:" + mac + "->arp_sha," +
-				"set_field:" + ip.String() + "->arp_spa,IN_PORT"}
+				"set_field:" + ip.String() + "->arp_spa,IN_PORT"}}
 	}
 	// Only solicitations that say who asks: those of address detection are flooded. The answer's flags are solicited and
-	// override (RFC 4861, section 4.4).
-	return ovs.Flow{Table: tableARP, Priority: 1, Match: fmt.Sprintf("icmp6,dl_vlan=%d,icmp_type=135,icmp_code=0,nd_target=%s,nd_options_type=1", vlan, ip),
-		Actions: "move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],set_field:" + mac + "->eth_src,move:NXM_NX_IPV6_SRC[]->NXM_NX_IPV6_DST[]," +
-			"set_field:" + ip.String() + "->ipv6_src,set_field:136->icmpv6_type,set_field:0x60000000->nd_reserved,set_field:2->nd_options_type," +
-			"set_field:" + mac + "->nd_tll,set_field:255->nw_ttl,IN_PORT"}
+	// override (RFC 4861, section 4.4). Its option can be written only where the type is matched, hence the second flow.
+	return []ovs.Flow{
+		{Table: tableARP, Priority: 1, Match: fmt.Sprintf("icmp6,dl_vlan=%d,icmp_type=135,icmp_code=0,nd_target=%s,nd_options_type=1", vlan, ip),
+			Actions: "move:NXM_OF_ETH_SRC[]->NXM_OF_ETH_DST[],set_field:" + mac + "->eth_src,move:NXM_NX_IPV6_SRC[]->NXM_NX_IPV6_DST[]," +
+				"set_field:" + ip.String() + "->ipv6_src,set_field:136->icmpv6_type," + resubmit(tableARP)},
+		{Table: tableARP, Priority: 1, Match: fmt.Sprintf("icmp6,dl_vlan=%d,icmp_type=136,icmp_code=0,nd_target=%s", vlan, ip),
+			Actions: "set_field:0x60000000->nd_reserved,set_field:2->nd_options_type,set_field:" + mac + "->nd_tll,set_field:255->nw_ttl,IN_PORT"},
+	}
 }
 
 // physicalFlows are those that the bridge of a physical network always has.

@@ -1,0 +1,133 @@
+package l2
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"neutrino/internal/linux/veth"
+	"neutrino/internal/rpc"
+)
+
+// physicalPort makes an instance the port of a VLAN or a flat network.
+func physicalPort(s *fakeServer, i *instance, kind string, segment *int) {
+	s.change(func() {
+		p := s.Ports[i.device]
+		p.Details.NetworkType, p.Details.SegmentationID, p.Details.PhysicalNetwork = kind, segment, ptr("physnet1")
+		s.Ports[i.device] = p
+	})
+}
+
+// Networks on a provider bridge reach what is outside with their VLAN there, and not each other.
+func TestOpenVSwitchPhysicalNetworks(t *testing.T) {
+	needRoot(t)
+	sw := startSwitch(t, t.TempDir())
+	sw.vsctl("add-br", "br-p1", "--", "set", "Bridge", "br-p1", "datapath_type=netdev")
+	r := newOVSRigOn(t, sw, func(c *Config) { c.BridgeMappings = map[string]string{"physnet1": "br-p1"} })
+	a, b := newInstance(t, r.server, netA, 1, groupDefault), newInstance(t, r.server, netB, 2, groupDefault)
+	physicalPort(r.server, a, "vlan", ptr(150))
+	physicalPort(r.server, b, "flat", nil)
+	outside := map[string]*instance{}
+	for n, tag := range map[int]string{3: "tag=150", 4: "tag=[]"} {
+		i := newInstance(t, r.server, netA, n)
+		i.plug()
+		if err := veth.DisableChecksumOffload(i.ns, "eth0"); err != nil {
+			t.Fatal(err)
+		}
+		sw.vsctl("add-port", "br-p1", i.device, "--", "set", "Port", i.device, tag)
+		outside[tag] = i
+	}
+	sw.plugNova(a)
+	sw.plugNova(b)
+	r.server.waitFor(t, a.device, b.device)
+	a.reaches(outside["tag=150"].v4, true)
+	b.reaches(outside["tag=[]"].v4, true)
+	a.reaches(outside["tag=[]"].v4, false)
+	a.reaches(b.v4, false)
+
+	r.server.change(func() { // the network gets another VLAN
+		p := r.server.Ports[a.device]
+		p.Details.SegmentationID = ptr(151)
+		r.server.Ports[a.device] = p
+	})
+	var args rpc.NetworkArgs
+	args.Network.ID = netA
+	if err := rpc.NetworkUpdate.Fanout(t.Context(), r.bus, args); err != nil {
+		t.Fatal(err)
+	}
+	a.reaches(outside["tag=150"].v4, false)
+	sw.vsctl("set", "Port", outside["tag=150"].device, "tag=151")
+	a.reaches(outside["tag=150"].v4, true)
+}
+
+// Devices that agents leave for services are plugged by this agent, and go with them.
+func TestOpenVSwitchServices(t *testing.T) {
+	r := newOVSRig(t)
+	r.server.change(func() {
+		r.server.Groups[groupClosed] = append(allOut(), rpc.SecurityGroupRule{Direction: "ingress", Ethertype: "IPv4", Protocol: "icmp", Stateful: true})
+	})
+	a, service := newInstance(t, r.server, netA, 1, groupClosed), newInstance(t, r.server, netA, 2)
+	r.server.change(func() {
+		p := r.server.Ports[service.device]
+		p.Details.DeviceOwner = "network:dhcp"
+		r.server.Ports[service.device] = p
+	})
+	service.plug()
+	if err := veth.DisableChecksumOffload(service.ns, "eth0"); err != nil {
+		t.Fatal(err)
+	}
+	r.sw.plugNova(a)
+	r.server.waitFor(t, a.device, service.device)
+	a.reaches(service.v4, true)
+	service.reaches(a.v4, true)
+	if out := r.sw.vsctl("get", "Interface", service.device, "external_ids:iface-id"); !strings.Contains(out, service.portID) {
+		t.Errorf("iface-id %s", out)
+	}
+	if err := veth.Remove(service.device); err != nil {
+		t.Fatal(err)
+	}
+	r.server.waitFor(t, a.device)
+	eventually(t, "port removed", func() bool { return !strings.Contains(r.sw.vsctl("list-ports", "br-int"), service.device) })
+	if !strings.Contains(r.sw.vsctl("list-ports", "br-int"), a.device) {
+		t.Error("Nova's port was removed")
+	}
+}
+
+// A stateless group lets answers through only where a rule does.
+func TestOpenVSwitchStateless(t *testing.T) {
+	r := newOVSRig(t)
+	r.server.change(func() {
+		rule := func(direction string, port int) rpc.SecurityGroupRule {
+			return rpc.SecurityGroupRule{Direction: direction, Ethertype: "IPv4", Protocol: "tcp", PortRangeMin: ptr(port), PortRangeMax: ptr(port)}
+		}
+		any := rpc.SecurityGroupRule{Direction: "egress", Ethertype: "IPv4"}
+		r.server.Groups[groupClosed] = []rpc.SecurityGroupRule{any, rule("ingress", 1000), {Direction: "ingress", Ethertype: "IPv4", Protocol: "icmp", PortRangeMin: ptr(8)}}
+	})
+	a, b := newInstance(t, r.server, netA, 1, groupDefault), newInstance(t, r.server, netA, 2, groupClosed)
+	r.members(groupDefault, a)
+	r.sw.plugNova(a)
+	r.sw.plugNova(b)
+	r.server.waitFor(t, a.device, b.device)
+	a.reaches(b.v4, true)
+	b.reaches(a.v4, false) // the answer is no echo request
+	a.connect(b, 1000).echoes(true)
+}
+
+// Without l2 population hosts flood to all endpoints and learn from what comes back.
+func TestOpenVSwitchLearning(t *testing.T) {
+	needRoot(t)
+	sw := startSwitch(t, t.TempDir())
+	r := newOVSRigOn(t, sw, func(c *Config) { c.DisableL2Population = true })
+	startOtherHost(t, func(host int) error { sw.setUnderlay(host); return nil }, otherSwitch+"="+t.TempDir())
+	a := tunnelHost(t, r.server, 0)
+	r.server.change(func() { clear(r.server.FDB) })
+	sw.plugNova(a)
+	r.server.waitFor(t, a.device)
+	if err := rpc.TunnelUpdate.Fanout(t.Context(), r.bus, rpc.TunnelArgs{TunnelIP: endpoints[1].String(), TunnelType: "vxlan"}); err != nil {
+		t.Fatal(err)
+	}
+	a.reaches(netip.MustParseAddr("10.0.0.2"), true)
+	if !strings.Contains(sw.dump("br-tun"), "hard_timeout=300") {
+		t.Error("no learned flow")
+	}
+}
