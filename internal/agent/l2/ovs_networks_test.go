@@ -28,8 +28,7 @@ func TestOpenVSwitchPhysicalNetworks(t *testing.T) {
 	physicalPort(r.server, a, "vlan", ptr(150))
 	physicalPort(r.server, b, "flat", nil)
 	outside := map[string]*instance{}
-	for n, tag := range map[int]string{3: "tag=150", 4: "tag=[]"} {
-		i := newInstance(t, r.server, netA, n)
+	for tag, i := range map[string]*instance{"tag=150": newInstance(t, r.server, netA, 3), "tag=[]": newInstance(t, r.server, netB, 4)} {
 		i.plug()
 		if err := veth.DisableChecksumOffload(i.ns, "eth0"); err != nil {
 			t.Fatal(err)
@@ -37,6 +36,8 @@ func TestOpenVSwitchPhysicalNetworks(t *testing.T) {
 		sw.vsctl("add-port", "br-p1", i.device, "--", "set", "Port", i.device, tag)
 		outside[tag] = i
 	}
+	physicalPort(r.server, outside["tag=150"], "vlan", ptr(150))
+	physicalPort(r.server, outside["tag=[]"], "flat", nil)
 	sw.plugNova(a)
 	sw.plugNova(b)
 	r.server.waitFor(t, a.device, b.device)
@@ -45,11 +46,8 @@ func TestOpenVSwitchPhysicalNetworks(t *testing.T) {
 	a.reaches(outside["tag=[]"].v4, false)
 	a.reaches(b.v4, false)
 
-	r.server.change(func() { // the network gets another VLAN
-		p := r.server.Ports[a.device]
-		p.Details.SegmentationID = ptr(151)
-		r.server.Ports[a.device] = p
-	})
+	physicalPort(r.server, a, "vlan", ptr(151)) // the network gets another VLAN
+	physicalPort(r.server, outside["tag=150"], "vlan", ptr(151))
 	var args rpc.NetworkArgs
 	args.Network.ID = netA
 	if err := rpc.NetworkUpdate.Fanout(t.Context(), r.bus, args); err != nil {

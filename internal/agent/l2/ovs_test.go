@@ -149,8 +149,10 @@ func newOVSRigOn(t *testing.T, sw *vswitch, adapt func(*Config)) *ovsRig {
 	o := &ovsRig{r, sw}
 	t.Cleanup(func() {
 		if t.Failed() {
-			for _, b := range []string{"br-int", "br-tun"} {
-				t.Log(b + "\n" + sw.dump(b))
+			if testing.Verbose() {
+				for _, b := range []string{"br-int", "br-tun"} {
+					t.Log(b + "\n" + sw.dump(b))
+				}
 			}
 			t.Log(sw.vsctl("show"))
 		}
