@@ -31,6 +31,10 @@ type Dialect interface {
 	// Upsert inserts one row or, if the key exists, sets its other columns; its arguments are the columns' values.
 	Upsert(table string, key []string, columns ...string) string
 
+	// RowBound is an expression for a number that the database has at hand and that is not less than the number of rows of
+	// a table; "" where there is none, or where joins are fast anyway.
+	RowBound(table string) string
+
 	// Tables is the query of the names of all tables.
 	Tables() string
 	// LockSchema is a query that waits until no other process changes the schema, and UnlockSchema one that lets them

@@ -168,32 +168,3 @@ func TestOneQueryTwiceAtOnce(t *testing.T) {
 		t.Errorf("%d pairs, %v", pairs, err)
 	}
 }
-
-func TestStatementCacheIsBounded(t *testing.T) {
-	db := openFile(t, "")
-	err := db.Read(context.Background(), func(tx *Tx) error {
-		for i := range 3 * cachedStatements {
-			if _, _, err := One[int](tx.QueryRow("SELECT 1 WHERE 1 IN "+In(i+1), make([]any, i+1)...)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := db.writer.Conn(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	err = conn.Raw(func(c any) error {
-		if n := c.(*cachingConn).recent.Len(); n != cachedStatements {
-			t.Errorf("%d statements are kept", n)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}

@@ -123,6 +123,8 @@ func (mysqlDialect) ForUpdate() string         { return " FOR UPDATE" }
 func (mysqlDialect) ForShare() string          { return " LOCK IN SHARE MODE" } // MariaDB does not know FOR SHARE
 func (mysqlDialect) ReturningID() string       { return "" }
 
+func (mysqlDialect) RowBound(string) string { return "" }
+
 func (mysqlDialect) Tables() string {
 	return "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE()"
 }

@@ -88,6 +88,8 @@ func (postgresDialect) ForUpdate() string         { return " FOR UPDATE" }
 func (postgresDialect) ForShare() string          { return " FOR SHARE" }
 func (postgresDialect) ReturningID() string       { return " RETURNING id" }
 
+func (postgresDialect) RowBound(string) string { return "" }
+
 func (postgresDialect) Tables() string {
 	return "SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = current_schema()"
 }

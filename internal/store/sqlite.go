@@ -12,7 +12,8 @@ import (
 	"strings"
 	"time"
 
-	"modernc.org/sqlite"
+	"neutrino/internal/store/sqlite"
+
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
@@ -23,7 +24,7 @@ const busyTimeout = time.Second
 const idleReader = time.Minute
 
 // walLimit cuts the write-ahead log back to this many bytes once a slow reader no longer keeps it long.
-const walLimit = "_pragma=journal_size_limit(16777216)"
+const walLimit = "journal_size_limit(16777216)"
 
 // openSQLite opens rest, the part of SQLAlchemy's URL after "sqlite://".
 func (db *DB) openSQLite(ctx context.Context, rest string) error {
@@ -41,18 +42,10 @@ func (db *DB) openSQLite(ctx context.Context, rest string) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	dsn := func(more ...string) string {
-		return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + sqliteOptions(more...)
-	}
+	uri := "file:" + (&url.URL{Path: path}).EscapedPath()
 	// journal_mode needs the write lock once and is kept in the file, so only the writer sets it.
-	db.writer, err = db.sqlitePool(dsn("_txlock=immediate", "_pragma=journal_mode(WAL)", walLimit), 1)
-	if err != nil {
-		return err
-	}
-	db.reader, err = db.sqlitePool(dsn("_pragma=query_only(1)"), max(4, runtime.GOMAXPROCS(0)))
-	if err != nil {
-		return err
-	}
+	db.writer = db.sqlitePool(uri, 1, "BEGIN IMMEDIATE", "journal_mode(WAL)", walLimit)
+	db.reader = db.sqlitePool(uri, max(4, runtime.GOMAXPROCS(0)), "BEGIN", "query_only(1)")
 	db.reader.SetConnMaxIdleTime(idleReader)
 	return db.writer.PingContext(ctx)
 }
@@ -60,41 +53,29 @@ func (db *DB) openSQLite(ctx context.Context, rest string) error {
 // openSQLiteMemory uses one connection for all: SQLite lets nobody read a database in memory while somebody writes, so
 // more would only wait. A second one, which nobody uses, keeps the data if database/sql replaces the first.
 func (db *DB) openSQLiteMemory(ctx context.Context) error {
-	dsn := "file:/neutrino-" + rand.Text() + "?" + sqliteOptions("vfs=memdb", "_txlock=immediate")
-	keeper, err := db.sqlitePool(dsn, 1)
-	if err != nil {
-		return err
-	}
+	uri := "file:/neutrino-" + rand.Text() + "?vfs=memdb"
+	keeper := db.sqlitePool(uri, 1, "BEGIN IMMEDIATE")
 	if _, err := keeper.ExecContext(ctx, "SELECT 1 FROM sqlite_schema"); err != nil {
 		return err
 	}
-	db.writer, err = db.sqlitePool(dsn, 1)
+	db.writer = db.sqlitePool(uri, 1, "BEGIN IMMEDIATE")
 	db.reader = db.writer
-	return err
+	return nil
 }
 
-func sqliteOptions(more ...string) string {
-	options := append([]string{
-		fmt.Sprintf("_pragma=busy_timeout(%d)", busyTimeout.Milliseconds()),
-		"_pragma=foreign_keys(1)",
-		"_pragma=synchronous(NORMAL)", // with WAL: nothing is lost when the process dies, the last commits when the machine does
-		"_pragma=temp_store(MEMORY)",
-		"_pragma=mmap_size(0)",
-		"_pragma=cache_size(-1024)", // KiB
-	}, more...)
-	return strings.Join(options, "&")
-}
-
-func (db *DB) sqlitePool(dsn string, connections int) (*sql.DB, error) {
-	connector, err := sqlite.NewConnector(dsn)
-	if err != nil {
-		return nil, err
-	}
-	p := sql.OpenDB(cachingConnector{connector})
+func (db *DB) sqlitePool(uri string, connections int, begin string, pragmas ...string) *sql.DB {
+	p := sql.OpenDB(&sqlite.Connector{URI: uri, Begin: begin, Pragmas: append([]string{
+		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),
+		"foreign_keys(1)",
+		"synchronous(NORMAL)", // with WAL: nothing is lost when the process dies, the last commits when the machine does
+		"temp_store(MEMORY)",
+		"mmap_size(0)",
+		"cache_size(-4096)", // KiB
+	}, pragmas...)})
 	p.SetMaxOpenConns(connections)
 	p.SetMaxIdleConns(connections)
 	db.closers = append(db.closers, p.Close)
-	return p, nil
+	return p
 }
 
 type sqliteDialect struct{}
@@ -108,6 +89,9 @@ func (sqliteDialect) Like(column string) string { return column + " LIKE ? ESCAP
 func (sqliteDialect) ForUpdate() string         { return "" } // BEGIN IMMEDIATE already excludes other writers
 func (sqliteDialect) ForShare() string          { return "" }
 func (sqliteDialect) ReturningID() string       { return "" }
+
+// RowBound is the highest row id: SQLite numbers rows as they come.
+func (sqliteDialect) RowBound(table string) string { return "(SELECT MAX(rowid) FROM " + table + ")" }
 
 func (sqliteDialect) Tables() string {
 	return "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
@@ -155,7 +139,7 @@ func (sqliteDialect) IsUnavailable(err error) bool {
 // sqliteCode is SQLite's extended result code, 0 for other errors; the low byte is the general class.
 func sqliteCode(err error) int {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
-		return e.Code()
+		return e.Code
 	}
 	return 0
 }

@@ -1,5 +1,5 @@
-// Package store is the SQL database: short transactions that are tried again as a whole, a border to the dialects,
-// and a cache of prepared statements. What the tables look like is in package schema.
+// Package store is the SQL database: short transactions that are tried again as a whole, and a border to the dialects.
+// What the tables look like is in package schema.
 //
 // The rules for callers: queries use ? placeholders and portable SQL; one request is one transaction; a function given
 // to Write may run several times, so everything it does outside the database belongs into Tx.OnCommit.
@@ -143,7 +143,7 @@ func (db *DB) once(ctx context.Context, p *sql.DB, readOnly bool, f func(tx *Tx)
 		return nil, fmt.Errorf("beginning a transaction: %w", err)
 	}
 	defer sqlTx.Rollback() // without effect after Commit; also runs when f panics
-	tx := &Tx{db: db, sql: sqlTx, readOnly: readOnly}
+	tx := &Tx{db: db, sql: sqlTx, conn: conn, readOnly: readOnly}
 	tx.ctx = context.WithValue(ctx, txKey{}, tx)
 	if err := f(tx); err != nil {
 		return nil, err

@@ -16,6 +16,7 @@ type Rows = sql.Rows
 type Tx struct {
 	db       *DB
 	sql      *sql.Tx
+	conn     *sql.Conn // that sql is on
 	ctx      context.Context
 	readOnly bool
 	onCommit []func(context.Context)
