@@ -27,10 +27,17 @@ type DNSAssignment struct {
 const dnsTable = "portdnses"
 
 var dnsAssignments = resource.Type[[]DNSAssignment]{Name: "list of {ip_address, hostname, fqdn}",
-	Append: resource.AppendList(resource.AppendJSON[DNSAssignment]),
+	Append: resource.AppendList(appendAssignment),
 	Parse: func(v any) ([]DNSAssignment, error) {
 		return nil, resource.Reasonf("'%s' cannot be set", resource.Py(v))
 	}}
+
+func appendAssignment(b []byte, a DNSAssignment) []byte {
+	b = resource.AppendString(append(b, `{"ip_address":`...), a.IPAddress)
+	b = resource.AppendString(append(b, `,"hostname":`...), a.Hostname)
+	b = resource.AppendString(append(b, `,"fqdn":`...), a.FQDN)
+	return append(b, '}')
+}
 
 func portNames() []resource.Attr[Port] {
 	column := func(name string) resource.Option {

@@ -190,8 +190,8 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 			resource.Field("availability_zone_hints", AvailabilityZoneHints, post|sort, func(n *Network) *ZoneHints { return &n.ZoneHints }, resource.Default(ZoneHints{})),
 			resource.List("availability_zones", Strings, 0, func(n *Network) *[]string { return &n.AvailabilityZones }, resource.Children[string]{
 				Table: "(SELECT DISTINCT b.network_id AS network_id, a.availability_zone AS zone FROM networkdhcpagentbindings b " +
-					"JOIN agents a ON a.id = b.dhcp_agent_id WHERE a.availability_zone IS NOT NULL) z",
-				Parent: "network_id", ReadOnly: true,
+					"JOIN agents a ON a.id = b.dhcp_agent_id WHERE a.availability_zone IS NOT NULL)",
+				Source: "networkdhcpagentbindings", Parent: "network_id", ReadOnly: true,
 				Columns: []resource.Col[string]{{Name: "zone", Ref: func(e *string) any { return e }}}})),
 		resource.Ext("qos",
 			resource.Field("qos_policy_id", resource.Nullable(resource.UUID), post|put|policy, func(n *Network) **string { return &n.QosPolicyID },

@@ -53,8 +53,8 @@ func Routers(enabled func(string) bool) *resource.Resource[Router] {
 				resource.Side("router_extra_attributes", "availability_zone_hints", "''"), resource.Default(ZoneHints{})),
 			resource.List("availability_zones", Strings, 0, func(r *Router) *[]string { return &r.AvailabilityZones }, resource.Children[string]{
 				Table: "(SELECT DISTINCT b.router_id AS router_id, a.availability_zone AS zone FROM routerl3agentbindings b " +
-					"JOIN agents a ON a.id = b.l3_agent_id WHERE a.availability_zone IS NOT NULL) z",
-				Parent: "router_id", ReadOnly: true,
+					"JOIN agents a ON a.id = b.l3_agent_id WHERE a.availability_zone IS NOT NULL)",
+				Source: "routerl3agentbindings", Parent: "router_id", ReadOnly: true,
 				Columns: []resource.Col[string]{{Name: "zone", Ref: func(e *string) any { return e }}}})),
 	)
 }

@@ -71,9 +71,9 @@ func standard[R any](table string, s func(*R) *Standard) []resource.Attr[R] {
 	if table == "ports" { // only they take tags in POST, upstream too
 		use = post
 	}
-	tagRows := "(SELECT o.id AS object_id, g.tag AS tag FROM " + table + " o JOIN tags g ON g.standard_attr_id = o.standard_attr_id) g"
+	tagRows := "(SELECT o.id AS object_id, g.tag AS tag FROM " + table + " o JOIN tags g ON g.standard_attr_id = o.standard_attr_id)"
 	return append(attrs, resource.List("tags", Tags, use, func(r *R) *[]string { return &s(r).Tags }, resource.Children[string]{
-		Table: tagRows, Parent: "object_id", ReadOnly: true,
+		Table: tagRows, Source: "tags", Parent: "object_id", ReadOnly: true,
 		Columns: []resource.Col[string]{{Name: "tag", Ref: func(e *string) any { return e }}}}, resource.Default([]string{})))
 }
 

@@ -6,10 +6,14 @@
 package resource
 
 import (
+	"cmp"
 	"encoding/json"
 	"iter"
 	"math/bits"
+	"regexp"
 	"slices"
+
+	"neutrino/internal/store"
 )
 
 // Set is a set of attributes of one resource: those a body named, those to show, those that changed.
@@ -59,12 +63,15 @@ type Attr[R any] struct {
 	equal     func(a, b *R) bool
 	filter    func(string) (any, error)
 	ptr       func(*R) any
+	scan      func(*R, *store.Row, int) error
 	column    *column
 	child     *child[R]
 	condition func(values []string) (Cond, error)
 	omit      func(*R) bool
 	from      []string
 	sparse    bool
+	same      Set    // attributes before it that are the same column in the same field
+	optional  string // table outside of which it has no value that depends on the object, "" = the main one has it
 }
 
 // OmitWhen leaves the attribute out of the JSON of objects for which f holds.
@@ -86,6 +93,14 @@ type column struct {
 	expr string // with the main table called t; ":project" stands for the caller's project
 	side string // side table that holds name, "" = the main table
 	enum bool
+	// absent is the value where the only table that expr mentions, a side table, has no row.
+	absent string
+}
+
+// only tells whether expr mentions no table but this side table, and makes absent then.
+func (c *column) only(side string) bool {
+	c.absent = regexp.MustCompile(`\b`+side+`\.\w+`).ReplaceAllString(c.expr, "NULL")
+	return c.absent != c.expr && !regexp.MustCompile(`\.|:|\bSELECT\b`).MatchString(c.absent)
 }
 
 // text is the expression in a form that compares with any text and with its own default.
@@ -175,6 +190,7 @@ func base[R, T any](name string, t Type[T], use Flags, ref func(*R) *T, o *optio
 	a := Attr[R]{Name: name, Type: t.Name, Flags: use, Ext: o.ext, key: slices.Concat([]byte{','}, k, []byte{':'}),
 		enc:       func(b []byte, r *R) []byte { return t.Append(b, *ref(r)) },
 		ptr:       func(r *R) any { return ref(r) },
+		scan:      scanner(ref),
 		equal:     func(x, y *R) bool { return t.equal(*ref(x), *ref(y)) },
 		clear:     func(r *R) { var zero T; *ref(r) = zero },
 		condition: o.condition, from: o.from, sparse: o.sparse,
@@ -219,6 +235,8 @@ type Children[E any] struct {
 	ReadOnly bool
 	// NewID names a column that gets a new UUID in each written row, "" = none.
 	NewID string
+	// Source is the table without whose rows there are none, "" = Table. It is for a Table that is a query.
+	Source string
 }
 
 // List declares an attribute whose elements are rows of a child table.
@@ -229,6 +247,7 @@ func List[R, E any](name string, t Type[[]E], use Flags, ref func(*R) *[]E, c Ch
 	}
 	a := base(name, t, use, ref, &o)
 	a.child = newChild(c, ref)
+	a.optional = cmp.Or(c.Source, c.Table)
 	return a
 }
 

@@ -15,7 +15,7 @@ import (
 type child[R any] struct {
 	table, parent string
 	keys          []string // columns usable in column=value filters; the first is the one of plain filters
-	load          func(tx *store.Tx, where Cond, byID map[string]*R) error
+	load          func(tx *store.Tx, from func(table, columns, key string) *statement, byID *index[R]) error
 	save          func(tx *store.Tx, id string, old, obj *R) error
 }
 
@@ -28,39 +28,40 @@ func newChild[R, E any](c Children[E], ref func(*R) *[]E) *child[R] {
 			x.keys = append(x.keys, col.Name)
 		}
 	}
-	x.load = func(tx *store.Tx, where Cond, byID map[string]*R) error {
+	x.load = func(tx *store.Tx, from func(table, columns, key string) *statement, byID *index[R]) error {
 		d := tx.Dialect()
-		read := fmt.Sprintf("SELECT %s, %s FROM %s WHERE %s", c.Parent, strings.Join(quoted(d, names...), ", "), c.Table, where.SQL)
-		if c.Position != "" {
-			read += " ORDER BY " + d.Quote(c.Position)
+		columns := "child." + c.Parent
+		for _, n := range names {
+			columns += ", child." + d.Quote(n)
 		}
-		rows, err := tx.Query(read, where.Args...)
+		s := from(c.Table+" child", columns, columns[:len("child."+c.Parent)])
+		if c.Position != "" {
+			s.WriteString(" ORDER BY child." + d.Quote(c.Position))
+		}
+		err := tx.Each(s.String(), s.args, func(row *store.Row) error {
+			obj := byID.find(row.Bytes(0))
+			if obj == nil {
+				return nil
+			}
+			var e E
+			for i, col := range c.Columns {
+				if err := scanInto(col.Ref(&e), row, i+1); err != nil {
+					return err
+				}
+			}
+			list := ref(obj)
+			*list = append(*list, e)
+			return nil
+		})
 		if err != nil {
 			return fmt.Errorf("read %s: %w", c.Table, err)
 		}
-		defer rows.Close()
-		var parent string
-		dst := make([]any, 1+len(c.Columns))
-		dst[0] = &parent
-		for rows.Next() {
-			var e E
-			for i, col := range c.Columns {
-				dst[1+i] = col.Ref(&e)
-			}
-			if err := rows.Scan(dst...); err != nil {
-				return fmt.Errorf("read %s: %w", c.Table, err)
-			}
-			if obj := byID[parent]; obj != nil {
-				list := ref(obj)
-				*list = append(*list, e)
-			}
-		}
 		if c.Position == "" {
-			for _, obj := range byID {
+			for _, obj := range byID.objs {
 				c.sort(*ref(obj))
 			}
 		}
-		return rows.Err()
+		return nil
 	}
 	if !c.ReadOnly {
 		x.save = func(tx *store.Tx, id string, old, obj *R) error {
@@ -133,44 +134,141 @@ func saveList[E any](tx *store.Tx, c Children[E], names []string, id string, old
 	return nil
 }
 
-// listChunk is how many ids go into one IN list.
-const listChunk = 5000
+const (
+	longList  = 1000 // more objects are found again by their conditions
+	listChunk = 5000 // how many ids go into one IN list
+)
 
-// loadChildren fills the list attributes of objs.
-func (r *engine[R]) loadChildren(tx *store.Tx, q *Query, set Set, objs []*R) error {
-	var byID map[string]*R
-	var ids []string
-	for i := range set.All() {
-		c := r.Attrs[i].child
-		if c == nil || len(objs) == 0 {
+// loadOthers fills the attributes that are in tables of their own: those of side tables in apart, and the lists.
+func (r *engine[R]) loadOthers(tx *store.Tx, q *Query, p *probed[R], read, apart Set, objs []*R) error {
+	if len(objs) == 0 {
+		return nil
+	}
+	var byID *index[R]
+	loads := map[string]bool{}
+	for i := range read.All() {
+		a := &r.Attrs[i]
+		if a.child == nil && (!apart.Has(i) || loads[a.optional]) {
 			continue
 		}
+		loads[a.optional] = true
 		if byID == nil {
-			byID = make(map[string]*R, len(objs))
-			for _, o := range objs {
-				byID[r.ID(o)] = o
-				ids = append(ids, r.ID(o))
-			}
+			byID = r.index(objs)
 		}
-		if len(objs) > 1000 && q.Limit == 0 && q.Marker == "" { // one query with the same conditions, not thousands of ids
-			s := &statement{}
-			if q.Caller != nil {
-				s.project = q.Caller.ProjectID
-			}
-			s.WriteString(c.parent + " IN (SELECT t." + r.table.IDColumn)
-			r.from(s, 0, &Query{Where: q.Where})
-			r.where(s, q)
-			s.WriteString(")")
-			if err := c.load(tx, Cond{s.String(), s.args}, byID); err != nil {
+		load := r.loadSide(a.optional, apart)
+		if a.child != nil {
+			load = a.child.load
+		}
+		byID.last = 0
+		if len(objs) > longList && q.Limit == 0 && q.Marker == "" {
+			err := load(tx, func(table, columns, key string) *statement { return r.ofAll(q, p, len(objs), table, columns, key) }, byID)
+			if err != nil {
 				return err
 			}
 			continue
 		}
-		for chunk := range slices.Chunk(ids, listChunk) {
-			if err := c.load(tx, In(c.parent, chunk), byID); err != nil {
+		for chunk := range slices.Chunk(byID.ids, listChunk) {
+			err := load(tx, func(table, columns, key string) *statement {
+				in := In(key, chunk)
+				s := &statement{args: in.Args, conditional: true}
+				s.WriteString("SELECT " + columns + " FROM " + table + " WHERE " + in.SQL)
+				return s
+			}, byID)
+			if err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// loadSide reads the attributes in set that are in a side table.
+func (r *engine[R]) loadSide(side string, set Set) func(*store.Tx, func(table, columns, key string) *statement, *index[R]) error {
+	return func(tx *store.Tx, from func(table, columns, key string) *statement, byID *index[R]) error {
+		key := side + "." + r.table.Sides[side].Key
+		columns := key
+		var attrs []*Attr[R]
+		for i := range set.All() {
+			if a := &r.Attrs[i]; a.optional == side && a.column != nil {
+				attrs = append(attrs, a)
+				columns += ", " + a.column.expr
+			}
+		}
+		s := from(side, columns, key)
+		if and := r.table.Sides[side].And; and != "" {
+			s.WriteString(map[bool]string{false: " WHERE ", true: " AND "}[s.conditional] + and)
+		}
+		err := tx.Each(s.String(), s.args, func(row *store.Row) error {
+			obj := byID.find(row.Bytes(0))
+			if obj == nil {
+				return nil
+			}
+			for i, a := range attrs {
+				if err := a.scan(obj, row, i+1); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("read %s: %w", side, err)
+		}
+		return nil
+	}
+}
+
+// ofAll begins the query of the rows of another table that belong to the n objects that q finds. If those are most of
+// all, it is faster to read all rows than to look for each.
+func (r *engine[R]) ofAll(q *Query, p *probed[R], n int, table, columns, key string) *statement {
+	s := &statement{}
+	s.WriteString("SELECT " + columns)
+	if len(q.Where) == 0 && !r.limits(q) || p.rows > 0 && p.rows < 2*int64(n) {
+		s.WriteString(" FROM " + table)
+		return s
+	}
+	if q.Caller != nil {
+		s.project = q.Caller.ProjectID
+	}
+	r.from(s, 0, false, &Query{Where: q.Where})
+	s.WriteString(" JOIN " + table + " ON " + key + " = t." + r.table.IDColumn)
+	r.where(s, q)
+	s.conditional = true
+	return s
+}
+
+// index finds objects by their keys, fastest in the order in which they were read.
+type index[R any] struct {
+	ids  []string
+	objs []*R
+	byID map[string]int // made when it is needed
+	last int            // of the object found before
+}
+
+func (r *engine[R]) index(objs []*R) *index[R] {
+	x := &index[R]{ids: make([]string, len(objs)), objs: objs}
+	for i, o := range objs {
+		x.ids[i] = r.ID(o)
+	}
+	return x
+}
+
+func (x *index[R]) find(id []byte) *R {
+	for i := x.last; i < min(x.last+2, len(x.ids)); i++ {
+		if x.ids[i] == string(id) {
+			x.last = i
+			return x.objs[i]
+		}
+	}
+	if x.byID == nil {
+		x.byID = make(map[string]int, len(x.ids))
+		for i, id := range x.ids {
+			x.byID[id] = i
+		}
+	}
+	i, ok := x.byID[string(id)]
+	if !ok {
+		return nil
+	}
+	x.last = i
+	return x.objs[i]
 }

@@ -81,7 +81,7 @@ func (r *engine[R]) after(tx *store.Tx, q *Query) (c Cond, ok bool, err error) {
 		}
 		s.expr(k.expr)
 	}
-	r.from(s, 0, q)
+	r.from(s, 0, false, q)
 	r.where(s, &Query{Caller: q.Caller}, Cond{"t." + r.table.IDColumn + " = ?", []any{q.Marker}})
 	values := make([]any, len(keys))
 	dst := make([]any, len(keys))

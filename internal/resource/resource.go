@@ -3,6 +3,7 @@ package resource
 import (
 	"fmt"
 	"math/bits"
+	"strings"
 )
 
 // Resource is one kind of object: its description, and what can be done with objects of it.
@@ -108,6 +109,9 @@ func New[R any](name, collection, path string, table Table[R], enabled func(alia
 	if len(r.Attrs) > bits.UintSize {
 		panic(fmt.Sprintf("resource %s has more than %d attributes", name, bits.UintSize))
 	}
+	for i := range r.Attrs {
+		r.findColumn(i)
+	}
 	for i, a := range r.Attrs {
 		r.All |= 1 << i
 		if a.Flags&Hidden == 0 {
@@ -118,6 +122,27 @@ func New[R any](name, collection, path string, table Table[R], enabled func(alia
 		}
 	}
 	return &Resource[R]{r.Description, r}
+}
+
+// findColumn finds out what of attribute i need not be read.
+func (r *engine[R]) findColumn(i int) {
+	a := &r.Attrs[i]
+	if a.column == nil {
+		return
+	}
+	for side := range r.table.Sides {
+		if a.column.only(side) {
+			a.optional = side
+			break
+		}
+	}
+	var zero R
+	plain := func(a *Attr[R]) string { return strings.ReplaceAll(a.column.expr, `"`, "") }
+	for j, b := range r.Attrs[:i] {
+		if b.column != nil && plain(&b) == plain(a) && a.ptr(&zero) == b.ptr(&zero) {
+			a.same |= 1 << j
+		}
+	}
 }
 
 // Bit is the Set of the one attribute called name, empty if there is none (its extension is off).

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/identity"
@@ -64,7 +65,7 @@ func things(extensions ...string) *Resource[thing] {
 		Field("size", Nullable(NonNegative), Post|Put|Filter, func(t *thing) **int { return &t.Size }),
 		Field("secret", String(10), Post|Hidden|Required, func(t *thing) *string { return &t.Secret }),
 		List("tags", texts, Hidden, func(t *thing) *[]string { return &t.Tags }, Children[string]{Parent: "object_id", ReadOnly: true,
-			Table:   "(SELECT o.id AS object_id, g.tag AS tag FROM things o JOIN tags g ON g.standard_attr_id = o.standard_attr_id) g",
+			Table:   "(SELECT o.id AS object_id, g.tag AS tag FROM things o JOIN tags g ON g.standard_attr_id = o.standard_attr_id)",
 			Columns: []Col[string]{{Name: "tag", Ref: func(e *string) any { return e }}}}),
 		Field("revision_number", Int, Filter, func(t *thing) *int { n := int(t.Revision); return &n }, Unstored()),
 	}, Ext("safety", Field("safe", Bool, Post|Put|Filter|Policy, func(t *thing) *bool { return &t.Safe }, Side("thingsafety", "safe", "true"), Default(true))),
@@ -438,5 +439,18 @@ func BenchmarkList5000(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+func TestTimestamp(t *testing.T) {
+	for _, at := range []time.Time{{}, time.Date(2026, 11, 7, 9, 8, 5, 999, time.UTC), time.Date(2036, 1, 2, 23, 59, 59, 0, time.FixedZone("x", 3600)),
+		time.Date(999, 1, 1, 0, 0, 0, 0, time.UTC)} {
+		want := at.UTC().Format(`"2006-01-02T15:04:05Z"`)
+		if at.IsZero() {
+			want = "null"
+		}
+		if got := string(Timestamp.Append(nil, Time{Time: at})); got != want {
+			t.Errorf("%s is shown as %s", want, got)
+		}
 	}
 }

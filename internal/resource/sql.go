@@ -1,7 +1,6 @@
 package resource
 
 import (
-	"database/sql"
 	"fmt"
 	"maps"
 	"slices"
@@ -29,11 +28,23 @@ type SortKey struct {
 	Desc bool
 }
 
+// sorted are the attributes by which the objects are sorted.
+func (q *Query) sorted() (s Set) {
+	for _, k := range q.Sort {
+		s |= 1 << k.Attr
+	}
+	return s
+}
+
+func (c *Cond) mentions(table string) bool { return strings.Contains(c.SQL, table+".") }
+
 // statement collects SQL and its arguments in the order of the text.
 type statement struct {
 	strings.Builder
 	args    []any
 	project string
+	// conditional says that there is a WHERE.
+	conditional bool
 }
 
 // expr writes an expression and turns each ":project" into an argument.
@@ -59,17 +70,16 @@ func (s *statement) cond(c Cond) {
 	s.args = append(s.args, c.Args...)
 }
 
-// from writes the FROM clause with the tables that the attributes or the conditions need.
-func (r *engine[R]) from(s *statement, need Set, q *Query, more ...Cond) {
-	for _, k := range q.Sort {
-		need |= 1 << k.Attr
-	}
+// from writes the FROM clause with the tables that the attributes or the conditions need, and with the standard
+// attributes if they are wanted or needed.
+func (r *engine[R]) from(s *statement, need Set, standard bool, q *Query, more ...Cond) {
+	need |= q.sorted()
 	conditions := slices.Concat(q.Where, more)
 	mentioned := func(table string) bool {
-		return slices.ContainsFunc(conditions, func(c Cond) bool { return strings.Contains(c.SQL, table+".") })
+		return slices.ContainsFunc(conditions, func(c Cond) bool { return c.mentions(table) })
 	}
 	s.WriteString(" FROM " + r.table.Name + " t")
-	if r.table.Standard != nil && (need&^r.Bit("id") != 0 || mentioned("sa")) {
+	if r.table.Standard != nil && (standard || need&^r.Bit("id") != 0 || mentioned("sa")) {
 		s.WriteString(" JOIN standardattributes sa ON sa.id = t.standard_attr_id")
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.table.Sides)) {
@@ -93,10 +103,15 @@ func (r *engine[R]) needs(set Set, side string) bool {
 	return false
 }
 
+// limits tells whether the caller may not see all objects.
+func (r *engine[R]) limits(q *Query) bool {
+	return r.table.Visible != "" && q.Caller != nil && !q.Caller.SeesAll()
+}
+
 // where writes the WHERE clause: the caller's view, then the conditions.
 func (r *engine[R]) where(s *statement, q *Query, more ...Cond) {
 	sep := " WHERE "
-	if r.table.Visible != "" && q.Caller != nil && !q.Caller.SeesAll() {
+	if r.limits(q) {
 		s.WriteString(sep + "(")
 		s.expr(r.table.Visible)
 		s.WriteString(")")
@@ -109,31 +124,22 @@ func (r *engine[R]) where(s *statement, q *Query, more ...Cond) {
 	}
 }
 
-// Select reads objects: one query for the rows and one for each list attribute in the set, however many there are.
+// Select reads objects: one query for the rows, one for each list attribute in the set, and one that tells which tables
+// need not be asked, however many there are. On some databases side tables have queries of their own, too.
 func (r *engine[R]) Select(tx *store.Tx, q *Query) ([]*R, error) {
+	read := q.Set | r.Bit("id")
+	p, err := r.probe(tx, read)
+	if err != nil {
+		return nil, err
+	}
+	read &^= p.absent
+	apart := r.apart(tx, q, read)
 	s := &statement{}
 	if q.Caller != nil {
 		s.project = q.Caller.ProjectID
 	}
-	read := q.Set | r.Bit("id")
 	standard := r.table.Standard != nil && q.Set&^r.Bit("id") != 0 // read as a whole
-	var attrs []*Attr[R]
-	s.WriteString("SELECT ")
-	for i := range read.All() {
-		a := &r.Attrs[i]
-		if a.column == nil || standard && strings.HasPrefix(a.column.expr, "sa.") {
-			continue
-		}
-		if len(attrs) > 0 {
-			s.WriteString(", ")
-		}
-		s.expr(a.column.expr)
-		attrs = append(attrs, a)
-	}
-	if standard {
-		// SQLite's driver parses what it knows to be a DATETIME, slowly; of an expression it does not.
-		s.WriteString(", sa.id, sa.description, sa.revision_number, COALESCE(sa.created_at, NULL), COALESCE(sa.updated_at, NULL)")
-	}
+	attrs := r.columns(s, read&^apart, standard)
 	var more []Cond
 	if q.Marker != "" {
 		after, ok, err := r.after(tx, q)
@@ -144,60 +150,140 @@ func (r *engine[R]) Select(tx *store.Tx, q *Query) ([]*R, error) {
 			more = append(more, after)
 		}
 	}
-	r.from(s, read, q, more...)
-	r.where(s, q, more...)
-	r.order(s, q)
-	rows, err := tx.Query(s.String(), s.args...)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", r.Collection, err)
-	}
-	defer rows.Close()
+	r.from(s, read&^apart, standard, q, more...)
+	r.page(s, q, more...)
 	var objs []*R
-	dst := make([]any, len(attrs), len(attrs)+5)
-	for rows.Next() {
+	err = tx.Each(s.String(), s.args, func(row *store.Row) error {
 		obj := new(R)
+		*obj = p.blank
 		for i, a := range attrs {
-			dst[i] = a.ptr(obj)
-			if text, ok := dst[i].(*string); ok {
-				dst[i] = orEmpty{text} // upstream's schema allows NULL in most columns, such as names
+			if err := a.scan(obj, row, i); err != nil {
+				return err
 			}
 		}
-		if standard {
-			std := r.table.Standard(obj)
-			dst = append(dst[:len(attrs)], &std.RowID, &std.Description, &std.Revision, &std.CreatedAt, &std.UpdatedAt)
-		}
-		if err := rows.Scan(dst...); err != nil {
-			return nil, fmt.Errorf("read %s: %w", r.Collection, err)
-		}
 		objs = append(objs, obj)
-	}
-	if err := rows.Err(); err != nil {
+		if standard {
+			return scanStandard(r.table.Standard(obj), row, len(attrs))
+		}
+		return nil
+	})
+	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", r.Collection, err)
 	}
 	if q.Reverse {
 		slices.Reverse(objs)
 	}
-	return objs, r.loadChildren(tx, q, read, objs)
+	return objs, r.loadOthers(tx, q, p, read, apart, objs)
 }
 
-// orEmpty scans NULL as "".
-type orEmpty struct{ s *string }
-
-func (o orEmpty) Scan(v any) error {
-	switch x := v.(type) {
-	case string:
-		*o.s = x
-	case []byte:
-		*o.s = string(x)
-	case nil:
-		*o.s = ""
-	default:
-		var n sql.NullString
-		err := n.Scan(v)
-		*o.s = n.String
-		return err
+// page writes the conditions, the order and the limit. A page is found first, by its keys alone: what the database has to
+// sort is then as small as can be, and nothing is looked up for the rows that are not on it.
+func (r *engine[R]) page(s *statement, q *Query, more ...Cond) {
+	if q.Limit == 0 {
+		r.where(s, q, more...)
+		r.order(s, q)
+		return
 	}
-	return nil
+	s.WriteString(" JOIN (SELECT t." + r.table.IDColumn + " AS page_id")
+	r.from(s, 0, false, q, more...)
+	r.where(s, q, more...)
+	r.order(s, q)
+	s.WriteString(") page ON page.page_id = t." + r.table.IDColumn)
+	r.order(s, &Query{Sort: q.Sort, Marker: q.Marker, Limit: q.Limit, Reverse: q.Reverse})
+}
+
+// columns begins the query of the rows, and returns the attributes that its columns hold; those of standard follow.
+func (r *engine[R]) columns(s *statement, read Set, standard bool) []*Attr[R] {
+	var attrs []*Attr[R]
+	s.WriteString("SELECT ")
+	for i := range read.All() {
+		a := &r.Attrs[i]
+		if a.column == nil || a.same&read != 0 || standard && strings.HasPrefix(a.column.expr, "sa.") {
+			continue
+		}
+		if len(attrs) > 0 {
+			s.WriteString(", ")
+		}
+		s.expr(a.column.expr)
+		attrs = append(attrs, a)
+	}
+	if standard {
+		s.WriteString(", " + standardColumns)
+	}
+	return attrs
+}
+
+// probed is what a look at the tables tells before objects are read.
+type probed[R any] struct {
+	// absent are the attributes that no object has because their tables are empty, as those of rarely used extensions
+	// are. Looking up 5000 rows that are not there costs as much as reading ports.
+	absent Set
+	blank  R     // has the values of attributes without a row in their side tables
+	rows   int64 // bound of the number of rows in the main table; 0 = unknown
+}
+
+func (r *engine[R]) probe(tx *store.Tx, read Set) (*probed[R], error) {
+	p := &probed[R]{}
+	tables := map[string]int{} // the columns that tell whether they have rows
+	var columns []string
+	for i := range read.All() {
+		if table := r.Attrs[i].optional; table != "" {
+			if _, ok := tables[table]; !ok {
+				tables[table] = len(columns)
+				columns = append(columns, "EXISTS (SELECT 1 FROM "+table+")")
+			}
+		}
+	}
+	if len(tables) == 0 {
+		return p, nil
+	}
+	values := map[int]int{} // the columns that have the values of attributes
+	for i := range read.All() {
+		if a := &r.Attrs[i]; a.optional != "" && a.column != nil {
+			values[i] = len(columns)
+			columns = append(columns, a.column.absent)
+		}
+	}
+	bound := tx.Dialect().RowBound(r.table.Name)
+	if bound != "" {
+		columns = append(columns, bound)
+	}
+	err := tx.Each("SELECT "+strings.Join(columns, ", "), nil, func(row *store.Row) error {
+		if bound != "" {
+			p.rows = row.Int(len(columns) - 1)
+		}
+		for i := range read.All() {
+			a := &r.Attrs[i]
+			if a.optional != "" && row.Int(tables[a.optional]) == 0 {
+				p.absent |= 1 << i
+			}
+			if at, ok := values[i]; ok {
+				if err := a.scan(&p.blank, row, at); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", r.Collection, err)
+	}
+	return p, nil
+}
+
+// apart are the attributes of side tables that are read by queries of their own. Where a join means to look up each row,
+// long lists are read faster by going through both tables.
+func (r *engine[R]) apart(tx *store.Tx, q *Query, read Set) (apart Set) {
+	if tx.Dialect().RowBound(r.table.Name) == "" || slices.ContainsFunc(q.Where, func(c Cond) bool { return c.SQL == r.ByID("").SQL }) {
+		return 0
+	}
+	for i := range (read &^ q.sorted()).All() {
+		a := &r.Attrs[i]
+		if a.optional != "" && a.column != nil && !slices.ContainsFunc(q.Where, func(c Cond) bool { return c.mentions(a.optional) }) {
+			apart |= 1 << i
+		}
+	}
+	return apart
 }
 
 // Get reads one object. What the caller may not see does not exist.
@@ -237,7 +323,7 @@ func (r *engine[R]) Count(tx *store.Tx, q *Query) (int, error) {
 		s.project = q.Caller.ProjectID
 	}
 	s.WriteString("SELECT COUNT(*)")
-	r.from(s, 0, q)
+	r.from(s, 0, false, q)
 	r.where(s, q)
 	var n int
 	if err := tx.QueryRow(s.String(), s.args...).Scan(&n); err != nil {

@@ -57,12 +57,13 @@ func (p *Plugin) NamePorts(ports ...*model.Port) {
 		return
 	}
 	domain := p.cfg.dnsDomain()
+	dashes := strings.NewReplacer(".", "-", ":", "-")
 	for _, port := range ports {
 		port.DNSAssignment = make([]model.DNSAssignment, len(port.FixedIPs))
 		for i, f := range port.FixedIPs {
 			host := port.DNSName
 			if host == "" || !p.cfg.choosesNames() {
-				host = "host-" + strings.NewReplacer(".", "-", ":", "-").Replace(f.IPAddress)
+				host = "host-" + dashes.Replace(f.IPAddress)
 			}
 			port.DNSAssignment[i] = model.DNSAssignment{IPAddress: f.IPAddress, Hostname: host, FQDN: fqdn(host, domain)}
 		}
