@@ -189,6 +189,7 @@ func (s *Server) endpoint(m methods) http.Handler {
 			return
 		}
 		s.write(w, answer)
+		s.huge(answer)
 		answer.release()
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/logging"
@@ -22,10 +23,10 @@ type reply struct {
 	pooled bool
 }
 
-// buffers are reused for answers. One that a list of many thousands has made huge is left to the garbage collector.
+// buffers are reused for answers. One that a long list has made huge is left to the garbage collector.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 16<<10); return &b }}
 
-const maxPooled = 8 << 20
+const maxPooled = 1 << 20
 
 func newReply(status int) *reply {
 	return &reply{status: status, body: (*buffers.Get().(*[]byte))[:0], pooled: true}
@@ -35,6 +36,16 @@ func newReply(status int) *reply {
 func (a *reply) release() {
 	if a.pooled && cap(a.body) <= maxPooled {
 		buffers.Put(&a.body)
+	}
+}
+
+// idleAfter is how long after the last huge answer memory goes back to the system. Go by itself keeps it for minutes.
+const idleAfter = 2 * time.Second
+
+// huge tells that an answer was made that took much memory.
+func (s *Server) huge(a *reply) {
+	if cap(a.body) > maxPooled {
+		s.idle.Reset(idleAfter)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -67,6 +68,7 @@ type Server struct {
 	metrics   *metrics
 	routes    map[string]methods
 	core      []coreResource
+	idle      *time.Timer // gives memory back
 }
 
 // New makes an API that so far has only versions, extensions and the health check.
@@ -78,7 +80,8 @@ func New(cfg Config, deps Deps) *Server {
 		cfg.Timeout = time.Minute
 	}
 	s := &Server{cfg: cfg, db: deps.DB, log: deps.Log, auth: deps.Auth, rules: deps.Rules, quota: deps.Quota,
-		exts: deps.Extensions, listeners: deps.Listeners, metrics: newMetrics(deps.DB), routes: map[string]methods{}}
+		exts: deps.Extensions, listeners: deps.Listeners, metrics: newMetrics(deps.DB), routes: map[string]methods{},
+		idle: time.AfterFunc(idleAfter, debug.FreeOSMemory)}
 	s.addVersions()
 	return s
 }
