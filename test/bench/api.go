@@ -8,13 +8,21 @@ import (
 	"time"
 )
 
-const (
-	one      = 200 // rounds of requests for one object
-	parallel = 8   // clients at the same time
-)
+const parallel = 8 // clients at the same time
+
+// effort says how much to measure.
+type effort struct {
+	rounds int   // of requests for one object; others take fewer
+	ports  []int // sizes of networks to list
+}
+
+var whole = effort{rounds: 200, ports: []int{1000, 5000}}
+
+// of is a part of the rounds, at least one.
+func (e effort) of(n int) int { return max(1, min(n, e.rounds/4)) }
 
 // apiMeasurements are those that a client can make. memory tells the server's resident memory in MB; nil: unknown.
-func apiMeasurements(c *client, memory func() float64) []measurement {
+func apiMeasurements(c *client, memory func() float64, e effort) []measurement {
 	c.unlimited()
 	m := []measurement{}
 	remember := func(name string, goal float64) {
@@ -23,26 +31,28 @@ func apiMeasurements(c *client, memory func() float64) []measurement {
 		}
 	}
 	remember("memory idle", 40)
-	m = append(m, kinds(c)...)
-	m = append(m, routerInterface(c)...)
+	m = append(m, kinds(c, e)...)
+	m = append(m, routerInterface(c, e)...)
 
 	p := &pool{c: c}
-	m = append(m, measurement{fmt.Sprintf("%d clients create ports", parallel), perSecond, 1000, 5, p.network, p.race},
-		measurement{"bulk of 50 ports", "ms", 30, 10, p.network, timed(func() { p.bulk(50) })},
-		measurement{"bulk of 100 ports", "ms", 60, 4, nil, timed(func() { p.bulk(100) })})
-	m = append(m, lists(p, 1000, 10, noGoal)...)
-	remember("memory with 1000 ports", noGoal)
-	m = append(m, measurement{"5000 ports in bulks of 50", "s", 3, 1, p.network, func() float64 {
-		began := time.Now()
-		p.fill(5000)
-		return time.Since(began).Seconds()
-	}})
-	remember("memory with 5000 ports", 60)
-	m = append(m, lists(p, 5000, 40, 6)...)
-	m = append(m, measurement{fmt.Sprintf("%d clients list 5000 ports", parallel), perSecond, 40, 3, nil, func() float64 {
-		return rate(3, func() { c.get("/ports?network_id=" + p.id) })
-	}})
-	remember("memory after these lists", noGoal)
+	m = append(m, measurement{fmt.Sprintf("%d clients create ports", parallel), perSecond, 1000, e.of(5), p.network,
+		func() float64 { return p.race(e.of(40)) }},
+		measurement{"bulk of 50 ports", "ms", 30, e.of(10), p.network, timed(func() { p.bulk(50) })},
+		measurement{"bulk of 100 ports", "ms", 60, e.of(4), nil, timed(func() { p.bulk(100) })})
+	for _, n := range e.ports {
+		if n == 5000 {
+			m = append(m, measurement{"5000 ports in bulks of 50", "s", 3, 1, p.network, func() float64 {
+				began := time.Now()
+				p.fill(5000)
+				return time.Since(began).Seconds()
+			}})
+		}
+		m = append(m, lists(p, n, e)...)
+		remember(fmt.Sprintf("memory with %d ports, after lists of them", n), noGoal)
+		if n == 5000 {
+			m[len(m)-1].goal = 60
+		}
+	}
 	return m
 }
 
@@ -68,7 +78,7 @@ type kind struct {
 }
 
 // kinds measures create, show, update and delete.
-func kinds(c *client) (m []measurement) {
+func kinds(c *client, e effort) (m []measurement) {
 	var network, group string
 	newNetwork := func() {
 		network = id(c.create("/networks", "network", object{"name": "of the benchmark"}))
@@ -94,12 +104,12 @@ func kinds(c *client) (m []measurement) {
 					"port_range_min": i + 1, "port_range_max": i + 1}
 			}, true},
 	} {
-		m = append(m, life(c, k)...)
+		m = append(m, life(c, k, e.rounds)...)
 	}
 	return m
 }
 
-func life(c *client, k kind) []measurement {
+func life(c *client, k kind, one int) []measurement {
 	var ids []string
 	shown, updated := 0, 0
 	next := func(i *int) string {
@@ -125,10 +135,10 @@ func life(c *client, k kind) []measurement {
 	return m
 }
 
-func routerInterface(c *client) []measurement {
+func routerInterface(c *client, e effort) []measurement {
 	var router string
 	var subnets []string
-	const rounds = 50
+	rounds := e.of(50)
 	connect := func(action, subnet string) {
 		c.call(http.MethodPut, "/routers/"+router+"/"+action, object{"subnet_id": subnet})
 	}
@@ -178,8 +188,7 @@ func (p *pool) fill(n int) {
 }
 
 // race has several clients create ports, and sees that no address was given twice.
-func (p *pool) race() float64 {
-	const each = 40
+func (p *pool) race(each int) float64 {
 	var mu sync.Mutex
 	addresses := map[string]bool{}
 	speed := rate(each, func() {
@@ -220,21 +229,27 @@ func rate(each int, request func()) float64 {
 	return float64(each*parallel) / time.Since(began).Seconds()
 }
 
-// lists measures lists of n ports; the goals are for all attributes and for ids only, in ms.
-func lists(p *pool, n int, goal, goalIDs float64) []measurement {
-	const rounds = 15
+// listGoals are for all attributes, for ids only (both in ms) and for several clients (per second).
+var listGoals = map[int][3]float64{1000: {10, noGoal, noGoal}, 5000: {40, 6, 40}}
+
+// lists measures lists of n ports.
+func lists(p *pool, n int, e effort) []measurement {
+	rounds, goal := e.of(15), listGoals[n]
 	c, m := p.c, p.c.member()
-	all := func(c *client) { c.get("/ports?network_id=" + p.id) }
+	path := func(more string) string { return "/ports?network_id=" + p.id + more }
 	name := func(what string) string { return fmt.Sprintf("list %d ports: %s", n, what) }
 	return []measurement{
-		{name("all attributes, admin"), "ms", goal, rounds, func() { p.fill(n) }, timed(func() { all(c) })},
-		{name("all attributes, member"), "ms", noGoal, rounds, nil, timed(func() { all(m) })},
+		{name("all attributes, admin"), "ms", goal[0], rounds, func() { p.fill(n) }, timed(func() { c.get(path("")) })},
+		{name("all attributes, member"), "ms", noGoal, rounds, nil, timed(func() { m.get(path("")) })},
 		{name("member / admin"), "", 1.2, rounds, nil, func() float64 {
-			return timed(func() { all(m) })() / timed(func() { all(c) })()
+			return timed(func() { m.get(path("")) })() / timed(func() { c.get(path("")) })()
 		}},
-		{name("fields=id, admin"), "ms", goalIDs, rounds, nil, timed(func() { c.get("/ports?fields=id&network_id=" + p.id) })},
-		{name("fields=id, member"), "ms", noGoal, rounds, nil, timed(func() { m.get("/ports?fields=id&network_id=" + p.id) })},
-		{name("all in pages of 500, admin"), "ms", noGoal, 5, nil, timed(func() { p.pages(n, 500) })},
+		{name("fields=id, admin"), "ms", goal[1], rounds, nil, timed(func() { c.get(path("&fields=id")) })},
+		{name("fields=id, member"), "ms", noGoal, rounds, nil, timed(func() { m.get(path("&fields=id")) })},
+		{name("all in pages of 500, admin"), "ms", noGoal, e.of(5), nil, timed(func() { p.pages(n, 500) })},
+		{fmt.Sprintf("%d clients list %d ports", parallel, n), perSecond, goal[2], e.of(3), nil, func() float64 {
+			return rate(e.of(3), func() { c.get(path("")) })
+		}},
 	}
 }
 

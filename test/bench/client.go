@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"neutrino/test/keystone"
+
 	"github.com/google/uuid"
 )
 
@@ -23,24 +25,43 @@ type client struct {
 	http    *http.Client
 	base    string
 	project string
-	role    string
+	header  http.Header // who asks
+	other   http.Header // who asks without an administrator's rights, in the same project
 }
 
-// newClient makes an administrator of a new project. Nil dial: the usual one.
-func newClient(h *harness, endpoint string, dial func(ctx context.Context, address string) (net.Conn, error)) *client {
+// newClient makes an administrator of a new project: of k's, or if that is nil one of a server that takes requests
+// without a token. Nil dial: the usual one.
+func newClient(h *harness, endpoint string, k *keystone.Keystone, dial func(ctx context.Context, address string) (net.Conn, error)) *client {
 	transport := &http.Transport{MaxIdleConnsPerHost: parallel}
 	if dial != nil {
 		transport.DialContext = func(ctx context.Context, _, address string) (net.Conn, error) { return dial(ctx, address) }
 	}
-	project := strings.ReplaceAll(uuid.NewString(), "-", "")
-	return &client{h: h, base: strings.TrimSuffix(endpoint, "/") + "/v2.0", project: project, role: "admin",
-		http: &http.Client{Timeout: time.Minute, Transport: transport}}
+	c := &client{h: h, base: strings.TrimSuffix(endpoint, "/") + "/v2.0", http: &http.Client{Timeout: 10 * time.Minute, Transport: transport}}
+	if k == nil {
+		c.project = strings.ReplaceAll(uuid.NewString(), "-", "")
+		c.header, c.other = untrusted(c.project, "admin"), untrusted(c.project, "member,reader")
+		return c
+	}
+	var err error
+	c.project, err = k.Project(uuid.NewString())
+	h.must(err)
+	for role, header := range map[string]*http.Header{"admin": &c.header, "member": &c.other} {
+		token, err := k.User(c.project+role, role, c.project)
+		h.must(err)
+		*header = http.Header{"Content-Type": {"application/json"}, "X-Auth-Token": {token}}
+	}
+	return c
+}
+
+// untrusted is the header of a caller whom the server believes.
+func untrusted(project, roles string) http.Header {
+	return http.Header{"Content-Type": {"application/json"}, "X-Project-Id": {project}, "X-User-Id": {"bench"}, "X-Roles": {roles}}
 }
 
 // member is the same client without an administrator's rights.
 func (c *client) member() *client {
 	m := *c
-	m.role = "member"
+	m.header = c.other
 	return &m
 }
 
@@ -54,8 +75,7 @@ func (c *client) call(method, path string, body any) []byte {
 	}
 	request, err := http.NewRequest(method, c.base+path, send)
 	c.h.must(err)
-	request.Header = http.Header{"Content-Type": {"application/json"}, "X-Project-Id": {c.project}, "X-User-Id": {"bench"},
-		"X-Roles": {c.role}}
+	request.Header = c.header
 	response, err := c.http.Do(request)
 	c.h.must(err)
 	defer response.Body.Close()

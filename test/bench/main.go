@@ -1,10 +1,14 @@
-// Command bench measures the speed and the memory of Neutrino and compares them with the goals of the design. It
-// needs root, for the namespaces that it measures in, unless it measures a server that runs already.
+// Command bench measures the speed and the memory of Neutrino and compares them with the goals of the design, or with
+// another server. It needs root, for the namespaces that it measures in, unless it measures a server that runs already.
 //
 //	bench                          measure NEUTRINO_BINARY (default build/neutrino), server and agents
-//	bench -endpoint http://HOST    measure the API of any server that takes requests without a token, upstream's too
-//	bench -json                    print JSON instead of a Markdown table
 //	bench -part agent              only one part: start, api or agent
+//	bench -json                    print JSON instead of a Markdown table
+//	bench -endpoint http://HOST    measure the API of any server, upstream's too
+//	bench -endpoint http://HOST -against http://OTHER -keystone http://HOST:5000/v3 -password PASSWORD
+//	                               measure two servers in turn, and print how many times better the first one is
+//
+// What it makes in a server that runs already stays there: use one that can be thrown away.
 package main
 
 import (
@@ -38,18 +42,35 @@ type result struct {
 	Goal   *float64 `json:"goal,omitempty"`
 	Met    bool     `json:"met"`
 	Rounds int      `json:"rounds"`
+	Other  *float64 `json:"other,omitempty"` // median of the other server
 }
 
 func main() {
-	endpoint := flag.String("endpoint", "", "`URL` of a running server; only its API is measured")
+	var one, other server
+	one.flags("", "")
+	other.flags("against-", "of the other server: ")
+	flag.StringVar(&one.url, "endpoint", "", "`URL` of a running server; only its API is measured")
+	flag.StringVar(&other.url, "against", "", "`URL` of another server to measure too")
+	identity := flag.String("keystone", "", "`URL` of the Keystone that gives tokens; without it requests have none")
+	password := flag.String("password", "", "of Keystone's user admin")
+	names := flag.String("names", "first,other", "of the servers in the table")
 	asJSON := flag.Bool("json", false, "print JSON")
 	part := flag.String("part", "", "measure only this `part`: start, api or agent")
 	flag.Parse()
 	r := &runner{harness: &harness{}}
-	err := r.run(func() { r.bench(*endpoint, *part) })
-	if *asJSON {
+	err := r.run(func() {
+		if one.url == "" {
+			r.bench(*part)
+			return
+		}
+		r.endpoints(*identity, *password, &one, &other)
+	})
+	switch {
+	case *asJSON:
 		printJSON(os.Stdout, r.results)
-	} else {
+	case other.url != "":
+		printRatios(os.Stdout, *names, r.results)
+	default:
 		printTable(os.Stdout, r.results)
 	}
 	if err != nil {
@@ -65,11 +86,7 @@ type runner struct {
 }
 
 // bench makes what is measured, and measures it.
-func (r *runner) bench(endpoint, part string) {
-	if endpoint != "" {
-		r.measure(apiMeasurements(newClient(r.harness, endpoint, nil), nil))
-		return
-	}
+func (r *runner) bench(part string) {
 	binary, err := filepath.Abs(cmp.Or(os.Getenv("NEUTRINO_BINARY"), "build/neutrino"))
 	r.must(err)
 	parts := []struct {
@@ -80,7 +97,7 @@ func (r *runner) bench(endpoint, part string) {
 		{"api", func(l *lab.Lab) []measurement {
 			host := l.AllInOne(binary).Network
 			memory := func() float64 { return resident(r.harness, host.Daemons["all-in-one"]) }
-			return apiMeasurements(newClient(r.harness, "http://"+lab.APIAddress, host.Dial), memory)
+			return apiMeasurements(newClient(r.harness, "http://"+lab.APIAddress, nil, host.Dial), memory, whole)
 		}},
 		{"agent", func(l *lab.Lab) []measurement { return agentMeasurements(r.harness, l.MultiHost(binary, 1)) }},
 	}
@@ -95,19 +112,23 @@ func (r *runner) bench(endpoint, part string) {
 
 func (r *runner) measure(all []measurement) {
 	for _, m := range all {
-		r.Logf("%s …", m.name)
-		if m.setUp != nil {
-			m.setUp()
-		}
-		for range m.rounds / 10 {
-			m.round()
-		}
-		samples := make([]float64, m.rounds)
-		for i := range samples {
-			samples[i] = m.round()
-		}
-		r.results = append(r.results, m.result(samples))
+		r.results = append(r.results, r.one(m))
 	}
+}
+
+func (r *runner) one(m measurement) result {
+	r.Logf("%s …", m.name)
+	if m.setUp != nil {
+		m.setUp()
+	}
+	for range m.rounds / 10 {
+		m.round()
+	}
+	samples := make([]float64, m.rounds)
+	for i := range samples {
+		samples[i] = m.round()
+	}
+	return m.result(samples)
 }
 
 func (m *measurement) result(samples []float64) result {

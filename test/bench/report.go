@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 )
 
 func printJSON(w io.Writer, results []result) {
@@ -26,6 +27,24 @@ func printTable(w io.Writer, results []result) {
 			mark = map[bool]string{false: "missed", true: "met"}[r.Met]
 		}
 		fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n", r.Name, figure(r.Median, r.Unit), p99, goal, mark)
+	}
+}
+
+// printRatios prints how many times better the first server is than the other.
+func printRatios(w io.Writer, names string, results []result) {
+	first, other, _ := strings.Cut(names, ",")
+	fmt.Fprintf(w, "| work | %s | %s | ratio |\n|--|--:|--:|--:|\n", other, first)
+	for _, r := range results {
+		before, ratio := "", ""
+		if r.Other != nil {
+			before = figure(*r.Other, r.Unit)
+			if r.Unit == perSecond {
+				ratio = figure(r.Median / *r.Other, "")
+			} else if r.Unit != "" && r.Median > 0 {
+				ratio = figure(*r.Other/r.Median, "")
+			}
+		}
+		fmt.Fprintf(w, "| %s | %s | %s | %s |\n", r.Name, before, figure(r.Median, r.Unit), ratio)
 	}
 }
 

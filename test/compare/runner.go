@@ -13,7 +13,7 @@ import (
 // runner sends requests to both servers and keeps account of the differences.
 type runner struct {
 	a, b     *server
-	keystone *keystone
+	keystone *callers
 	differ   *differ
 	verbose  bool
 	limit    int
@@ -27,12 +27,15 @@ type runner struct {
 	ignore  *regexp.Regexp // paths of differences that are no differences
 }
 
+<<<<<<< HEAD
 func newRunner(a, b, keystoneURL, password, write string) (*runner, error) {
 	k, err := newKeystone(keystoneURL, password)
+=======
+func newRunner(a, b, keystoneURL, password string) (*runner, error) {
+	k, err := newCallers(keystoneURL, password)
+>>>>>>> cfed7bb (bench: any endpoint, with Keystone's tokens, memory of its processes and its start; two in turn with their ratio)
 	if err != nil {
-		if k != nil {
-			k.close()
-		}
+		k.Close()
 		return nil, err
 	}
 	r := &runner{a: &server{base: a, objects: map[string]map[string]any{}}, b: &server{base: b, objects: map[string]map[string]any{}},
@@ -68,7 +71,7 @@ func (r *runner) acquaint() error {
 	return nil
 }
 
-func (r *runner) close() { r.keystone.close() }
+func (r *runner) close() { r.keystone.Close() }
 
 // runFile runs a script.
 func (r *runner) runFile(name string) error {
