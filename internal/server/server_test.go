@@ -24,14 +24,15 @@ import (
 // env is a running server.
 type env struct {
 	testing.TB
-	url   string
-	bus   bus.Transport
-	token string // sent with requests, if it is not empty
-	end   func() // stops the daemon as the init system does, and waits
+	server *Server
+	url    string
+	bus    bus.Transport
+	token  string // sent with requests, if it is not empty
+	end    func() // stops the daemon as the init system does, and waits
 }
 
 // start runs a server whose configuration is told more about in the last lines.
-func start(t *testing.T, more ...string) *env {
+func start(t testing.TB, more ...string) *env {
 	t.Helper()
 	dir := t.TempDir()
 	d, err := daemon.New(daemon.Options{Program: "neutron-server", Underlay: `
@@ -68,7 +69,7 @@ bus_listen =
 	}
 	done := make(chan error, 1)
 	go func() { done <- d.Run() }()
-	e := &env{TB: t, url: "http://" + s.APIAddress().String() + "/v2.0", bus: agentBus}
+	e := &env{TB: t, server: s, url: "http://" + s.APIAddress().String() + "/v2.0", bus: agentBus}
 	e.end = func() {
 		t.Helper()
 		e.get("/networks", nil) // it runs, so the signal will be heard
