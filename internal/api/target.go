@@ -113,7 +113,7 @@ func (p *parents) get(kind, id string) (*parent, error) {
 	return nil, fault.NotFound("SecurityGroupNotFound", "Security group %s does not exist", id)
 }
 
-const parentChunk = 1000 // ids in one query
+const parentChunk = 10000 // ids in one query; databases take 32000 arguments and more
 
 // parentQueries find the parents with the given ids and whom they are shared with.
 var parentQueries = map[string]struct{ owners, shares string }{

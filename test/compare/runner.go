@@ -27,13 +27,8 @@ type runner struct {
 	ignore  *regexp.Regexp // paths of differences that are no differences
 }
 
-<<<<<<< HEAD
 func newRunner(a, b, keystoneURL, password, write string) (*runner, error) {
-	k, err := newKeystone(keystoneURL, password)
-=======
-func newRunner(a, b, keystoneURL, password string) (*runner, error) {
 	k, err := newCallers(keystoneURL, password)
->>>>>>> cfed7bb (bench: any endpoint, with Keystone's tokens, memory of its processes and its start; two in turn with their ratio)
 	if err != nil {
 		k.Close()
 		return nil, err
