@@ -116,7 +116,7 @@ func TestOpenVSwitchLearning(t *testing.T) {
 	needRoot(t)
 	sw := startSwitch(t, t.TempDir())
 	r := newOVSRigOn(t, sw, func(c *Config) { c.DisableL2Population = true })
-	startOtherHost(t, func(host int) error { sw.setUnderlay(host); return nil }, otherSwitch+"="+t.TempDir())
+	startOtherHost(t, func(host int) error { sw.setUnderlay(host); return nil }, otherSwitchFor(t))
 	a := tunnelHost(t, r.server, 0)
 	r.server.change(func() { clear(r.server.FDB) })
 	sw.plugNova(a)

@@ -42,7 +42,14 @@ func startSwitch(t testing.TB, dir string) *vswitch {
 	t.Cleanup(func() { s.kill("ovsdb.pid") })
 	s.vsctl("--no-wait", "init")
 	s.startDaemon()
-	t.Cleanup(func() { s.kill("vswitchd.pid") })
+	t.Cleanup(func() {
+		s.kill("vswitchd.pid")
+		for _, name := range []string{"br-int", "br-tun", "br-phy", "br-p1", "ovs-netdev"} { // they outlive their daemon
+			if l, err := netlink.LinkByName(name); err == nil {
+				_ = netlink.LinkDel(l)
+			}
+		}
+	})
 	return s
 }
 
@@ -128,6 +135,16 @@ func (s *vswitch) setUnderlay(host int) {
 	if err := errors.Join(netlink.AddrAdd(br, &netlink.Addr{IPNet: ip}), netlink.LinkSetUp(br)); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// otherSwitchFor is a directory for the other host's switch, whose daemons outlive that host.
+func otherSwitchFor(t *testing.T) (env string) {
+	other := &vswitch{t, t.TempDir()}
+	t.Cleanup(func() {
+		other.kill("vswitchd.pid")
+		other.kill("ovsdb.pid")
+	})
+	return otherSwitch + "=" + other.dir
 }
 
 // ovsRig is a rig whose agent uses an Open vSwitch.
@@ -285,7 +302,7 @@ func TestOpenVSwitchRestarts(t *testing.T) {
 // Two hosts, each with a switch of its own.
 func TestOpenVSwitchTunnel(t *testing.T) {
 	r := newOVSRig(t)
-	startOtherHost(t, func(host int) error { r.sw.setUnderlay(host); return nil }, otherSwitch+"="+t.TempDir())
+	startOtherHost(t, func(host int) error { r.sw.setUnderlay(host); return nil }, otherSwitchFor(t))
 	a := tunnelHost(t, r.server, 0)
 	r.sw.plugNova(a)
 	r.server.waitFor(t, a.device)
