@@ -10,10 +10,12 @@ import (
 // family makes up requests about one kind of object. It is a table: attributes with values that are good, bad and absurd.
 type family struct {
 	path, name string
-	attributes map[string][]any // values to choose from; a func(*world) any chooses by what exists
-	required   []string         // attributes that most bodies have
-	filters    []string         // attributes that lists are filtered by, besides those of the table
-	actions    []action         // member actions
+	attributes map[string][]any            // values to choose from; a func(*world) any chooses by what exists
+	base       func(*world) map[string]any // attributes that belong together, of most new objects
+	request    func(*world) request        // instead of all this: makes up a request in a way of its own
+	required   []string                    // attributes that most bodies have
+	filters    []string                    // attributes that lists are filtered by, besides those of the table
+	actions    []action                    // member actions
 }
 
 // action is a request about an object that exists, `PUT /routers/ID/add_router_interface`.
@@ -26,6 +28,7 @@ type action struct {
 type world struct {
 	*rand.Rand
 	made map[string][]string // names of objects by family
+	kind string              // the family of the request that is being made up
 	next int
 }
 
@@ -70,6 +73,9 @@ func (w *world) value(v any) any {
 func (w *world) attributes(f *family, required bool, n int) map[string]any {
 	out := map[string]any{}
 	if required {
+		if f.base != nil {
+			out = f.base(w)
+		}
 		for _, a := range f.required {
 			if w.Intn(40) > 0 {
 				out[a] = w.value(pick(w, f.attributes[a]))
@@ -103,39 +109,68 @@ func (w *world) caller() string {
 
 // request makes up a request about a family.
 func (w *world) request(kind string, f *family) request {
+	w.kind = kind
+	if f.request != nil {
+		return f.request(w)
+	}
 	q := request{caller: w.caller(), header: map[string]string{}, method: "GET", path: "/" + f.path}
 	made := w.made[kind]
 	object := func() string { return "/" + f.path + "/$" + made[w.Intn(len(made))] + ".id" }
 	what := w.Intn(100)
 	switch {
-	case len(made) == 0 || what < 35:
+	case len(made) == 0 || what < 29:
 		w.next++
 		q.method, q.name = "POST", fmt.Sprint(f.name, w.next)
 		q.body = text(map[string]any{f.name: w.attributes(f, true, w.Intn(4))})
-	case what < 60:
+	case what < 31:
+		q.method = "POST"
+		several := []any{}
+		for range w.Intn(4) {
+			several = append(several, w.attributes(f, true, w.Intn(3)))
+		}
+		q.body = text(map[string]any{f.name + "s": several})
+	case what < 50:
 		q.method, q.path = "PUT", object()
 		q.body = text(map[string]any{f.name: w.attributes(f, false, 1+w.Intn(3))})
-	case what < 70:
+		w.ifMatch(&q, made)
+	case what < 60:
 		q.path = object()
+		if w.Intn(4) == 0 {
+			q.path += w.query(f)
+		}
 	case what < 80 && len(f.actions) > 0:
 		a := pick(w, f.actions)
 		q.method, q.path = a.method, object()+"/"+a.path
 		if a.body != nil {
 			q.body = text(a.body(w))
 		}
+		w.ifMatch(&q, made)
 	case what < 90:
 		q.path += w.query(f)
-	case what < 97:
+	case what < 96:
 		q.method, q.path = "DELETE", object()
+		w.ifMatch(&q, made)
+	case what < 97:
+		q.method, q.path = pick(w, []string{"POST", "PATCH", "HEAD", "OPTIONS"}), pick(w, []string{"/" + f.path, object(), object() + "/x"})
 	default:
-		q.path = "/" + f.path + "/" + fmt.Sprint(w.value(pick(w, []any{"x", "00000000-0000-4000-8000-000000000000"})))
+		q.method, q.path = pick(w, []string{"GET", "GET", "PUT", "DELETE"}), "/"+f.path+"/"+pick(w, []string{"x", "00000000-0000-4000-8000-000000000000"})
+		if q.method == "PUT" {
+			q.body = text(map[string]any{f.name: w.attributes(f, false, w.Intn(2))})
+		}
 	}
 	return q
 }
 
+// ifMatch adds, once in a while, a condition on the object's revision.
+func (w *world) ifMatch(q *request, made []string) {
+	if w.Intn(15) == 0 {
+		q.header["If-Match"] = pick(w, []string{"revision_number=0", "revision_number=1", "revision_number=2", "revision_number=$" + pick(w, made) + ".revision_number", "revision_number=x", "x"})
+	}
+}
+
 // query makes up filters, sorting and fields.
 func (w *world) query(f *family) string {
-	names := append([]string{"id", "name", "description", "project_id", "fields"}, f.filters...)
+	names := append([]string{"id", "name", "description", "project_id", "fields", "sort_key", "revision_number"}, f.filters...)
 	for a := range f.attributes {
 		names = append(names, a)
 	}
@@ -144,8 +179,15 @@ func (w *world) query(f *family) string {
 	for range 1 + w.Intn(2) {
 		a := names[w.Intn(len(names))]
 		v := w.value(pick(w, append([]any{"x", "", "true"}, f.attributes[a]...)))
-		if a == "fields" {
-			v = names[w.Intn(len(names))]
+		switch a {
+		case "fields":
+			v = pick(w, names)
+		case "sort_key":
+			v = pick(w, names) + "&sort_dir=" + pick(w, []string{"asc", "desc", "desc", "x"})
+			q += "sort_key=" + fmt.Sprint(v) + "&"
+			continue
+		case "id":
+			v = w.ref(w.kind, "id")
 		}
 		if _, ok := v.(string); !ok {
 			v = text(v)

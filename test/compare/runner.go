@@ -48,11 +48,9 @@ func newRunner(a, b, keystoneURL, password, write string) (*runner, error) {
 
 // acquaint lets the differ see what both servers have from the start, each list under the names of its objects.
 func (r *runner) acquaint() error {
-	for _, path := range []string{"/networks", "/subnets", "/subnetpools", "/agents", "/security-groups", "/default-security-group-rules"} {
-		q := request{caller: "admin", method: "GET", path: path + "?sort_key=id"}
-		if path != "/agents" && path != "/default-security-group-rules" {
-			q.path = path + "?sort_key=name&sort_key=id"
-		}
+	for _, path := range []string{"/networks?name=public", "/subnets?name=public-subnet", "/subnets?name=public-subnet-v6",
+		"/subnetpools?sort_key=name&sort_dir=asc", "/agents?sort_key=id&sort_dir=asc"} {
+		q := request{caller: "admin", method: "GET", path: path}
 		a, err := r.a.send(q, r.keystone.tokens["admin"])
 		if err != nil {
 			return err
