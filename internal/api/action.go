@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 
 	"neutrino/internal/identity"
 	"neutrino/internal/store"
@@ -18,6 +20,18 @@ type Call struct {
 
 	server *Server
 	judge  *judge
+}
+
+// params are the names of the query's parameters in their order.
+func (c *Call) params() []string {
+	var names []string
+	for param := range strings.SplitSeq(c.Request.URL.RawQuery, "&") {
+		key, _, _ := strings.Cut(param, "=")
+		if name, err := url.QueryUnescape(key); err == nil && c.Query.Has(name) && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // Path is the value of a wildcard of the route, such as "id".

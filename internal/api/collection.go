@@ -72,7 +72,7 @@ func (c *Collection[R]) fields(call *Call) resource.Set {
 }
 
 func (c *Collection[R]) list(call *Call) (*reply, error) {
-	q, err := c.res.ParseQuery(call.Query, c.s.cfg.MaxPage)
+	q, err := c.res.ParseQuery(call.Query, c.s.cfg.MaxPage, call.params()...)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +144,7 @@ func (c *Collection[R]) appendOne(b []byte, show resource.Set, obj *R) []byte {
 
 func (c *Collection[R]) show(call *Call) (*reply, error) {
 	if c.core { // upstream's framework of the core resources reads filters here too, without effect
-		if _, err := c.res.ParseQuery(call.Query, 0); err != nil {
+		if _, err := c.res.ParseQuery(call.Query, 0, call.params()...); err != nil {
 			return nil, err
 		}
 	}
@@ -207,7 +207,7 @@ func (c *Collection[R]) drafts(call *Call, bodies []map[string]any) ([]draft[R],
 // given lists the attributes under policy that a body sets.
 func given[R any](res *resource.Resource[R], named resource.Set, body map[string]any, counts func(attr int) bool) []policy.Given {
 	var all []policy.Given
-	for i := range named.All() {
+	for _, i := range res.InOrder(named) {
 		a := &res.Attrs[i]
 		if a.Flags&resource.Policy == 0 || !counts(i) {
 			continue
@@ -277,15 +277,6 @@ func (c *Collection[R]) create(call *Call) (*reply, error) {
 
 // insert checks policy and quota for all objects, then creates them.
 func (c *Collection[R]) insert(tx *store.Tx, call *Call, drafts []draft[R]) ([]*resource.Change[R], error) {
-	if c.logic.Admit != nil {
-		objs := make([]*R, len(drafts))
-		for i, d := range drafts {
-			objs[i] = d.obj
-		}
-		if err := c.logic.Admit(tx, call.Caller, objs); err != nil {
-			return nil, err
-		}
-	}
 	parents := newParents(tx)
 	perProject := map[string]int{}
 	for _, d := range drafts {
@@ -427,6 +418,9 @@ func (c *Collection[R]) update(call *Call) (*reply, error) {
 	if _, err := c.res.Update(call.Caller, new(R), bodies[0]); err != nil {
 		return nil, err // before anything is looked up, as upstream
 	}
+	if _, _, err := ifMatch(call.Request.Header); err != nil {
+		return nil, err
+	}
 	event := c.event(call, "update", body)
 	var a *reply
 	err = c.s.db.Write(call.Request.Context(), func(tx *store.Tx) error {
@@ -444,9 +438,6 @@ func (c *Collection[R]) update(call *Call) (*reply, error) {
 		if err := c.enforce(call, demand, target[R]{c.res, &now, newParents(tx)}); err != nil {
 			return err
 		}
-		if err := c.revision(call, old); err != nil {
-			return err
-		}
 		change := &resource.Change[R]{Resource: c.res, Tx: tx, Caller: call.Caller, Old: old, New: &now, Named: named}
 		if c.logic.Update != nil {
 			err = c.logic.Update(change)
@@ -455,6 +446,11 @@ func (c *Collection[R]) update(call *Call) (*reply, error) {
 		}
 		if err != nil {
 			return err
+		}
+		if c.res.Changed(old, &now) != 0 { // upstream compares when it writes, after all other checks
+			if err := c.revision(call, old); err != nil {
+				return err
+			}
 		}
 		c.original(event, old)
 		a, err = c.answer(tx, call, http.StatusOK, []string{c.res.ID(old)}, false, change)
@@ -465,6 +461,9 @@ func (c *Collection[R]) update(call *Call) (*reply, error) {
 
 func (c *Collection[R]) delete(call *Call) (*reply, error) {
 	if err := call.noBody(); err != nil {
+		return nil, err
+	}
+	if _, _, err := ifMatch(call.Request.Header); err != nil {
 		return nil, err
 	}
 	event := c.event(call, "delete", nil)
@@ -478,13 +477,16 @@ func (c *Collection[R]) delete(call *Call) (*reply, error) {
 		if err := c.enforce(call, demand, target[R]{c.res, obj, newParents(tx)}); err != nil {
 			return err
 		}
-		if err := c.revision(call, obj); err != nil {
+		had := *obj
+		if c.logic.Delete != nil {
+			err = c.logic.Delete(&resource.Change[R]{Resource: c.res, Tx: tx, Caller: call.Caller, Old: obj})
+		} else {
+			err = c.res.Delete(tx, obj)
+		}
+		if err != nil {
 			return err
 		}
-		if c.logic.Delete != nil {
-			return c.logic.Delete(&resource.Change[R]{Resource: c.res, Tx: tx, Caller: call.Caller, Old: obj})
-		}
-		return c.res.Delete(tx, obj)
+		return c.revision(call, &had)
 	})
 	return c.s.done(call, event, &reply{status: http.StatusNoContent}, err)
 }

@@ -63,7 +63,10 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 		{"POST", "/v2.0/networks", `{"network":{"vlan_qinq":null}}`, 400, badRequest + `Unrecognized attribute(s) 'vlan_qinq'", "detail": ""}}`},
 		{"POST", "/v2.0/networks", `{"network":{"name":"` + strings.Repeat("x", 1000) + `"}}`, 413, `{"NeutronError": {"type": "HTTPRequestEntityTooLarge", "message": "Request is too large. Larger than 1000.", "detail": ""}}`},
 		{"DELETE", "/v2.0/networks/" + id, `{}`, 400, badRequest + `Request body is not supported in DELETE.", "detail": ""}}`},
-		{"GET", "/v2.0/networks?zzz=1&aaa=", "", 400, badRequest + `['aaa', 'zzz'] is invalid attribute for filtering", "detail": ""}}`},
+		{"GET", "/v2.0/networks?revision_number=x", "", 200, `{"networks":[]}`},
+		{"GET", "/v2.0/networks?limit=x&sort_key=x&sort_dir=x", "", 400,
+			`{"NeutronError": {"type": "BadRequest", "message": "Bad limit request: Limit must be an integer 0 or greater and not 'x'.", "detail": ""}}`},
+		{"GET", "/v2.0/networks?zzz=1&aaa=", "", 400, badRequest + `['zzz', 'aaa'] is invalid attribute for filtering", "detail": ""}}`},
 		{"GET", "/v2.0/networks?sort_key=name", "", 400, badRequest + `The number of sort_keys and sort_dirs must be same", "detail": ""}}`},
 		{"GET", "/v2.0/networks?limit=-1", "", 400, `{"NeutronError": {"type": "BadRequest", "message": "Bad limit request: Limit must be an integer 0 or greater and not '-1'.", "detail": ""}}`},
 		{"GET", "/v2.0/networks?limit=1&marker=nope", "", 404, `{"NeutronError": {"type": "NetworkNotFound", "message": "Network nope could not be found.", "detail": ""}}`},
@@ -132,6 +135,7 @@ func TestIfMatch(t *testing.T) {
 	}
 	h := admin.Clone()
 	h.Set("If-Match", "revision_number=3")
+	g.want(g.send(h, "PUT", path+"?fields=revision_number", `{"network":{}}`), 200, `{"network":{"revision_number":4}}`) // nothing to write
 	g.want(g.send(h, "DELETE", path, ""), 412, `{"NeutronError": {"type": "RevisionNumberConstraintFailed", "message": "Constrained to 3, but current revision is 4", "detail": ""}}`)
 	h.Set("If-Match", "revision_number=4")
 	g.want(g.send(h, "DELETE", path, ""), 204, ``)

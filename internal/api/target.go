@@ -52,7 +52,10 @@ func (t target[R]) Parent(kind, attr string) (string, bool, error) {
 		return resource.Py(p.external), true, nil
 	case "shared":
 		project, _ := t.res.Text(t.obj, "project_id")
-		return resource.Py(slices.Contains(p.sharedWith, "*") || slices.Contains(p.sharedWith, project)), true, nil
+		if kind == policy.ParentNetwork && p.owner != project && !p.with(p.reachedBy, project) { // upstream looks it up as the project
+			return "", false, notFound(kind, key)
+		}
+		return resource.Py(p.with(p.sharedWith, project)), true, nil
 	}
 	return "", false, nil
 }
@@ -62,6 +65,11 @@ type parent struct {
 	owner      string
 	external   bool
 	sharedWith []string // projects, "*" = all
+	reachedBy  []string // projects for which there is an RBAC entry of any kind
+}
+
+func (*parent) with(projects []string, project string) bool {
+	return slices.Contains(projects, "*") || slices.Contains(projects, project)
 }
 
 // parents looks up the parents of objects, each once per transaction.
@@ -107,10 +115,15 @@ func (p *parents) get(kind, id string) (*parent, error) {
 	if found := p.known[parentKey{kind, id}]; found != nil {
 		return found, nil
 	}
-	if kind == policy.ParentNetwork { // what upstream's look-up of the parent raises
-		return nil, fault.NotFound("NetworkNotFound", "Network %s could not be found.", id)
+	return nil, notFound(kind, id)
+}
+
+// notFound is what upstream's look-up of a parent raises.
+func notFound(kind, id string) error {
+	if kind == policy.ParentNetwork {
+		return fault.NotFound("NetworkNotFound", "Network %s could not be found.", id)
 	}
-	return nil, fault.NotFound("SecurityGroupNotFound", "Security group %s does not exist", id)
+	return fault.NotFound("SecurityGroupNotFound", "Security group %s does not exist", id)
 }
 
 const parentChunk = 10000 // ids in one query; databases take 32000 arguments and more
@@ -119,11 +132,11 @@ const parentChunk = 10000 // ids in one query; databases take 32000 arguments an
 var parentQueries = map[string]struct{ owners, shares string }{
 	policy.ParentNetwork: {
 		"SELECT p.id, p.project_id, EXISTS (SELECT 1 FROM externalnetworks e WHERE e.network_id = p.id) FROM networks p WHERE ",
-		"SELECT r.object_id, r.target_project FROM networkrbacs r WHERE r.action = 'access_as_shared' AND ",
+		"SELECT r.object_id, r.target_project, r.action = 'access_as_shared' FROM networkrbacs r WHERE ",
 	},
 	policy.ParentSecurityGroup: {
 		"SELECT p.id, p.project_id, 1 = 0 FROM securitygroups p WHERE ",
-		"SELECT r.object_id, r.target_project FROM securitygrouprbacs r WHERE r.action = 'access_as_shared' AND ",
+		"SELECT r.object_id, r.target_project, r.action = 'access_as_shared' FROM securitygrouprbacs r WHERE ",
 	},
 }
 
@@ -151,9 +164,13 @@ func (p *parents) load(kind string, ids []string) error {
 	in = resource.In("r.object_id", ids)
 	return each(p.tx, queries.shares+in.SQL, in.Args, func(row *sql.Rows) error {
 		var id, project string
-		err := row.Scan(&id, &project)
+		var shared bool
+		err := row.Scan(&id, &project, &shared)
 		if found := p.known[parentKey{kind, id}]; found != nil {
-			found.sharedWith = append(found.sharedWith, project)
+			found.reachedBy = append(found.reachedBy, project)
+			if shared {
+				found.sharedWith = append(found.sharedWith, project)
+			}
 		}
 		return err
 	})

@@ -4,6 +4,8 @@ package model
 
 import (
 	"slices"
+	"strconv"
+	"strings"
 
 	"neutrino/internal/resource"
 )
@@ -79,11 +81,23 @@ func standard[R any](table string, s func(*R) *Standard) []resource.Attr[R] {
 
 var int64Type = resource.Type[int64]{Name: "integer", Append: resource.AppendJSON[int64],
 	Parse:     func(v any) (int64, error) { n, err := resource.Int.Parse(v); return int64(n), err },
-	FromQuery: resource.Int.FromQuery}
+	FromQuery: numberIn}
+
+// numberIn is the number at the beginning of a text, 0 if there is none: as such the database of most clouds compares text
+// with numbers. Upstream does not convert these filters.
+func numberIn(s string) (any, error) {
+	s = strings.TrimLeft(s, " \t\n")
+	end := 0
+	for end < len(s) && (s[end] >= '0' && s[end] <= '9' || end == 0 && (s[0] == '-' || s[0] == '+')) {
+		end++
+	}
+	n, _ := strconv.Atoi(s[:end]) // what is no number is 0, as for the database
+	return n, nil
+}
 
 // table describes a table whose objects have standard attributes.
 func table[R any](name string, s func(*R) *Standard) resource.Table[R] {
-	return resource.Table[R]{Name: name, ID: func(r *R) *string { return &s(r).ID },
+	return resource.Table[R]{Name: name, Order: checkOrder[name], ID: func(r *R) *string { return &s(r).ID },
 		Standard: func(r *R) *resource.StandardAttr { return &s(r).StandardAttr },
 		Visible:  "t.project_id = :project"}
 }

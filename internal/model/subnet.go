@@ -1,6 +1,10 @@
 package model
 
 import (
+	"strings"
+	"unicode/utf8"
+
+	"neutrino/internal/fault"
 	"neutrino/internal/resource"
 )
 
@@ -55,6 +59,7 @@ func Subnets(enabled func(string) bool) *resource.Resource[Subnet] {
 	std := func(s *Subnet) *Standard { return &s.Standard }
 	t := table("subnets", std)
 	t.Sides = map[string]resource.SideTable{"subnet_dns_publish_fixed_ips": {Key: "subnet_id"}}
+	t.FromZero = true
 	t.Visible = "t.project_id = :project OR " + reachableBy("networkrbacs", "t.network_id")
 	return resource.New("subnet", "subnets", "subnets", t, enabled,
 		owned(std), named(std), standard("subnets", std), []resource.Attr[Subnet]{
@@ -69,12 +74,12 @@ func Subnets(enabled func(string) bool) *resource.Resource[Subnet] {
 			resource.Field("ipv6_address_mode", resource.Nullable(ipv6Mode), post|filter|sort, func(s *Subnet) **string { return &s.IPv6AddressMode }, resource.Enum()),
 			resource.List("allocation_pools", Pools, post|put, func(s *Subnet) *[]Pool { return &s.AllocationPools }, resource.Children[Pool]{
 				Table: "ipallocationpools", Parent: "subnet_id", NewID: "id", Columns: []resource.Col[Pool]{
-					{Name: "first_ip", Ref: func(e *Pool) any { return &e.Start }}, {Name: "last_ip", Ref: func(e *Pool) any { return &e.End }}}}),
+					{Name: "first_ip", Ref: func(e *Pool) any { return &e.Start }}, {Name: "last_ip", Ref: func(e *Pool) any { return &e.End }}}}, resource.Quiet()),
 			resource.List("dns_nameservers", Nameservers, post|put, func(s *Subnet) *[]string { return &s.DNSNameservers }, resource.Children[string]{
 				Table: "dnsnameservers", Parent: "subnet_id", Position: "order", Columns: []resource.Col[string]{
-					{Name: "address", Ref: func(e *string) any { return e }}}}),
+					{Name: "address", Ref: func(e *string) any { return e }}}}, resource.Quiet()),
 			resource.List("host_routes", Routes, post|put, func(s *Subnet) *[]Route { return &s.HostRoutes }, resource.Children[Route]{
-				Table: "subnetroutes", Parent: "subnet_id", Columns: routeColumns}),
+				Table: "subnetroutes", Parent: "subnet_id", Columns: routeColumns}, resource.Quiet()),
 			resource.Field("shared", resource.Bool, hidden|filter|policy|needed, func(s *Subnet) *bool { return &s.Shared },
 				resource.Derived(sharedBy("networkrbacs", "t.network_id"))),
 		},
@@ -86,7 +91,7 @@ func Subnets(enabled func(string) bool) *resource.Resource[Subnet] {
 				Table: "subnet_service_types", Parent: "subnet_id", Columns: []resource.Col[string]{
 					{Name: "service_type", Ref: func(e *string) any { return e }}}})),
 		resource.Ext("segment",
-			resource.Field("segment_id", resource.Nullable(resource.UUID), post|put|filter|sort|policy, func(s *Subnet) **string { return &s.SegmentID })),
+			resource.Field("segment_id", resource.Nullable(resource.UUID), post|put|filter|sort, func(s *Subnet) **string { return &s.SegmentID })),
 		resource.Ext("subnet-external-network",
 			resource.Field("router:external", resource.Bool, filter|policy|needed, func(s *Subnet) *bool { return &s.External },
 				resource.Derived("EXISTS (SELECT 1 FROM externalnetworks x WHERE x.network_id = t.network_id)"))),
@@ -97,5 +102,32 @@ func Subnets(enabled func(string) bool) *resource.Resource[Subnet] {
 var routeColumns = []resource.Col[Route]{
 	{Name: "destination", Ref: func(e *Route) any { return &e.Destination }}, {Name: "nexthop", Ref: func(e *Route) any { return &e.Nexthop }}}
 
-// serviceTypes are device owners that the subnet serves.
-var serviceTypes = Strings.Named("list of device owners")
+// serviceTypes are device owners that the subnet serves (neutron_lib/api/validators, validate_subnet_service_types).
+var serviceTypes = resource.Type[[]string]{Name: "list of device owners", Append: resource.AppendList(resource.AppendString), Parse: func(v any) ([]string, error) {
+	if falsy(v) {
+		return []string{}, nil
+	}
+	list, ok := v.([]any)
+	if !ok {
+		return nil, fault.BadRequest("HTTPBadRequest", "Subnet service types must be a list.")
+	}
+	types := make([]string, len(list))
+	for i, e := range list {
+		t, ok := e.(string)
+		if !ok {
+			return nil, fault.BadRequest("InvalidInputSubnetServiceType", "Subnet service type %s is not a string.", resource.Py(e))
+		}
+		if !isServiceType(t) {
+			return nil, fault.BadRequest("InvalidSubnetServiceType", "Subnet service type %s does not correspond to a valid device owner.", t)
+		}
+		types[i] = t
+	}
+	return types, nil
+}}
+
+// isServiceType lets everything pass that begins with a letter of "compute:", "trunk:subport" for one: upstream adds that
+// text letter by letter to its list of prefixes.
+func isServiceType(s string) bool {
+	first, _ := utf8.DecodeRuneInString(s)
+	return strings.HasPrefix(s, "network:") || strings.HasPrefix(s, "neutron:") || strings.ContainsRune("compute:", first)
+}

@@ -2,6 +2,7 @@ package model
 
 import (
 	"encoding/json"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -57,17 +58,55 @@ func withoutZeros(s string) (string, bool) {
 	return strings.Join(parts, "."), true
 }
 
-// CIDR is a prefix whose host bits are cleared.
+// CIDR is a prefix whose host bits are cleared. As in upstream, filters compare it as it is spelled there.
 var CIDR = resource.Type[string]{Name: "CIDR", Append: resource.AppendString, Parse: func(v any) (string, error) {
-	s, _ := v.(string)
-	addr, bits, found := strings.Cut(s, "/")
-	a, err := netip.ParseAddr(addr)
-	n, errBits := strconv.Atoi(bits)
-	if !found || err != nil || errBits != nil || a.Zone() != "" || n < 0 || n > a.BitLen() {
-		return "", fault.InvalidInput("%s is not in a CIDR format", resource.Py(v))
+	p, err := parsePrefix(v)
+	if err != nil {
+		return "", err
 	}
-	return netip.PrefixFrom(a, n).Masked().String(), nil
+	return p.Masked().String(), nil
+}, FromQuery: func(s string) (any, error) {
+	p, err := parsePrefix(s)
+	return p.String(), err
 }}
+
+// parsePrefix reads a prefix in the forms that Python's netaddr takes: without a length it is one address, and the length
+// may be a mask or, for IPv4, an inverse mask.
+func parsePrefix(v any) (netip.Prefix, error) {
+	wrong := fault.InvalidInput("%s is not in a CIDR format", resource.Py(v))
+	s, _ := v.(string)
+	addr, length, found := strings.Cut(s, "/")
+	a, err := netip.ParseAddr(addr)
+	if err != nil || a.Zone() != "" {
+		return netip.Prefix{}, wrong
+	}
+	if !found {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	n, err := resource.Int.Parse(length)
+	if mask, maskErr := netip.ParseAddr(length); maskErr == nil && mask.BitLen() == a.BitLen() {
+		n, err = maskLength(mask.AsSlice())
+	}
+	if err != nil || n < 0 || n > a.BitLen() {
+		return netip.Prefix{}, wrong
+	}
+	return netip.PrefixFrom(a, n), nil
+}
+
+// maskLength is how many bits of a mask are set, or of an inverse mask are not.
+func maskLength(mask net.IPMask) (int, error) {
+	ones, size := mask.Size()
+	if size == 0 || ones == 0 && mask[0] != 0 {
+		for i := range mask {
+			mask[i] = ^mask[i]
+		}
+		ones, size = mask.Size()
+	}
+	if size == 0 {
+		return 0, errors.New("not a mask")
+	}
+	return ones, nil
+}
 
 // MAC is an Ethernet address in lower case with colons.
 var MAC = resource.Type[string]{Name: "MAC address", Append: resource.AppendString, Parse: func(v any) (string, error) {

@@ -72,6 +72,7 @@ type Attr[R any] struct {
 	sparse    bool
 	same      Set    // attributes before it that are the same column in the same field
 	optional  string // table outside of which it has no value that depends on the object, "" = the main one has it
+	quiet     bool
 }
 
 // OmitWhen leaves the attribute out of the JSON of objects for which f holds.
@@ -123,7 +124,11 @@ type options struct {
 	condition func(values []string) (Cond, error)
 	from      []string
 	sparse    bool
+	quiet     bool
 }
+
+// Quiet says that the revision does not count changes of the attribute.
+func Quiet() Option { return func(o *options) { o.quiet = true } }
 
 // Sparse says of an attribute in a side table that objects with its default value need no row there.
 func Sparse() Option { return func(o *options) { o.sparse = true } }
@@ -193,7 +198,7 @@ func base[R, T any](name string, t Type[T], use Flags, ref func(*R) *T, o *optio
 		scan:      scanner(ref),
 		equal:     func(x, y *R) bool { return t.equal(*ref(x), *ref(y)) },
 		clear:     func(r *R) { var zero T; *ref(r) = zero },
-		condition: o.condition, from: o.from, sparse: o.sparse,
+		condition: o.condition, from: o.from, sparse: o.sparse, quiet: o.quiet,
 	}
 	if o.hasDef {
 		def := o.def.(T)

@@ -24,7 +24,7 @@ func (r *engine[R]) Create(caller *identity.Caller, body map[string]any) (*R, Se
 	}
 	obj := new(R)
 	var named Set
-	for i := range r.Attrs {
+	for _, i := range r.checks {
 		a := &r.Attrs[i]
 		_, given := body[a.Name]
 		switch {
@@ -50,7 +50,7 @@ func (r *engine[R]) Update(caller *identity.Caller, obj *R, body map[string]any)
 		return 0, err
 	}
 	var named Set
-	for i := range r.Attrs {
+	for _, i := range r.checks {
 		a := &r.Attrs[i]
 		if _, given := body[a.Name]; !given {
 			continue
@@ -64,7 +64,7 @@ func (r *engine[R]) Update(caller *identity.Caller, obj *R, body map[string]any)
 }
 
 func (r *engine[R]) assign(obj *R, body map[string]any, named Set) error {
-	for i := range named.All() {
+	for _, i := range r.InOrder(named) {
 		a := &r.Attrs[i]
 		if err := a.dec(obj, body[a.Name]); err != nil {
 			if reason, ok := err.(Reason); ok {
@@ -142,6 +142,10 @@ func (r *engine[R]) Bodies(body map[string]any, bulkAllowed bool) (bodies []map[
 	for _, item := range list {
 		m, ok := item.(map[string]any)
 		if !ok {
+			switch item.(type) {
+			case string, []any: // in which Python can look for the name
+				return nil, true, badRequest("Object '%s' contains invalid data", r.Name)
+			}
 			return nil, true, badRequest("Body contains invalid data")
 		}
 		if _, wrapped := m[r.Name]; wrapped {

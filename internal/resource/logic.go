@@ -32,8 +32,6 @@ type Logic[R any] struct {
 	Create func(c *Change[R]) error
 	Update func(c *Change[R]) error
 	Delete func(c *Change[R]) error
-	// Admit looks at new objects before policy is asked about them.
-	Admit func(tx *store.Tx, caller *identity.Caller, objs []*R) error
 	// CreateMany creates all objects of a bulk request; nil means Create for each.
 	CreateMany func(cs []*Change[R]) error
 	// BeforeList runs before a list is read, in a transaction of its own if it is needed at all.

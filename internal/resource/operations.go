@@ -16,7 +16,8 @@ type operations[R any] interface {
 	NotFound(id string) error
 	Describe() []Row
 	ParseFields(values url.Values) Set
-	ParseQuery(values url.Values, maxLimit int) (*Query, error)
+	ParseQuery(values url.Values, maxLimit int, names ...string) (*Query, error)
+	InOrder(s Set) []int
 	Bit(name string) Set
 	Bits(names ...string) Set
 	Attr(name string) (*Attr[R], bool)

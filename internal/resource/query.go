@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"maps"
 	"math"
 	"net/url"
 	"slices"
@@ -24,28 +25,26 @@ func (r *engine[R]) ParseFields(values url.Values) Set {
 	return r.Bits(names...) & r.Shown
 }
 
-// ParseQuery reads filters, order and page of a list request. maxLimit caps pages; 0 means no cap.
-func (r *engine[R]) ParseQuery(values url.Values, maxLimit int) (*Query, error) {
+// ParseQuery reads filters, order and page of a list request. maxLimit caps pages; 0 means no cap. names are the parameters
+// in the order of the request, in which errors name them; without, it is that of the alphabet.
+func (r *engine[R]) ParseQuery(values url.Values, maxLimit int, names ...string) (*Query, error) {
 	q := &Query{}
-	if err := r.parseFilters(q, values); err != nil {
+	if len(names) == 0 {
+		names = slices.Sorted(maps.Keys(values))
+	}
+	if err := r.parseFilters(q, values, names); err != nil {
 		return nil, err
 	}
-	if err := r.parseSort(q, values); err != nil {
-		return nil, err
+	if !r.table.OnePage { // before the order: errors of both are told in this order
+		if err := parsePage(q, values, maxLimit); err != nil {
+			return nil, err
+		}
 	}
-	if r.table.OnePage {
-		return q, nil
-	}
-	return q, parsePage(q, values, maxLimit)
+	return q, r.parseSort(q, values)
 }
 
-func (r *engine[R]) parseFilters(q *Query, values url.Values) error {
+func (r *engine[R]) parseFilters(q *Query, values url.Values, names []string) error {
 	var unknown []string
-	names := make([]string, 0, len(values))
-	for name := range values {
-		names = append(names, name)
-	}
-	slices.Sort(names)
 	for _, name := range names {
 		given := values[name]
 		if slices.Contains(reserved, name) {
@@ -101,9 +100,6 @@ func (a *Attr[R]) match(given []string, idColumn string) (Cond, error) {
 		return a.child.match(given, idColumn)
 	case a.column == nil:
 		return Cond{SQL: "1 = 0"}, nil
-	case slices.Contains(given, "") && strings.HasSuffix(a.Type, " or null"):
-		c := In(a.column.text(), values)
-		return Cond{"(" + c.SQL + " OR " + a.column.expr + " IS NULL)", c.Args}, nil
 	}
 	return In(a.column.text(), values), nil
 }

@@ -3,6 +3,7 @@ package resource
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 	"strings"
 )
 
@@ -31,6 +32,8 @@ type engine[R any] struct {
 	*Description[R]
 	table  Table[R]
 	byName map[string]int
+	quiet  Set
+	checks []int // in the order in which attributes are checked
 	// strict refuses unknown filters (extension filter-validation).
 	strict bool
 }
@@ -60,6 +63,8 @@ type Table[R any] struct {
 	OnePage bool
 	// FromZero says that the revision_number of a new object is 0, as upstream's is where one flush writes the object.
 	FromZero bool
+	// Order are the names of attributes in the order in which they are checked; others come last.
+	Order []string
 	// Type is the resource_type of the standardattributes row, "" = Name.
 	Type string
 }
@@ -117,10 +122,14 @@ func New[R any](name, collection, path string, table Table[R], enabled func(alia
 		if a.Flags&Hidden == 0 {
 			r.Shown |= 1 << i
 		}
+		if a.quiet {
+			r.quiet |= 1 << i
+		}
 		if a.Flags&Needed != 0 || a.Name == "id" {
 			r.Needed |= 1 << i
 		}
 	}
+	r.checks = r.checkOrder()
 	return &Resource[R]{r.Description, r}
 }
 
@@ -143,6 +152,24 @@ func (r *engine[R]) findColumn(i int) {
 			a.same |= 1 << j
 		}
 	}
+}
+
+// InOrder lists the attributes in s in the order in which they are checked.
+func (r *engine[R]) InOrder(s Set) []int {
+	return slices.DeleteFunc(slices.Clone(r.checks), func(i int) bool { return !s.Has(i) })
+}
+
+// checkOrder are the numbers of all attributes in the order in which they are checked.
+func (r *engine[R]) checkOrder() []int {
+	place := func(i int) int {
+		if at := slices.Index(r.table.Order, r.Attrs[i].Name); at >= 0 {
+			return at
+		}
+		return len(r.table.Order)
+	}
+	order := slices.Collect(r.All.All())
+	slices.SortStableFunc(order, func(a, b int) int { return place(a) - place(b) })
+	return order
 }
 
 // Bit is the Set of the one attribute called name, empty if there is none (its extension is off).

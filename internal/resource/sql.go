@@ -415,15 +415,17 @@ func isNil(p any) bool {
 	return false
 }
 
-// Save writes what differs between old and obj, and counts the revision up. A row that somebody else changed since it
+// Save writes what differs between old and obj, and counts the revision up unless all that is quiet. A row that somebody else changed since it
 // was read makes the transaction start again. It returns what changed.
 func (r *engine[R]) Save(tx *store.Tx, old, obj *R) (Set, error) {
 	changed := r.Changed(old, obj)
 	if changed == 0 {
 		return 0, nil
 	}
-	if err := r.bump(tx, obj); err != nil {
-		return 0, err
+	if changed&^r.quiet != 0 {
+		if err := r.bump(tx, obj); err != nil {
+			return 0, err
+		}
 	}
 	var sets []string
 	var args []any

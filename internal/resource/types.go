@@ -23,7 +23,13 @@ type Type[T any] struct {
 	FromQuery func(string) (any, error) // nil: the text itself
 }
 
-func (t Type[T]) equal(a, b T) bool { return reflect.DeepEqual(a, b) }
+// equal compares values; a list that is nil has no elements.
+func (t Type[T]) equal(a, b T) bool {
+	if x := reflect.ValueOf(&a).Elem(); x.Kind() == reflect.Slice && x.Len() == 0 {
+		return reflect.ValueOf(&b).Elem().Len() == 0
+	}
+	return reflect.DeepEqual(a, b)
+}
 
 // clone protects a default value of reference type from being changed through an object.
 func (t Type[T]) clone(v T) T {

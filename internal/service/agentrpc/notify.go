@@ -24,26 +24,26 @@ const (
 	priorityPort
 )
 
-// BeforeSubnet gives a network its DHCP agents when it gets a subnet with DHCP (hook of the ML2 plug-in).
+// BeforeSubnet gives a network its DHCP agents when it gets a subnet, with DHCP or without, and when one gets DHCP (hook of
+// the ML2 plug-in).
 func (s *Server) BeforeSubnet(c *resource.Change[model.Subnet]) error {
-	if c.New == nil || !c.New.EnableDHCP || c.Old != nil && c.Old.EnableDHCP {
+	if c.New == nil || c.Old != nil && c.Old.EnableDHCP == c.New.EnableDHCP {
 		return nil
 	}
 	return s.agents.ScheduleNetwork(c.Tx, c.New.NetworkID)
 }
 
-// BeforePort gives a network with DHCP its agents when it gets a port and has none, because no agent lived when the
-// subnet was made (hook of the ML2 plug-in).
+// BeforePort gives a network its DHCP agents when it gets a port and has none (hook of the ML2 plug-in). It need not have
+// subnets: upstream makes no difference.
 func (s *Server) BeforePort(c *resource.Change[model.Port]) error {
-	if c.Old != nil || c.New == nil || c.New.DeviceOwner == "network:dhcp" {
+	if c.Old != nil || c.New == nil || c.New.DeviceOwner == "network:dhcp" && c.New.DeviceID == "reserved_dhcp_port" {
 		return nil
 	}
-	var dhcp, bound int
-	if err := c.Tx.QueryRow("SELECT (SELECT COUNT(*) FROM subnets WHERE network_id = ? AND enable_dhcp = ?), "+
-		"(SELECT COUNT(*) FROM networkdhcpagentbindings WHERE network_id = ?)", c.New.NetworkID, true, c.New.NetworkID).Scan(&dhcp, &bound); err != nil {
+	var bound int
+	if err := c.Tx.QueryRow("SELECT COUNT(*) FROM networkdhcpagentbindings WHERE network_id = ?", c.New.NetworkID).Scan(&bound); err != nil {
 		return err
 	}
-	if dhcp == 0 || bound > 0 {
+	if bound > 0 {
 		return nil
 	}
 	return s.agents.ScheduleNetwork(c.Tx, c.New.NetworkID)

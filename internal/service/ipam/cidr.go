@@ -52,21 +52,27 @@ func CheckPools(cidr netip.Prefix, pools []model.Pool) error {
 	if cidr.Addr().Is6() && cidr.IsSingleIP() {
 		allowed.first = allowed.first.Next() // upstream leaves no valid pool in a /128
 	}
-	var seen spans
-	for _, p := range pools {
-		s, err := parseSpan(p)
-		if err != nil || s.first.Is4() != cidr.Addr().Is4() {
+	all := make(spans, len(pools))
+	for i, p := range pools {
+		var err error
+		if all[i], err = parseSpan(p); err != nil {
 			return fault.BadRequest("InvalidAllocationPool", "The allocation pool {'start': '%s', 'end': '%s'} is not valid.", p.Start, p.End)
+		}
+	}
+	for _, s := range all {
+		if s.first.Is4() != cidr.Addr().Is4() {
+			return fault.BadRequest("InvalidAllocationPool", "The allocation pool %s is not valid.", s)
 		}
 		if !allowed.contains(s.first) || !allowed.contains(s.last) {
 			return fault.BadRequest("OutOfBoundsAllocationPool", "The allocation pool %s spans beyond the subnet cidr %s.", s, cidr)
 		}
-		for _, o := range seen {
+	}
+	for i, s := range all {
+		for _, o := range all[i+1:] {
 			if o.contains(s.first) || s.contains(o.first) {
-				return fault.Conflict("OverlappingAllocationPools", "Found overlapping allocation pools: %s %s for subnet %s.", o, s, cidr)
+				return fault.Conflict("OverlappingAllocationPools", "Found overlapping allocation pools: %s %s for subnet %s.", s, o, cidr)
 			}
 		}
-		seen = append(seen, s)
 	}
 	return nil
 }

@@ -130,7 +130,7 @@ func (s *Subnet) holds(a netip.Addr, owner string) bool {
 		return false
 	}
 	if a.Is4() {
-		return a != s.CIDR.Masked().Addr() && a != last(s.CIDR)
+		return a != s.CIDR.Masked().Addr() && (a != last(s.CIDR) || s.CIDR.Bits() == 31) // a /31 has no broadcast address
 	}
 	// The network address is the routers' anycast address.
 	return a != s.CIDR.Masked().Addr() || owner == "" || owner == ownerGateway || slices.Contains(routerInterfacesSNAT, owner)

@@ -28,9 +28,6 @@ func (p *Plugin) createNetwork(c *resource.Change[model.Network]) error {
 	if p.catalog.Networks.Bit("port_security_enabled") == 0 {
 		n.PortSecurity = true
 	}
-	if err := checkZones(c.Tx, n.ZoneHints); err != nil {
-		return err
-	}
 	taken, err := p.takeSegments(c.Tx, n)
 	if err != nil {
 		return err
@@ -59,6 +56,9 @@ func (p *Plugin) createNetwork(c *resource.Change[model.Network]) error {
 		return err
 	}
 	if err := p.makeExternal(c.Tx, &model.Network{}, n); err != nil {
+		return err
+	}
+	if err := checkZones(c.Tx, n.ZoneHints); err != nil { // last, as upstream
 		return err
 	}
 	after(c.Tx, p.Hooks.AfterNetwork, nil, n)

@@ -44,7 +44,7 @@ func (p *Plugin) deleteNetwork(c *resource.Change[model.Network]) error {
 // notInUse refuses if there are ports that nobody deletes for the user.
 func notInUse(tx *store.Tx, networkID string) error {
 	in := resource.In("device_owner", autoDeleted)
-	ports, err := store.Strings(tx.Query("SELECT id FROM ports WHERE network_id = ? AND NOT ("+in.SQL+")", append([]any{networkID}, in.Args...)...))
+	ports, err := store.Strings(tx.Query("SELECT id FROM ports WHERE network_id = ? AND NOT ("+in.SQL+") ORDER BY id", append([]any{networkID}, in.Args...)...))
 	if err != nil {
 		return fmt.Errorf("read ports of network %s: %w", networkID, err)
 	}

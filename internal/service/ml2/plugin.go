@@ -7,7 +7,6 @@ import (
 	"net"
 	"slices"
 
-	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
 	"neutrino/internal/store"
@@ -97,10 +96,7 @@ func (p *Plugin) Networks() resource.Logic[model.Network] {
 
 // Subnets is what subnets do beyond storing their attributes.
 func (p *Plugin) Subnets() resource.Logic[model.Subnet] {
-	return resource.Logic[model.Subnet]{Create: p.createSubnet, Update: p.updateSubnet, Delete: p.deleteSubnet,
-		Admit: func(tx *store.Tx, caller *identity.Caller, subnets []*model.Subnet) error {
-			return p.admit(tx, caller, len(subnets), func(i int) (string, string) { return subnets[i].NetworkID, subnets[i].ProjectID })
-		}}
+	return resource.Logic[model.Subnet]{Create: p.createSubnet, Update: p.updateSubnet, Delete: p.deleteSubnet}
 }
 
 // Ports is what ports do beyond storing their attributes.
@@ -108,9 +104,6 @@ func (p *Plugin) Ports() resource.Logic[model.Port] {
 	return resource.Logic[model.Port]{
 		Create:     func(c *resource.Change[model.Port]) error { return p.createPorts([]*resource.Change[model.Port]{c}) },
 		CreateMany: p.createPorts,
-		Admit: func(tx *store.Tx, caller *identity.Caller, ports []*model.Port) error {
-			return p.admit(tx, caller, len(ports), func(i int) (string, string) { return ports[i].NetworkID, ports[i].ProjectID })
-		},
 		Update: func(c *resource.Change[model.Port]) error {
 			if err := p.updatePort(c); err != nil {
 				return err

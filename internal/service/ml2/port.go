@@ -72,6 +72,13 @@ func (p *Plugin) createPorts(cs []*resource.Change[model.Port]) error {
 	if err := ipam.Record(tx, ports...); err != nil {
 		return err
 	}
+	for _, port := range ports {
+		if len(port.Tags) > 0 { // upstream writes them afterwards
+			if err := p.catalog.Ports.Touch(tx, port); err != nil {
+				return err
+			}
+		}
+	}
 	if err := p.insertNames(tx, ports); err != nil {
 		return err
 	}

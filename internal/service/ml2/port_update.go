@@ -111,8 +111,8 @@ func (p *Plugin) checkPortUpdate(c *resource.Change[model.Port]) error {
 			return fault.Conflict("PortBound", "Unable to complete operation on port %s, port is already bound, port type: %s, old_mac %s, "+
 				"new_mac %s.", old.ID, old.VIFType, old.MACAddress, now.MACAddress)
 		case trusted(now):
-			return fault.Conflict("UnsupportedPortDeviceOwner", "Operation mac address update is not supported for device_owner %s on port %s.",
-				now.DeviceOwner, old.ID)
+			return fault.Conflict("UnsupportedPortDeviceOwner", "Operation mac address update is not supported for device_owner %s on port "+
+				"<built-in function id>.", now.DeviceOwner) // upstream's text, down to its mistake
 		}
 	}
 	if leavesCard(old, now) {

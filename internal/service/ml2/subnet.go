@@ -69,6 +69,11 @@ func (p *Plugin) createSubnet(c *resource.Change[model.Subnet]) error {
 	if err := p.catalog.Subnets.Insert(c.Tx, s); err != nil {
 		return err
 	}
+	if len(s.ServiceTypes) > 0 || s.DNSPublishFixedIP { // rows that count the revision up, even for a new subnet
+		if err := p.catalog.Subnets.Touch(c.Tx, s); err != nil {
+			return err
+		}
+	}
 	if err := ipam.CreateSubnet(c.Tx, s); err != nil {
 		return err
 	}
@@ -128,17 +133,24 @@ func setPools(c *resource.Change[model.Subnet], cidr netip.Prefix) error {
 	if s.GatewayIP != nil {
 		gateway, _ = netip.ParseAddr(*s.GatewayIP) // checked before
 	}
-	if len(s.AllocationPools) == 0 { // also when asked for: upstream takes null and the empty list for "not specified"
+	named := len(s.AllocationPools) > 0 // upstream takes null and the empty list for "not specified"
+	if !named {
 		s.AllocationPools = ipam.DefaultPools(cidr, gateway)
-		return nil
-	}
-	if err := ipam.CheckPools(cidr, s.AllocationPools); err != nil {
+	} else if err := ipam.CheckPools(cidr, s.AllocationPools); err != nil {
 		return err
 	}
 	if s.GatewayIP == nil {
 		return nil
 	}
-	return ipam.CheckGatewayOutside(gateway, s.AllocationPools)
+	if named {
+		if err := ipam.CheckGatewayOutside(gateway, s.AllocationPools); err != nil {
+			return err
+		}
+	}
+	if !ipam.GatewayValid(cidr, gateway) {
+		return fault.Conflict("IpamValueInvalid", "Gateway IP %s cannot be the network or broadcast IP address %s", gateway, cidr)
+	}
+	return nil
 }
 
 func (p *Plugin) updateSubnet(c *resource.Change[model.Subnet]) error {
@@ -152,9 +164,6 @@ func (p *Plugin) updateSubnet(c *resource.Change[model.Subnet]) error {
 	}
 	if c.Has("enable_dhcp") && !s.EnableDHCP && (s.IPv6RAMode != nil || s.IPv6AddressMode != nil) {
 		return fault.InvalidInput("Cannot disable enable_dhcp with ipv6 attributes set")
-	}
-	if err := checkServiceTypes(s.ServiceTypes); err != nil {
-		return err
 	}
 	newGateway, newPools := !samePointed(old.GatewayIP, s.GatewayIP), c.Has("allocation_pools")
 	if newGateway && !isProvisional(s) {
@@ -184,8 +193,7 @@ func (p *Plugin) updateSubnet(c *resource.Change[model.Subnet]) error {
 	if err := before(p.Hooks.BeforeSubnet, c); err != nil {
 		return err
 	}
-	changed, err := p.catalog.Subnets.Save(c.Tx, old, s)
-	if err != nil {
+	if _, err := p.catalog.Subnets.Save(c.Tx, old, s); err != nil {
 		return err
 	}
 	if newPools {
@@ -193,7 +201,12 @@ func (p *Plugin) updateSubnet(c *resource.Change[model.Subnet]) error {
 			return err
 		}
 	}
-	if changed != 0 {
+	if c.Has("service_types") && s.Revision == old.Revision && len(old.ServiceTypes)+len(s.ServiceTypes) > 0 { // upstream writes them anew
+		if err := p.catalog.Subnets.Touch(c.Tx, s); err != nil {
+			return err
+		}
+	}
+	if s.Revision != old.Revision {
 		n, err := p.GetNetwork(c.Tx, s.NetworkID)
 		if err != nil {
 			return err

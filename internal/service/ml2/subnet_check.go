@@ -3,8 +3,6 @@ package ml2
 import (
 	"fmt"
 	"net/netip"
-	"strings"
-	"unicode/utf8"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/model"
@@ -37,10 +35,7 @@ func (p *Plugin) checkNewSubnet(s *model.Subnet, delegated bool) error {
 	if err := p.checkSubnet(s, cidr, delegated, false, "new subnet"); err != nil {
 		return err
 	}
-	if err := checkModes(s, cidr); err != nil {
-		return err
-	}
-	return checkServiceTypes(s.ServiceTypes)
+	return checkModes(s, cidr)
 }
 
 // checkSubnet checks what create and update have in common. cidr is not valid if a pool is to give it; delegated tells
@@ -134,22 +129,6 @@ func checkModes(s *model.Subnet, cidr netip.Prefix) error {
 
 func samePointed[T comparable](a, b *T) bool {
 	return a == nil && b == nil || a != nil && b != nil && *a == *b
-}
-
-// checkServiceTypes refuses service types that no device owner can be. Upstream's check lets everything pass that begins
-// with a letter of "compute:" (neutron_lib/api/validators, validate_subnet_service_types), "trunk:subport" for one.
-func checkServiceTypes(types []string) error {
-	for _, t := range types {
-		if !hasAnyPrefix(t, "network:", "neutron:") && !strings.ContainsRune("compute:", firstRune(t)) {
-			return fault.BadRequest("InvalidSubnetServiceType", "Subnet service type %s does not correspond to a valid device owner.", t)
-		}
-	}
-	return nil
-}
-
-func firstRune(s string) rune {
-	r, _ := utf8.DecodeRuneInString(s)
-	return r
 }
 
 // gatewayFree refuses to change a gateway that a router has.

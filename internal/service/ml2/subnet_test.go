@@ -18,13 +18,16 @@ func TestSubnetDefaults(t *testing.T) {
 	}{
 		{"10.0.0.0/24", nil, "10.0.0.1 10.0.0.2-10.0.0.254"},
 		{"10.0.0.77/24", nil, "10.0.0.1 10.0.0.2-10.0.0.254"},
+		{"10.0.0.0/255.255.255.0", nil, "10.0.0.1 10.0.0.2-10.0.0.254"},
+		{"10.0.0.0/0.0.0.255", nil, "10.0.0.1 10.0.0.2-10.0.0.254"},
+		{"10.0.0.9", []any{"enable_dhcp", false}, "10.0.0.10 10.0.0.9-10.0.0.9"},
 		{"10.0.0.0/24", []any{"gateway_ip", "10.0.0.100"}, "10.0.0.100 10.0.0.1-10.0.0.99 10.0.0.101-10.0.0.254"},
 		{"10.0.0.0/24", []any{"gateway_ip", "10.0.0.254"}, "10.0.0.254 10.0.0.1-10.0.0.253"},
 		{"10.0.0.0/24", []any{"gateway_ip", nil}, "- 10.0.0.1-10.0.0.254"},
 		{"10.0.0.0/24", []any{"gateway_ip", "192.0.2.1"}, "192.0.2.1 10.0.0.1-10.0.0.254"},
 		{"10.0.0.0/24", []any{"allocation_pools", []any{body{"start": "10.0.0.10", "end": "10.0.0.12"}}}, "10.0.0.1 10.0.0.10-10.0.0.12"},
 		{"10.0.0.0/30", nil, "10.0.0.1 10.0.0.2-10.0.0.2"},
-		{"10.0.0.0/31", []any{"enable_dhcp", false}, "10.0.0.1 10.0.0.0-10.0.0.0"},
+		{"2001:db8::5/128", []any{"enable_dhcp", false}, "2001:db8::5 2001:db8::5-2001:db8::5"},
 		{"10.0.0.9/32", []any{"enable_dhcp", false, "gateway_ip", nil}, "- 10.0.0.9-10.0.0.9"},
 		{"2001:db8::/64", nil, "2001:db8:: 2001:db8::1-2001:db8::ffff:ffff:ffff:ffff"},
 		{"2001:db8::/64", []any{"gateway_ip", "2001:db8::1"}, "2001:db8::1 2001:db8::2-2001:db8::ffff:ffff:ffff:ffff"},
@@ -83,6 +86,7 @@ func TestCreateSubnetErrors(t *testing.T) {
 			input("Requested subnet with cidr: 10.9.0.128/25 for network: " + n.ID + " overlaps with another subnet")},
 		{"length 0", []any{"cidr", "0.0.0.0/0", "enable_dhcp", false, "gateway_ip", nil}, input("0 is not allowed as CIDR prefix length")},
 		{"first address 0", []any{"cidr", "0.0.0.0/8"}, input("First IP '0.0.0.0' of network is not supported if enable_dhcp is True.")},
+		{"gateway in /31", []any{"cidr", "10.0.0.0/31", "enable_dhcp", false}, "409 IpamValueInvalid: Gateway IP 10.0.0.1 cannot be the network or broadcast IP address 10.0.0.0/31"},
 		{"DHCP in /31", []any{"cidr", "10.0.0.0/31"}, input("Subnet has a prefix length that is incompatible with DHCP service enabled")},
 		{"multicast", []any{"cidr", "224.0.0.0/24"}, input("Multicast IP subnet is not supported if enable_dhcp is True")},
 		{"loopback", []any{"cidr", "127.0.0.0/24"}, input("Loopback IP subnet is not supported if enable_dhcp is True")},
@@ -95,7 +99,7 @@ func TestCreateSubnetErrors(t *testing.T) {
 		{"pool backwards", []any{"allocation_pools", []any{pool("10.0.0.9", "10.0.0.5")}},
 			"400 InvalidAllocationPool: The allocation pool {'start': '10.0.0.9', 'end': '10.0.0.5'} is not valid."},
 		{"pool of other family", []any{"allocation_pools", []any{pool("2001:db8::1", "2001:db8::5")}},
-			"400 InvalidAllocationPool: The allocation pool {'start': '2001:db8::1', 'end': '2001:db8::5'} is not valid."},
+			"400 InvalidAllocationPool: The allocation pool 2001:db8::1-2001:db8::5 is not valid."},
 		{"pools overlap", []any{"allocation_pools", []any{pool("10.0.0.5", "10.0.0.9"), pool("10.0.0.9", "10.0.0.11")}},
 			"409 OverlappingAllocationPools: Found overlapping allocation pools: 10.0.0.5-10.0.0.9 10.0.0.9-10.0.0.11 for subnet 10.0.0.0/24."},
 		{"nameservers", []any{"dns_nameservers", many("10.0.0.%d", 6, plain)},
@@ -213,5 +217,33 @@ func TestSLAACSubnetOnUsedNetwork(t *testing.T) {
 	wants(t, remove(e.db, e.catalog.Subnets, e.plugin.Subnets(), admin, s.ID), "")
 	if got := reread(e, e.catalog.Ports, p.ID); len(got.FixedIPs) != 1 {
 		t.Errorf("port has %v after the subnet is gone", got.FixedIPs)
+	}
+}
+
+// The revision of a subnet counts what upstream's does: its own row and its service types, not its lists.
+func TestSubnetRevision(t *testing.T) {
+	e := setUp(t)
+	n := e.network()
+	s := e.subnet(n, "10.0.0.0/24", "dns_nameservers", []any{"192.0.2.1"})
+	typed := e.subnet(n, "10.0.1.0/24", "service_types", []any{"compute:a"})
+	if s.Revision != 0 || typed.Revision != 1 {
+		t.Errorf("new subnets: revisions %d and %d, want 0 and 1", s.Revision, typed.Revision)
+	}
+	for _, x := range []struct {
+		attrs body
+		want  int64
+	}{
+		{body{"dns_nameservers": []any{"192.0.2.2"}}, 1},
+		{body{"host_routes": []any{body{"destination": "10.9.0.0/16", "nexthop": "10.0.1.9"}}}, 1},
+		{body{"service_types": []any{"compute:a"}}, 2},
+		{body{"name": "x"}, 3},
+		{body{"name": "x"}, 3},
+	} {
+		if _, err := update(e.db, e.catalog.Subnets, e.plugin.Subnets(), admin, typed.ID, x.attrs); err != nil {
+			t.Fatal(err)
+		}
+		if got := e.count("SELECT a.revision_number FROM standardattributes a JOIN subnets s ON s.standard_attr_id = a.id WHERE s.id = ?", typed.ID); int64(got) != x.want {
+			t.Errorf("%v: revision %d, want %d", x.attrs, got, x.want)
+		}
 	}
 }
