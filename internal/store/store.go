@@ -21,11 +21,14 @@ import (
 // be tried again alone, and with one writer connection it would wait for the outer one forever.
 var ErrNested = errors.New("transactions must not be nested")
 
-// maxTries and the back-off follow upstream's retry decorator (neutron_lib/db/api.py), with shorter waits.
+// maxTries and the back-off follow upstream's retry decorator (neutron_lib/db/api.py), with shorter waits. Who only lost
+// races, each of which somebody else won, goes on for raceTime, and waits less.
 const (
-	maxTries   = 10
-	firstDelay = 5 * time.Millisecond
-	maxDelay   = 500 * time.Millisecond
+	maxTries     = 10
+	firstDelay   = 5 * time.Millisecond
+	maxDelay     = 500 * time.Millisecond
+	raceTime     = 5 * time.Second
+	maxRaceDelay = 100 * time.Millisecond
 )
 
 // DB is an open database.
@@ -36,6 +39,7 @@ type DB struct {
 	// writeOptions and readOptions are nil where the session's defaults are right.
 	writeOptions, readOptions *sql.TxOptions
 	acquire                   time.Duration // how long to wait for a connection, 0 = without limit
+	raceTime                  time.Duration // how long lost races are repeated
 	log                       *slog.Logger
 	statements                atomic.Int64
 	closers                   []func() error
@@ -55,7 +59,7 @@ func OpenPool(ctx context.Context, url string, p Pool, log *slog.Logger) (*DB, e
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{log: log}
+	db := &DB{log: log, raceTime: raceTime}
 	switch a.backend {
 	case "sqlite":
 		err = db.openSQLite(ctx, a.rest)
@@ -90,7 +94,7 @@ func (db *DB) Dialect() Dialect { return db.dialect }
 // number of queries of a request.
 func (db *DB) Statements() int64 { return db.statements.Load() }
 
-// Write runs f in one read-write transaction and commits it. The whole is tried again (at most 10 times) after a
+// Write runs f in one read-write transaction and commits it. The whole is tried again (10 times or for 5 seconds) after a
 // deadlock, a serialization failure, a busy database, a lost connection or an error made by Retry.
 func (db *DB) Write(ctx context.Context, f func(tx *Tx) error) error {
 	return db.run(ctx, db.writer, false, f)
@@ -105,7 +109,7 @@ func (db *DB) run(ctx context.Context, p *sql.DB, readOnly bool, f func(tx *Tx) 
 	if insideTx(ctx) {
 		return ErrNested
 	}
-	for try := 1; ; try++ {
+	for try, began := 1, time.Now(); ; try++ {
 		hooks, err := db.once(ctx, p, readOnly, f)
 		if err == nil {
 			after := context.WithoutCancel(ctx)
@@ -117,11 +121,16 @@ func (db *DB) run(ctx context.Context, p *sql.DB, readOnly bool, f func(tx *Tx) 
 		if !db.retryable(err) || ctx.Err() != nil {
 			return err
 		}
-		if try == maxTries {
+		ceiling := maxDelay
+		race := !isLostConnection(err)
+		if race {
+			ceiling = maxRaceDelay
+		}
+		if try >= maxTries && (!race || time.Since(began) > db.raceTime) {
 			return fmt.Errorf("transaction failed %d times: %w", try, err)
 		}
 		db.log.DebugContext(ctx, "trying the transaction again", "try", try, "error", err)
-		if err := pause(ctx, try); err != nil {
+		if err := pause(ctx, min(firstDelay<<min(try-1, 10), ceiling)); err != nil {
 			return err
 		}
 	}
@@ -179,9 +188,8 @@ func (db *DB) retryable(err error) bool {
 	return asked || isLostConnection(err) || db.dialect.IsRetryable(err)
 }
 
-// pause waits before the next try: doubling, with jitter so that rivals do not meet again.
-func pause(ctx context.Context, try int) error {
-	ceiling := min(firstDelay<<(try-1), maxDelay)
+// pause waits before the next try, with jitter so that rivals do not meet again.
+func pause(ctx context.Context, ceiling time.Duration) error {
 	timer := time.NewTimer(ceiling/2 + rand.N(ceiling/2))
 	defer timer.Stop()
 	select {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -47,14 +49,29 @@ func TestWriteTriesAgain(t *testing.T) {
 }
 
 func TestWriteGivesUp(t *testing.T) {
-	db := openFile(t, "")
-	stale, tries := errors.New("stale revision"), 0
-	err := db.Write(context.Background(), func(*Tx) error {
-		tries++
-		return Retry(stale)
-	})
-	if !errors.Is(err, stale) || tries != maxTries {
-		t.Errorf("Write = %v after %d tries", err, tries)
+	for _, c := range []struct {
+		name        string
+		cause       error
+		raceTime    time.Duration
+		least, most int
+	}{
+		{"lost races", Retry(errors.New("stale revision")), 0, maxTries, maxTries},
+		{"lost races in the time for them", Retry(errors.New("stale revision")), 2 * time.Second, maxTries + 5, 1000},
+		{"lost connection", driver.ErrBadConn, time.Hour, maxTries, maxTries},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			db := openFile(t, "")
+			db.raceTime = c.raceTime
+			tries := 0
+			err := db.Write(context.Background(), func(*Tx) error {
+				tries++
+				return c.cause
+			})
+			if !errors.Is(err, c.cause) || tries < c.least || tries > c.most {
+				t.Errorf("Write = %v after %d tries", err, tries)
+			}
+		})
 	}
 }
 
