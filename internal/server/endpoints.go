@@ -39,10 +39,13 @@ func mountQuotas(s *api.Server, q *quota.Service) {
 		limits, err := q.Limits(tx, id)
 		return map[string]any{"quota": limits}, err
 	}
-	s.Handle("GET", "/quotas", api.Endpoint{Rule: "get_quota", Target: own, Do: func(_ context.Context, tx *store.Tx, _ *api.Call) (any, error) {
+	s.Handle("GET", "/quotas", api.Endpoint{Rule: "get_quota", Target: own, Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		all, err := q.All(tx)
 		list := []map[string]any{}
 		for _, id := range slices.Sorted(maps.Keys(all)) {
+			if !c.Caller.SeesAll() && id != c.Caller.ProjectID {
+				continue
+			}
 			entry := map[string]any{"project_id": id, "tenant_id": id}
 			for name, limit := range all[id] {
 				entry[name] = limit

@@ -316,6 +316,16 @@ func TestQuotasAPI(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{"quotas": []any{}}, e.get("/quotas", nil)); diff != "" {
 		t.Errorf("quotas of all projects (-want +got):\n%s", diff)
 	}
+	for _, project := range []string{"p", "other"} {
+		if status, body := e.do("PUT", "/quotas/"+project, quota("network", 7)); status != 200 {
+			t.Fatalf("set quota of %s: %d %v", project, status, body)
+		}
+	}
+	for role, want := range map[string]int{"admin": 2, "manager": 1} {
+		if _, body := e.do("GET", "/quotas", nil, role); len(body["quotas"].([]any)) != want {
+			t.Errorf("%s sees %v", role, body["quotas"])
+		}
+	}
 }
 
 // TestWithoutPlugins: what no plug-in adds does not need one.
