@@ -61,7 +61,11 @@ func (p *Plugin) deleteServicePorts(tx *store.Tx, networkID string) error {
 		return err
 	}
 	for _, port := range ports {
-		if err := p.deletePort(&resource.Change[model.Port]{Resource: p.catalog.Ports, Tx: tx, Caller: identity.System(), Old: port}); err != nil {
+		err := p.deletePort(&resource.Change[model.Port]{Resource: p.catalog.Ports, Tx: tx, Caller: identity.System(), Old: port})
+		if fault.Is(err, "PortNotFound") {
+			err = store.Retry(err) // its agent has just released it
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -216,3 +216,24 @@ func TestHooks(t *testing.T) {
 		}
 	}
 }
+
+// TestNetworkDeletedWhilePortsAreReleased: an agent may delete its port between the moments when the deletion of the
+// network reads it and deletes it.
+func TestNetworkDeletedWhilePortsAreReleased(t *testing.T) {
+	e := setUp(t)
+	n := e.network()
+	e.subnet(n, "10.0.0.0/24")
+	e.port(n, "device_owner", "network:dhcp")
+	tries := 0
+	e.plugin.Hooks.BeforePort = append(e.plugin.Hooks.BeforePort, func(c *resource.Change[model.Port]) error {
+		if tries++; tries > 1 {
+			return nil
+		}
+		_, err := c.Tx.Exec("DELETE FROM ports WHERE id = ?", c.Old.ID) // in place of the agent, which has a transaction of its own
+		return err
+	})
+	wants(t, remove(e.db, e.catalog.Networks, e.plugin.Networks(), admin, n.ID), "")
+	if tries != 2 {
+		t.Errorf("%d tries", tries)
+	}
+}
