@@ -267,7 +267,7 @@ func TestStatements(t *testing.T) {
 	}{
 		{"add interface", 22, func() { x.connect(x.gateway, subnet) }},
 		{"create floating IP", 24, func() { f = x.floatingIP(body{"floating_network_id": x.external.ID, "port_id": server.ID}) }},
-		{"describe floating IP", 9, func() { must(x.env, f, second(x.updateFloatingIP(f.ID, body{"description": "d"}))) }},
+		{"describe floating IP", 10, func() { must(x.env, f, second(x.updateFloatingIP(f.ID, body{"description": "d"}))) }},
 		{"rename router", 15, func() { must(x.env, x.gateway, second(x.updateRouter(x.gateway.ID, body{"name": "n"}))) }},
 	} {
 		if n := x.statements(c.do); n > c.most {
