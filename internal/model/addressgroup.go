@@ -59,7 +59,7 @@ var addressList = resource.Type[[]string]{Name: "list of CIDR", Append: resource
 	for _, e := range list {
 		s, isText := e.(string)
 		p, err := CIDR.Parse(s)
-		if !isText || err != nil {
+		if !isText || err != nil || !strings.Contains(s, "/") {
 			return nil, resource.Reasonf("'%s' is not a valid IP subnet", resource.Py(e))
 		}
 		if !slices.Contains(out, p) { // the same but for host bits

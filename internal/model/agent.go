@@ -20,6 +20,7 @@ type Agent struct {
 	HeartbeatAt      resource.Time
 	Description      *string
 	Configurations   Dict
+	ResourceVersions Dict
 	Load             int
 	Alive            bool // filled by the service
 	ResourcesSynced  *bool
@@ -42,7 +43,7 @@ func ofAgentType(values []string) (resource.Cond, error) {
 
 // Agents describes agents. Rows are made by their reports.
 func Agents(enabled func(string) bool) *resource.Resource[Agent] {
-	return resource.New("agent", "agents", "agents", resource.Table[Agent]{Name: "agents", ID: func(a *Agent) *string { return &a.ID }}, enabled,
+	return resource.New("agent", "agents", "agents", resource.Table[Agent]{Name: "agents", NoBulk: true, ID: func(a *Agent) *string { return &a.ID }}, enabled,
 		resource.Ext("agent",
 			resource.Field("id", resource.UUID, filter|sort, func(a *Agent) *string { return &a.ID }),
 			resource.Field("agent_type", resource.String(255), filter|sort, func(a *Agent) *string { return &a.AgentType },
@@ -54,9 +55,10 @@ func Agents(enabled func(string) bool) *resource.Resource[Agent] {
 			resource.Field("created_at", agentTime, sort, func(a *Agent) *resource.Time { return &a.CreatedAt }),
 			resource.Field("started_at", agentTime, sort, func(a *Agent) *resource.Time { return &a.StartedAt }),
 			resource.Field("heartbeat_timestamp", agentTime, sort, func(a *Agent) *resource.Time { return &a.HeartbeatAt }),
-			resource.Field("alive", resource.Bool, filter, func(a *Agent) *bool { return &a.Alive }, resource.Unstored()),
+			resource.Field("alive", resource.Bool, filter|sort, func(a *Agent) *bool { return &a.Alive }, resource.Unstored()),
 			resource.Field("configurations", Dictionary, 0, func(a *Agent) *Dict { return &a.Configurations }),
-			resource.Field("load", resource.Int, resource.Hidden, func(a *Agent) *int { return &a.Load }),
+			resource.Field("resource_versions", Dictionary, inner, func(a *Agent) *Dict { return &a.ResourceVersions }),
+			resource.Field("load", resource.Int, inner, func(a *Agent) *int { return &a.Load }),
 			resource.Field("description", resource.Nullable(resource.String(255)), put|filter|sort, func(a *Agent) **string { return &a.Description })),
 		resource.Ext("availability_zone",
 			resource.Field("availability_zone", resource.Nullable(resource.String(255)), filter, func(a *Agent) **string { return &a.AvailabilityZone })),

@@ -25,7 +25,7 @@ type Router struct {
 func Routers(enabled func(string) bool) *resource.Resource[Router] {
 	std := func(r *Router) *Standard { return &r.Standard }
 	t := table("routers", std)
-	t.StrictMarker = true
+	t.StrictMarker, t.NoBulk = true, true
 	t.Missing = func(id string) error { return fault.NotFound("RouterNotFound", "Router %s could not be found", id) }
 	t.Sides = map[string]resource.SideTable{"router_extra_attributes": {Key: "router_id"}}
 	return resource.New("router", "routers", "routers", t, enabled,
@@ -34,9 +34,9 @@ func Routers(enabled func(string) bool) *resource.Resource[Router] {
 			resource.Field("admin_state_up", resource.Bool, post|put|filter|sort, func(r *Router) *bool { return &r.AdminStateUp }, resource.Default(true)),
 			resource.Field("status", resource.String(16), sort, func(r *Router) *string { return &r.Status }),
 			resource.Field("external_gateway_info", gateway(enabled("qos-gateway-ip")), post|put|policy, func(r *Router) **GatewayInfo { return &r.Gateway }, resource.Unstored(), resource.Default((*GatewayInfo)(nil))),
-			resource.Field("gw_port_id", resource.Nullable(resource.UUID), hidden, func(r *Router) **string { return &r.GatewayPortID })),
+			resource.Field("gw_port_id", resource.Nullable(resource.UUID), inner, func(r *Router) **string { return &r.GatewayPortID })),
 		resource.Ext("ext-gw-mode",
-			resource.Field("enable_snat", resource.Bool, hidden, func(r *Router) *bool { return &r.EnableSNAT })),
+			resource.Field("enable_snat", resource.Bool, inner, func(r *Router) *bool { return &r.EnableSNAT })),
 		resource.Ext("extraroute",
 			resource.List("routes", Routes, put, func(r *Router) *[]Route { return &r.Routes }, resource.Children[Route]{
 				Table: "routerroutes", Parent: "router_id", Columns: routeColumns})),
@@ -119,6 +119,7 @@ func FloatingIPs(enabled func(string) bool) *resource.Resource[FloatingIP] {
 	std := func(f *FloatingIP) *Standard { return &f.Standard }
 	nullString := resource.Default((*string)(nil))
 	t := table("floatingips", std)
+	t.FromZero, t.NoBulk = true, true
 	t.Missing = func(id string) error {
 		return fault.NotFound("FloatingIPNotFound", "Floating IP %s could not be found", id)
 	}
@@ -132,12 +133,12 @@ func FloatingIPs(enabled func(string) bool) *resource.Resource[FloatingIP] {
 		resource.Ext("router",
 			resource.Field("floating_network_id", resource.UUID, post|filter|sort|must, func(f *FloatingIP) *string { return &f.FloatingNetworkID }),
 			resource.Field("floating_ip_address", resource.Nullable(IP), post|filter|sort|policy, func(f *FloatingIP) **string { return &f.FloatingIPAddress }, nullString),
-			resource.Field("floating_port_id", resource.UUID, hidden, func(f *FloatingIP) *string { return &f.FloatingPortID }),
+			resource.Field("floating_port_id", resource.UUID, inner, func(f *FloatingIP) *string { return &f.FloatingPortID }),
 			resource.Field("subnet_id", resource.Nullable(resource.UUID), post|hidden, func(f *FloatingIP) **string { return &f.SubnetID }, resource.Unstored(), nullString),
 			resource.Field("port_id", resource.Nullable(resource.UUID), post|put|filter|needed, func(f *FloatingIP) **string { return &f.PortID }, resource.Column("fixed_port_id"), nullString),
 			resource.Field("fixed_ip_address", resource.Nullable(IP), post|put|filter|sort, func(f *FloatingIP) **string { return &f.FixedIPAddress }, nullString),
 			resource.Field("router_id", resource.Nullable(resource.UUID), filter|sort|choose, func(f *FloatingIP) **string { return &f.RouterID }, nullString),
-			resource.Field("last_known_router_id", resource.Nullable(resource.UUID), hidden, func(f *FloatingIP) **string { return &f.LastKnownRouterID }),
+			resource.Field("last_known_router_id", resource.Nullable(resource.UUID), inner, func(f *FloatingIP) **string { return &f.LastKnownRouterID }),
 			resource.Field("status", resource.String(16), filter|sort, func(f *FloatingIP) *string { return &f.Status })),
 		resource.Ext("fip-port-details",
 			resource.Field("port_details", portDetails, 0, func(f *FloatingIP) **PortDetails { return &f.PortDetails }, resource.Unstored())),

@@ -19,7 +19,7 @@ const ParentGroup = "PARENT"
 func DefaultSecurityGroupRules(enabled func(string) bool) *resource.Resource[DefaultSecurityGroupRule] {
 	std := func(r *DefaultSecurityGroupRule) *Standard { return &r.Standard }
 	t := table("securitygroupdefaultrules", std)
-	t.Visible = ""
+	t.Visible, t.NoBulk = "", true
 	t.Missing = func(id string) error {
 		return fault.NotFound("DefaultSecurityGroupRuleNotFound", "Default Security Group rule %s does not exist", id)
 	}
@@ -31,11 +31,11 @@ func DefaultSecurityGroupRules(enabled func(string) bool) *resource.Resource[Def
 			// Policy wants an owner, but templates belong to nobody.
 			resource.Field("tenant_id", resource.String(255), post|hidden, project, resource.Unstored()),
 			resource.Field("project_id", resource.String(255), post|hidden, project, resource.Unstored())),
-		resource.Ext(ext, ruleDescription(func(r *DefaultSecurityGroupRule) *SecurityGroupRule { return &r.SecurityGroupRule })),
 		resource.Ext(ext, traffic(func(r *DefaultSecurityGroupRule) *SecurityGroupRule { return &r.SecurityGroupRule })...),
 		resource.Ext(ext,
 			resource.Field("used_in_default_sg", resource.Bool, post|filter|must, func(r *DefaultSecurityGroupRule) *bool { return &r.UsedInDefault }),
-			resource.Field("used_in_non_default_sg", resource.Bool, post|filter|must, func(r *DefaultSecurityGroupRule) *bool { return &r.UsedInOthers })))
+			resource.Field("used_in_non_default_sg", resource.Bool, post|filter|must, func(r *DefaultSecurityGroupRule) *bool { return &r.UsedInOthers })),
+		resource.Ext(ext, ruleDescription(func(r *DefaultSecurityGroupRule) *SecurityGroupRule { return &r.SecurityGroupRule })))
 }
 
 // DefaultStatefulness is what new security groups of a project are that do not say.

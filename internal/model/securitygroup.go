@@ -1,7 +1,10 @@
 package model
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"math/bits"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -32,7 +35,7 @@ type SecurityGroupRule struct {
 	RemoteGroupID   *string
 	RemoteAddresses *string // address group
 	NormalizedCIDR  *string // filled by the service
-	InDefaultGroup  bool
+	InDefaultGroup  *bool   // nil where upstream does not look
 }
 
 // SecurityGroups describes security groups; rules tells how to show their rules.
@@ -82,40 +85,50 @@ func SecurityGroupRules(enabled func(string) bool) *resource.Resource[SecurityGr
 	t.Missing = func(id string) error {
 		return fault.NotFound("SecurityGroupRuleNotFound", "Security group rule %s does not exist", id)
 	}
-	t.FromZero = true
+	t.FromZero, t.FoundByAll = true, true
 	t.Visible = "t.project_id = :project OR t.security_group_id IN (SELECT g.id FROM securitygroups g WHERE g.project_id = :project)"
 	return resource.New("security_group_rule", "security_group_rules", "security-group-rules", t, enabled,
-		owned(std), without("description", standard("securitygrouprules", std)), []resource.Attr[SecurityGroupRule]{
-			ruleDescription(func(r *SecurityGroupRule) *SecurityGroupRule { return r }),
+		owned(std)[:1], []resource.Attr[SecurityGroupRule]{
 			resource.Field("security_group_id", resource.String(36), post|filter|sort|needed|must, func(r *SecurityGroupRule) *string { return &r.SecurityGroupID }),
 		},
-		traffic(func(r *SecurityGroupRule) *SecurityGroupRule { return r }),
+		traffic(func(r *SecurityGroupRule) *SecurityGroupRule { return r }), owned(std)[1:],
+		[]resource.Attr[SecurityGroupRule]{ruleDescription(func(r *SecurityGroupRule) *SecurityGroupRule { return r })},
+		without("description", standard("securitygrouprules", std)),
 		resource.Ext("security-groups-normalized-cidr",
 			resource.Field("normalized_cidr", resource.Nullable(CIDR), filter, func(r *SecurityGroupRule) **string { return &r.NormalizedCIDR }, resource.Unstored(),
 				resource.Matching(func([]string) (resource.Cond, error) { return resource.Cond{SQL: "1 = 1"}, nil }))), // upstream takes the filter and ignores it
 		resource.Ext("security-groups-rules-belongs-to-default-sg",
-			resource.Field("belongs_to_default_sg", resource.Bool, filter, func(r *SecurityGroupRule) *bool { return &r.InDefaultGroup },
-				resource.Derived("EXISTS (SELECT 1 FROM default_security_group d WHERE d.security_group_id = t.security_group_id)"))),
+			resource.Field("belongs_to_default_sg", resource.Nullable(resource.Bool), filter, func(r *SecurityGroupRule) **bool { return &r.InDefaultGroup },
+				resource.Derived("EXISTS (SELECT 1 FROM default_security_group d WHERE d.security_group_id = t.security_group_id)"),
+				resource.Matching(func(values []string) (resource.Cond, error) { // checked and ignored, too
+					for _, v := range values {
+						if _, err := resource.Bool.Parse(v); err != nil {
+							return resource.Cond{}, err
+						}
+					}
+					return resource.Cond{SQL: "1 = 1"}, nil
+				}))),
 	)
 }
 
 // ruleDescription is the description of a rule, which cannot be changed.
 func ruleDescription[R any](rule func(*R) *SecurityGroupRule) resource.Attr[R] {
 	return resource.Field("description", givenOrAbsent(resource.String(255)), post|filter, func(r *R) **string { return &rule(r).Description },
-		resource.Derived("sa.description"), resource.Default(new(string)))
+		resource.Derived("sa.description"), resource.Default(new(string)),
+		resource.Matching(func(values []string) (resource.Cond, error) { return resource.In("sa.description", values), nil }))
 }
 
 // traffic are the attributes that say what a rule allows.
 func traffic[R any](rule func(*R) *SecurityGroupRule) []resource.Attr[R] {
 	none, nowhere := resource.Default((*string)(nil)), resource.Default((*int)(nil))
-	return append([]resource.Attr[R]{
+	return append([]resource.Attr[R]{ // in upstream's order, in which mistakes are found
+		resource.Field("remote_group_id", ruleRemote, post|filter|sort, func(r *R) **string { return &rule(r).RemoteGroupID }, none),
 		resource.Field("direction", resource.OneOf("ingress", "egress"), post|filter|sort|must, func(r *R) *string { return &rule(r).Direction }, resource.Enum()),
-		resource.Field("ethertype", ethertype, post|filter|sort, func(r *R) *string { return &rule(r).Ethertype }, resource.Default("IPv4")),
 		resource.Field("protocol", ruleProtocol, post|filter|sort, func(r *R) **string { return &rule(r).Protocol }, none),
 		resource.Field("port_range_min", rulePort, post|filter|sort, func(r *R) **int { return &rule(r).PortRangeMin }, nowhere),
 		resource.Field("port_range_max", rulePort, post|filter|sort, func(r *R) **int { return &rule(r).PortRangeMax }, nowhere),
+		resource.Field("ethertype", ethertype, post|filter|sort, func(r *R) *string { return &rule(r).Ethertype }, resource.Default("IPv4")),
 		resource.Field("remote_ip_prefix", rulePrefix, post|filter|sort, func(r *R) **string { return &rule(r).RemoteIPPrefix }, none),
-		resource.Field("remote_group_id", ruleRemote, post|filter|sort, func(r *R) **string { return &rule(r).RemoteGroupID }, none),
 	}, resource.Ext("security-groups-remote-address-group",
 		resource.Field("remote_address_group_id", ruleRemote, post|filter|sort, func(r *R) **string { return &rule(r).RemoteAddresses }, none))...)
 }
@@ -150,19 +163,30 @@ var Protocols = map[string]int{"ah": 51, "dccp": 33, "egp": 8, "esp": 50, "gre":
 	"ospf": 89, "pgm": 113, "rsvp": 46, "sctp": 132, "tcp": 6, "udp": 17, "udplite": 136, "vrrp": 112}
 
 var ruleProtocol = resource.Type[*string]{Name: "protocol name or number, or null", Append: resource.AppendNullable(resource.AppendString),
-	Parse: func(v any) (*string, error) {
-		s := strings.ToLower(resource.Py(v))
-		if v == nil || s == "any" {
-			return nil, nil
+	Parse: parseProtocol, FromQuery: func(s string) (any, error) {
+		p, err := parseProtocol(s)
+		if err != nil || p == nil {
+			return nil, err
 		}
-		if n, err := strconv.Atoi(s); err == nil && n >= 0 && n <= 255 {
-			return &s, nil
+		return *p, nil
+	}}
+
+func parseProtocol(v any) (*string, error) {
+	text, isText := v.(string)
+	if v == nil || text == "any" {
+		return nil, nil
+	}
+	if number := resource.Py(v); number != "" {
+		if n, err := strconv.Atoi(number); err == nil && n >= 0 && n <= 255 && strconv.Itoa(n) == number {
+			return &number, nil
 		}
-		if _, known := Protocols[s]; known {
-			return &s, nil
-		}
-		return nil, invalidProtocol(v)
-	}, FromQuery: func(s string) (any, error) { return strings.ToLower(s), nil }}
+	}
+	s := strings.ToLower(text)
+	if _, known := Protocols[s]; isText && known {
+		return &s, nil
+	}
+	return nil, invalidProtocol(v)
+}
 
 func invalidProtocol(v any) error {
 	names := sortedNames(Protocols)
@@ -230,20 +254,61 @@ func falsy(v any) bool {
 
 var rulePrefix = resource.Type[*string]{Name: "CIDR or null", Append: resource.AppendNullable(resource.AppendString),
 	Parse: func(v any) (*string, error) {
-		s, ok := v.(string)
 		if falsy(v) {
 			return nil, nil
 		}
-		if a, err := netip.ParseAddr(s); ok && err == nil && a.Zone() == "" {
-			s = netip.PrefixFrom(a, a.BitLen()).String()
-			return &s, nil
-		}
-		if addr, bits, found := strings.Cut(s, "/"); found {
-			a, err := netip.ParseAddr(addr)
-			if n, errBits := strconv.Atoi(bits); err == nil && errBits == nil && n >= 0 && n <= a.BitLen() {
-				s = a.String() + "/" + strconv.Itoa(n)
-				return &s, nil
-			}
+		s, _ := v.(string)
+		if p, ok := networkOf(s); ok {
+			return &p, nil
 		}
 		return nil, fault.BadRequest("InvalidCIDR", "Invalid CIDR %s given as IP prefix.", resource.Py(v))
+	}, FromQuery: func(s string) (any, error) {
+		if s == "" {
+			return nil, nil
+		}
+		if p, ok := networkOf(s); ok {
+			return p, nil
+		}
+		return nil, fault.BadRequest("InvalidCIDR", "Invalid CIDR %s given as IP prefix.", s)
 	}}
+
+// networkOf reads an address with or without a prefix, which may be a number of bits, a netmask or its complement. Host bits
+// stay (netaddr.IPNetwork).
+func networkOf(s string) (string, bool) {
+	addr, mask, found := strings.Cut(s, "/")
+	a, err := netip.ParseAddr(addr)
+	if err != nil || a.Zone() != "" {
+		return "", false
+	}
+	length := a.BitLen()
+	if found {
+		n, err := strconv.Atoi(strings.TrimSpace(mask))
+		if err != nil {
+			if n, err = maskBits(mask); err != nil || !a.Is4() {
+				return "", false
+			}
+		}
+		length = n
+	}
+	if length < 0 || length > a.BitLen() {
+		return "", false
+	}
+	return a.String() + "/" + strconv.Itoa(length), true
+}
+
+// maskBits is the length of an IPv4 netmask, 255.255.0.0, or of its complement.
+func maskBits(s string) (int, error) {
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return 0, err
+	}
+	m := binary.BigEndian.Uint32(a.AsSlice()[:4])
+	if ones := bits.LeadingZeros32(^m); m == ^uint32(0)<<(32-ones) {
+		return ones, nil
+	}
+	zeros := bits.LeadingZeros32(m)
+	if m != ^uint32(0)>>zeros {
+		return 0, errors.New("no netmask")
+	}
+	return zeros, nil
+}

@@ -36,7 +36,7 @@ func Segments(enabled func(string) bool) *resource.Resource[NetworkSegment] {
 		resource.Field("physical_network", givenOrAbsent(resource.String(64)), post|filter|sort, func(s *NetworkSegment) **string { return &s.PhysicalNetwork }),
 		resource.Field("network_type", resource.String(32), post|filter|sort|must, func(s *NetworkSegment) *string { return &s.NetworkType }),
 		resource.Field("segmentation_id", givenOrAbsent(resource.Int), post|sort, func(s *NetworkSegment) **int { return &s.SegmentationID }),
-		resource.Field("segment_index", resource.Int, hidden, func(s *NetworkSegment) *int { return &s.Index }),
+		resource.Field("segment_index", resource.Int, inner, func(s *NetworkSegment) *int { return &s.Index }),
 		resource.Field("name", resource.Nullable(resource.Name), post|put|filter|sort, func(s *NetworkSegment) **string { return &s.Label })),
 		resource.Ext("standard-attr-segment", common...))
 }

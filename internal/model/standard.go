@@ -27,6 +27,7 @@ const (
 	policy = resource.Policy
 	needed = resource.Needed
 	must   = resource.Required
+	inner  = resource.Hidden | resource.Internal
 )
 
 // owned are the attributes id, project_id and its old name tenant_id.

@@ -46,6 +46,7 @@ const (
 	Policy                     // a policy rule of its own is asked when it is set or shown
 	Needed                     // policy needs its value: always read
 	Required                   // must be in a POST body
+	Internal                   // no attribute of the API: only the service uses it
 )
 
 // Attr is one attribute of R with its type erased into closures, made at start-up.

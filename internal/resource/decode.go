@@ -108,7 +108,7 @@ func (r *engine[R]) owner(caller *identity.Caller, body map[string]any, create b
 func (r *engine[R]) known(body map[string]any) error {
 	var unknown []string
 	for name := range body {
-		if _, ok := r.byName[name]; !ok {
+		if i, ok := r.byName[name]; !ok || r.Attrs[i].Flags&Internal != 0 {
 			unknown = append(unknown, name)
 		}
 	}
@@ -129,7 +129,7 @@ func (r *engine[R]) Bodies(body map[string]any, bulkAllowed bool) (bodies []map[
 		one, err := r.one(body)
 		return []map[string]any{one}, false, err
 	}
-	if !bulkAllowed {
+	if !bulkAllowed || r.table.NoBulk {
 		return nil, false, badRequest("Bulk operation not supported")
 	}
 	list, ok := many.([]any)

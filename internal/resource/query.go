@@ -207,11 +207,15 @@ func (r *engine[R]) parseSort(q *Query, values url.Values) error {
 		return badRequest("The number of sort_keys and sort_dirs must be same")
 	}
 	var absent, wrong []string
+	unsortable := "" // upstream takes the key but has no column for it
 	for i, name := range keys {
 		n, ok := r.byName[name]
 		if !ok || r.Attrs[n].Flags&Sort == 0 {
 			absent = append(absent, name)
 			continue
+		}
+		if r.Attrs[n].column == nil {
+			unsortable = name
 		}
 		q.Sort = append(q.Sort, SortKey{n, dirs[i] == "desc"})
 	}
@@ -225,6 +229,9 @@ func (r *engine[R]) parseSort(q *Query, values url.Values) error {
 	}
 	if len(wrong) > 0 {
 		return badRequest("%s is invalid value for sort_dirs, valid value is 'asc' and 'desc'", pyList(wrong))
+	}
+	if unsortable != "" {
+		return fault.BadRequest("BadRequest", "Bad %s request: '%s' is an invalid attribute for sort key.", r.Collection, unsortable)
 	}
 	return nil
 }

@@ -59,6 +59,10 @@ type Table[R any] struct {
 	Missing func(id string) error
 	// OneByOne says that a request creates one object only.
 	OneByOne bool
+	// NoBulk refuses bodies with several objects.
+	NoBulk bool
+	// FoundByAll says that Visible limits lists only: whether a caller may see an object with a certain id, policy decides.
+	FoundByAll bool
 	// OnePage says that lists come in one page whatever the request says.
 	OnePage bool
 	// FromZero says that the revision_number of a new object is 0, as upstream's is where one flush writes the object.

@@ -288,6 +288,9 @@ func (r *engine[R]) apart(tx *store.Tx, q *Query, read Set) (apart Set) {
 
 // Get reads one object. What the caller may not see does not exist.
 func (r *engine[R]) Get(tx *store.Tx, caller *identity.Caller, id string, set Set) (*R, error) {
+	if r.table.FoundByAll && caller != nil {
+		caller = caller.Elevated()
+	}
 	objs, err := r.Select(tx, &Query{Set: set, Caller: caller, Where: []Cond{r.ByID(id)}})
 	if err != nil {
 		return nil, err
@@ -493,6 +496,20 @@ func (r *engine[R]) bump(tx *store.Tx, obj *R) error {
 		return store.Retry(fmt.Errorf("%s %s was changed by somebody else", r.Name, r.ID(obj)))
 	}
 	std.Revision++
+	return nil
+}
+
+// CountUp adds n to the revision of an object that this transaction has written: upstream does in several steps what here
+// is one.
+func (r *engine[R]) CountUp(tx *store.Tx, obj *R, n int) error {
+	if n == 0 {
+		return nil
+	}
+	std := r.table.Standard(obj)
+	if _, err := tx.Exec("UPDATE standardattributes SET revision_number = revision_number + ? WHERE id = ?", n, std.RowID); err != nil {
+		return fmt.Errorf("count revision of %s %s: %w", r.Name, r.ID(obj), err)
+	}
+	std.Revision += int64(n)
 	return nil
 }
 

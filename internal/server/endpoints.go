@@ -162,8 +162,11 @@ func quotaLimit(name string, v any) (int, error) {
 
 // mountAgents serves agents, and which networks DHCP agents serve.
 func mountAgents(s *api.Server, catalog *model.Catalog, networks *api.Collection[model.Network], svc *agents.Service) *api.Collection[model.Agent] {
-	collection := api.Mount(s, catalog.Agents, svc.Logic(), "GET", "PUT", "DELETE")
+	collection := api.Mount(s, catalog.Agents, svc.Logic())
 	s.Handle("GET", "/availability_zones", api.Endpoint{Rule: "get_availability_zone", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+		if err := onlyZoneFilters(c.Query); err != nil {
+			return nil, err
+		}
 		zones, err := svc.Zones(tx)
 		list := []map[string]string{}
 		for _, z := range zones {
@@ -182,7 +185,10 @@ func mountAgents(s *api.Server, catalog *model.Catalog, networks *api.Collection
 		if err != nil {
 			return nil, err
 		}
-		return networks.Objects(tx, c, ids)
+		return networks.Whole(tx, c, ids, func(b []byte, n *model.Network) []byte {
+			b = catalog.Networks.Append(b, n, catalog.Networks.Shown)
+			return fmt.Appendf(b[:len(b)-1], `,"standard_attr_id":%d,"qinq":null,"vlan_transparent":null}`, n.RowID)
+		})
 	}})
 	s.Handle("POST", "/agents/{id}/dhcp-networks", api.Endpoint{Rule: "create_dhcp-network", Write: true, Status: 201,
 		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
@@ -201,9 +207,31 @@ func mountAgents(s *api.Server, catalog *model.Catalog, networks *api.Collection
 		if err != nil {
 			return nil, err
 		}
-		return collection.Objects(tx, c, ids)
+		return collection.Whole(tx, c, ids, wholeAgent(catalog, ""))
 	}})
 	return collection
+}
+
+// wholeAgent writes an agent as lists of those that serve something show it; more is added.
+func wholeAgent(catalog *model.Catalog, more string) func([]byte, *model.Agent) []byte {
+	return func(b []byte, a *model.Agent) []byte {
+		b = catalog.Agents.Append(b, a, catalog.Agents.Shown|catalog.Agents.Bit("resource_versions"))
+		return append(append(b[:len(b)-1], `,"ha_chassis_priority":null`+more...), '}')
+	}
+}
+
+// onlyZoneFilters refuses filters that availability zones do not have.
+func onlyZoneFilters(query map[string][]string) error {
+	var unknown []any
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		if !slices.Contains([]string{"name", "resource", "state", "fields", "sort_key", "sort_dir", "limit", "marker", "page_reverse"}, name) {
+			unknown = append(unknown, name)
+		}
+	}
+	if unknown == nil {
+		return nil
+	}
+	return fault.BadRequest("HTTPBadRequest", "%s is invalid attribute for filtering", resource.PyRepr(unknown))
 }
 
 // matches tells whether all query parameters that name a member of the entry have its value.

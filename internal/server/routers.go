@@ -26,12 +26,11 @@ func mountRouters(s *api.Server, catalog *model.Catalog, routers *l3.Service, qo
 			return do(tx, caller, id, body)
 		})
 	}
-	for name, do := range map[string]func(*store.Tx, *identity.Caller, string, map[string]any) (*model.Router, error){
+	for name, do := range map[string]func(*store.Tx, *identity.Caller, string, map[string]any) (json.RawMessage, error){
 		"add_extraroutes": routers.AddExtraRoutes, "remove_extraroutes": routers.RemoveExtraRoutes,
 	} {
 		r.Action(name, func(_ context.Context, tx *store.Tx, caller *identity.Caller, id string, body map[string]any) (any, error) {
-			_, err := do(tx, caller, id, body)
-			return nil, err
+			return do(tx, caller, id, body)
 		})
 	}
 	s.Handle("GET", "/agents/{id}/l3-routers", api.Endpoint{Rule: "get_l3-routers", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
@@ -39,7 +38,7 @@ func mountRouters(s *api.Server, catalog *model.Catalog, routers *l3.Service, qo
 		if err != nil {
 			return nil, err
 		}
-		return r.Objects(tx, c, ids(catalog.Routers, list))
+		return r.Whole(tx, c, ids(catalog.Routers, list), routers.AppendWhole)
 	}})
 	s.Handle("POST", "/agents/{id}/l3-routers", api.Endpoint{Rule: "create_l3-router", Write: true, Status: 201,
 		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {

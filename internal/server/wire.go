@@ -102,7 +102,7 @@ func wire(s *Server) (*services, error) {
 	api.Mount(a, catalog.Ports, quality.ports(core.Ports()))
 	mountBindings(a, catalog, core)
 	api.Mount(a, catalog.SecurityGroups, groups.Groups())
-	api.Mount(a, catalog.SecurityGroupRules, groups.Rules(), "GET", "POST", "DELETE")
+	api.Mount(a, catalog.SecurityGroupRules, groups.Rules())
 	flavors := mountFlavors(a, catalog, extensions.Enabled("router"))
 	api.Mount(a, catalog.DefaultSecurityGroupRules, groups.DefaultRules())
 	api.Mount(a, catalog.DefaultStatefulnesses, groups.DefaultStatefulness())

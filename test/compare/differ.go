@@ -29,7 +29,7 @@ var (
 
 // madeUp are the keys whose values a server chooses, though they have no form of their own.
 var madeUp = map[string]bool{"ip_address": true, "floating_ip_address": true, "fixed_ip_address": true, "provider:segmentation_id": true,
-	"segmentation_id": true, "hostname": true, "fqdn": true, "cidr": true}
+	"segmentation_id": true, "standard_attr_id": true, "hostname": true, "fqdn": true, "cidr": true}
 
 // answers compares two answers to one request.
 func (d *differ) answers(a, b answer) []difference {
@@ -129,6 +129,14 @@ func (d *differ) lists(path, key string, a, b []any) []difference {
 
 // align orders both lists so that elements which belong together are at one place.
 func (d *differ) align(a, b []any) ([]any, []any) {
+	shared := map[string]bool{} // identifiers in the list of B
+	for _, v := range b {
+		if o, ok := v.(map[string]any); ok {
+			if id, ok := o["id"].(string); ok {
+				shared[id] = true
+			}
+		}
+	}
 	rank := func(v any, isA bool) string {
 		text := show(v)
 		if o, ok := v.(map[string]any); ok {
@@ -138,6 +146,9 @@ func (d *differ) align(a, b []any) ([]any, []any) {
 				}
 				if known, ok := d.pairs[id]; ok {
 					return "0" + known
+				}
+				if shared[id] {
+					return "0" + id
 				}
 			}
 			text = show(o["name"]) + show(plain(o))

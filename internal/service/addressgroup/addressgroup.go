@@ -42,16 +42,7 @@ func (s *Service) create(c *resource.Change[model.AddressGroup]) error {
 	if err := s.catalog.AddressGroups.Insert(c.Tx, g); err != nil {
 		return err
 	}
-	return count(c.Tx, g, len(g.Addresses))
-}
-
-// count adds to the revision of a group.
-func count(tx *store.Tx, g *model.AddressGroup, changes int) error {
-	if _, err := tx.Exec("UPDATE standardattributes SET revision_number = revision_number + ? WHERE id = ?", changes, g.RowID); err != nil {
-		return fmt.Errorf("count revision of address group %s: %w", g.ID, err)
-	}
-	g.Revision += int64(changes)
-	return nil
+	return s.catalog.AddressGroups.CountUp(c.Tx, g, len(g.Addresses))
 }
 
 func (s *Service) delete(c *resource.Change[model.AddressGroup]) error {
@@ -109,14 +100,14 @@ func (s *Service) change(tx *store.Tx, id string, body map[string]any, f func(ha
 		if _, err := groups.Save(tx, old, &now); err != nil {
 			return nil, err
 		}
-		if err := count(tx, &now, len(given)-1); err != nil { // Save counted one
+		if err := groups.CountUp(tx, &now, len(given)-1); err != nil { // Save counted one
 			return nil, err
 		}
 		tx.OnCommit(func(ctx context.Context) { s.Changed(ctx, []string{id}) })
 	}
 	// Only these answers show the attribute "shared".
 	shown := groups.Append([]byte(`{"address_group":`), &now, groups.Shown|groups.Bit("shared"))
-	return append(shown, '}'), nil
+	return fmt.Appendf(shown[:len(shown)-1], `,"standard_attr_id":%d}}`, now.RowID), nil
 }
 
 // addresses reads the addresses of an action's body, which upstream checks less strictly than those of a new group.

@@ -93,6 +93,9 @@ func (s *Service) Logic() resource.Logic[model.Agent] {
 			}
 			return nil
 		},
+		Create: func(*resource.Change[model.Agent]) error {
+			return fault.BadRequest("BadRequest", "Bad agents request: Agent creation using API is not supported..")
+		},
 		Update: func(c *resource.Change[model.Agent]) error {
 			if _, err := s.catalog.Agents.Save(c.Tx, c.Old, c.New); err != nil {
 				return err

@@ -124,16 +124,16 @@ func (s *Service) updateFloatingIP(c *resource.Change[model.FloatingIP]) error {
 	if err := needsPort(fixed, port); err != nil {
 		return err
 	}
-	f.PortID, f.FixedIPAddress, f.RouterID = old.PortID, old.FixedIPAddress, old.RouterID
-	if router != nil && !c.Has("port_id") {
+	if c.Named != 0 && !c.Has("port_id") { // upstream looks again for address and router
 		port = old.PortID
 	}
+	f.PortID, f.FixedIPAddress, f.RouterID = old.PortID, old.FixedIPAddress, old.RouterID
 	switch {
 	case port != nil:
 		if err := s.associate(tx, c.Caller, f, *port, fixed, router); err != nil {
 			return err
 		}
-	case old.PortID != nil && (c.Has("port_id") || c.Named == 0): // upstream takes a request without attributes for null
+	case old.PortID != nil: // also for a request without attributes
 		f.PortID, f.FixedIPAddress, f.RouterID = nil, nil, nil
 	}
 	moved := !same(old.RouterID, f.RouterID)

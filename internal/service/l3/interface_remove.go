@@ -88,12 +88,14 @@ func (s *Service) removeBySubnet(tx *store.Tx, caller *identity.Caller, router s
 	if err != nil {
 		return nil, err
 	}
+	if slices.ContainsFunc(ports, func(p *attachment) bool { return p.network == n.network }) {
+		if err := checkNotNeeded(tx, router, id, n.cidr); err != nil {
+			return nil, err
+		}
+	}
 	i := slices.IndexFunc(ports, func(p *attachment) bool { return p.onSubnet(id) })
 	if i < 0 {
 		return nil, fault.NotFound("RouterInterfaceNotFoundForSubnet", "Router %s has no interface on subnet %s", router, id)
-	}
-	if err := checkNotNeeded(tx, router, id, n.cidr); err != nil {
-		return nil, err
 	}
 	port := ports[i]
 	if !slices.ContainsFunc(port.addresses, func(a address) bool { return a.subnet != id }) {

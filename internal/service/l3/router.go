@@ -17,7 +17,16 @@ import (
 
 // Routers is what routers do beyond being stored.
 func (s *Service) Routers() resource.Logic[model.Router] {
-	return resource.Logic[model.Router]{Create: s.createRouter, Update: s.updateRouter, Delete: s.deleteRouter, Load: s.loadRouters}
+	return resource.Logic[model.Router]{Create: s.createRouter, Update: s.updateRouter, Delete: s.deleteRouter, Load: s.loadRouters,
+		Answer: answerRouter}
+}
+
+// answerRouter shows the zones that a router was in before the request: upstream chooses agents afterwards.
+func answerRouter(c *resource.Change[model.Router], r *model.Router) {
+	r.AvailabilityZones = nil
+	if c.Old != nil {
+		r.AvailabilityZones = c.Old.AvailabilityZones
+	}
 }
 
 func (s *Service) createRouter(c *resource.Change[model.Router]) error {
@@ -46,6 +55,13 @@ func (s *Service) createRouter(c *resource.Change[model.Router]) error {
 	}
 	if asked != nil {
 		if err := s.setGateway(c.Tx, c.Caller, r, asked); err != nil {
+			return err
+		}
+		steps := 1 // as in saveRouter
+		if !r.EnableSNAT {
+			steps++
+		}
+		if err := s.catalog.Routers.CountUp(c.Tx, r, steps); err != nil {
 			return err
 		}
 	}
@@ -96,13 +112,41 @@ func (s *Service) updateRouter(c *resource.Change[model.Router]) error {
 	if err := s.changeKind(c); err != nil {
 		return err
 	}
-	if _, err := s.catalog.Routers.Save(c.Tx, c.Old, c.New); err != nil {
+	if err := s.saveRouter(c.Tx, c.Old, c.New); err != nil {
 		return err
 	}
 	if err := s.snatPorts(c.Tx, c.Old, c.New); err != nil {
 		return err
 	}
 	return s.updated(c.Tx, c.New.ID)
+}
+
+// saveRouter stores what changed. Upstream writes it in several transactions, each of which counts the revision up; other
+// addresses of the gateway do not.
+func (s *Service) saveRouter(tx *store.Tx, old, now *model.Router) error {
+	routers := s.catalog.Routers
+	changed := routers.Changed(old, now)
+	steps := 0
+	for _, group := range [][]string{{"routes"}, {"enable_snat"}, {"name", "admin_state_up", "description", "distributed", "ha"}} {
+		if changed&routers.Bits(group...) != 0 {
+			steps++
+		}
+	}
+	if !same(old.GatewayPortID, now.GatewayPortID) {
+		if old.GatewayPortID != nil {
+			steps += 2
+		}
+		if now.GatewayPortID != nil {
+			steps++
+		}
+	}
+	if steps == 0 {
+		return nil
+	}
+	if _, err := routers.Save(tx, old, now); err != nil {
+		return err
+	}
+	return routers.CountUp(tx, now, steps-1)
 }
 
 func (s *Service) deleteRouter(c *resource.Change[model.Router]) error {

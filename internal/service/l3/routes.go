@@ -1,6 +1,7 @@
 package l3
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -65,8 +66,8 @@ func invalidRoutes(routes []model.Route, reason string) error {
 }
 
 // AddExtraRoutes adds the routes in body {"router": {"routes": […]}} to those of a router. Routes that it has already are
-// no error. It returns the router as it became.
-func (s *Service) AddExtraRoutes(tx *store.Tx, caller *identity.Caller, router string, body map[string]any) (*model.Router, error) {
+// no error. It returns the router as JSON.
+func (s *Service) AddExtraRoutes(tx *store.Tx, caller *identity.Caller, router string, body map[string]any) (json.RawMessage, error) {
 	return s.editRoutes(tx, caller, router, body, func(have, given []model.Route) []model.Route {
 		for _, r := range given {
 			if !slices.Contains(have, r) {
@@ -78,14 +79,14 @@ func (s *Service) AddExtraRoutes(tx *store.Tx, caller *identity.Caller, router s
 }
 
 // RemoveExtraRoutes takes the routes in body away from those of a router. Routes that it does not have are no error.
-func (s *Service) RemoveExtraRoutes(tx *store.Tx, caller *identity.Caller, router string, body map[string]any) (*model.Router, error) {
+func (s *Service) RemoveExtraRoutes(tx *store.Tx, caller *identity.Caller, router string, body map[string]any) (json.RawMessage, error) {
 	return s.editRoutes(tx, caller, router, body, func(have, given []model.Route) []model.Route {
 		return slices.DeleteFunc(have, func(r model.Route) bool { return slices.Contains(given, r) })
 	})
 }
 
 func (s *Service) editRoutes(tx *store.Tx, caller *identity.Caller, id string, body map[string]any,
-	edit func(have, given []model.Route) []model.Route) (*model.Router, error) {
+	edit func(have, given []model.Route) []model.Route) (json.RawMessage, error) {
 	given, err := routesIn(body)
 	if err != nil {
 		return nil, err
@@ -102,7 +103,15 @@ func (s *Service) editRoutes(tx *store.Tx, caller *identity.Caller, id string, b
 	if err != nil {
 		return nil, err
 	}
-	return &now, nil
+	return append(s.AppendWhole([]byte(`{"router":`), &now), '}'), nil
+}
+
+// AppendWhole writes a router as upstream shows it in some answers: with attributes that are otherwise hidden, also by
+// policy.
+func (s *Service) AppendWhole(b []byte, r *model.Router) []byte {
+	routers := s.catalog.Routers
+	b = routers.Append(b, r, routers.Shown|routers.Bits("gw_port_id", "enable_snat"))
+	return append(b[:len(b)-1], `,"enable_default_route_bfd":false,"enable_default_route_ecmp":false,"ha_vr_id":0}`...)
 }
 
 // routesIn finds the routes in the body of add_extraroutes and remove_extraroutes.

@@ -12,10 +12,7 @@ import (
 
 // DefaultRules is what templates of rules do beyond being stored.
 func (s *Service) DefaultRules() resource.Logic[model.DefaultSecurityGroupRule] {
-	return resource.Logic[model.DefaultSecurityGroupRule]{Create: s.createDefaultRule,
-		CreateMany: func([]*resource.Change[model.DefaultSecurityGroupRule]) error {
-			return fault.BadRequest("HTTPBadRequest", "Bulk operation not supported")
-		}}
+	return resource.Logic[model.DefaultSecurityGroupRule]{Create: s.createDefaultRule, Update: unchangeable[model.DefaultSecurityGroupRule]}
 }
 
 func (s *Service) createDefaultRule(c *resource.Change[model.DefaultSecurityGroupRule]) error {

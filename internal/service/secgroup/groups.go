@@ -52,7 +52,15 @@ const (
 // Groups is what security groups do beyond being stored.
 func (s *Service) Groups() resource.Logic[model.SecurityGroup] {
 	return resource.Logic[model.SecurityGroup]{Create: s.createGroup, Update: s.updateGroup, Delete: s.deleteGroup,
-		Load: s.loadRules, BeforeList: s.ensureForList}
+		Load: s.loadRules, BeforeList: s.ensureForList,
+		// In lists upstream does not look whether rules are of a default group.
+		AfterList: func(_ url.Values, groups []*model.SecurityGroup) {
+			for _, g := range groups {
+				for _, r := range g.Rules {
+					r.InDefaultGroup = nil
+				}
+			}
+		}}
 }
 
 func (s *Service) createGroup(c *resource.Change[model.SecurityGroup]) error {
@@ -155,13 +163,13 @@ func (s *Service) ensureForList(ctx context.Context, caller *identity.Caller, qu
 }
 
 func (s *Service) updateGroup(c *resource.Change[model.SecurityGroup]) error {
-	if c.Old.Name == defaultName && c.Has("name") {
-		return fault.Conflict("SecurityGroupCannotUpdateDefault", "Updating default security group not allowed.")
-	}
 	if c.Old.Stateful != c.New.Stateful {
 		if err := s.unused(c.Tx, c.Old.ID); err != nil {
 			return err
 		}
+	}
+	if c.Old.Name == defaultName && c.Has("name") {
+		return fault.Conflict("SecurityGroupCannotUpdateDefault", "Updating default security group not allowed.")
 	}
 	_, err := s.catalog.SecurityGroups.Save(c.Tx, c.Old, c.New)
 	return err

@@ -2,6 +2,7 @@ package secgroup
 
 import (
 	"fmt"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -22,7 +23,7 @@ func (s *Service) Rules() resource.Logic[model.SecurityGroupRule] {
 		Create: func(c *resource.Change[model.SecurityGroupRule]) error {
 			return s.createRules([]*resource.Change[model.SecurityGroupRule]{c})
 		},
-		CreateMany: s.createRules, Delete: s.deleteRule, BeforeList: s.ensureForList,
+		CreateMany: s.createRules, Update: unchangeable[model.SecurityGroupRule], Delete: s.deleteRule, BeforeList: s.ensureForList,
 		Load: func(_ *store.Tx, _ *identity.Caller, _ resource.Set, rules []*model.SecurityGroupRule) error {
 			for _, r := range rules {
 				normalize(r)
@@ -30,6 +31,12 @@ func (s *Service) Rules() resource.Logic[model.SecurityGroupRule] {
 			return nil
 		},
 	}
+}
+
+// unchangeable refuses a request that says nothing wrong; upstream fails at it.
+func unchangeable[R any](*resource.Change[R]) error {
+	return fault.New(http.StatusMethodNotAllowed, "HTTPMethodNotAllowed",
+		"The server could not comply with the request since it is either malformed or otherwise incorrect.")
 }
 
 // normalize fills the prefix without host bits.
@@ -53,17 +60,9 @@ func (s *Service) createRules(cs []*resource.Change[model.SecurityGroupRule]) er
 			return fault.BadRequest("SecurityGroupRulesNotSingleProject", "Multiple project_ids in bulk security group rule create not allowed")
 		}
 	}
-	for _, c := range cs {
-		if err := checkRule(c.New); err != nil {
-			return err
-		}
-	}
 	tx := cs[0].Tx
-	group, err := s.checkRuleGroups(cs)
+	group, err := s.checkRules(cs)
 	if err != nil {
-		return err
-	}
-	if err := s.checkAddressGroups(cs); err != nil {
 		return err
 	}
 	if err := s.checkDuplicates(tx, cs); err != nil {
@@ -81,58 +80,65 @@ func (s *Service) createRules(cs []*resource.Change[model.SecurityGroupRule]) er
 	return s.catalog.SecurityGroups.Touch(tx, group)
 }
 
-// checkRuleGroups finds the group that gets the rules and the remote groups, as far as the rules' project sees them.
-func (s *Service) checkRuleGroups(cs []*resource.Change[model.SecurityGroupRule]) (*model.SecurityGroup, error) {
-	ids := []string{}
-	for _, c := range cs {
-		if c.New.RemoteGroupID != nil {
-			ids = append(ids, *c.New.RemoteGroupID)
-		}
-	}
-	ids = append(ids, cs[0].New.SecurityGroupID)
+// checkRules checks rules one by one, each for itself and for the groups that it names, as far as the rules' project sees
+// them. It returns the group that gets the rules.
+func (s *Service) checkRules(cs []*resource.Change[model.SecurityGroupRule]) (*model.SecurityGroup, error) {
 	view := *cs[0].Caller
 	view.ProjectID = cs[0].New.ProjectID
-	groups, err := s.catalog.SecurityGroups.Select(cs[0].Tx, &resource.Query{Set: s.catalog.SecurityGroups.Bits("id", "name"), Caller: &view,
-		Where: []resource.Cond{s.catalog.SecurityGroups.ByID(ids...)}})
+	var groups, addresses []string
+	for _, c := range cs {
+		groups = append(groups, c.New.SecurityGroupID)
+		groups = append(groups, present(c.New.RemoteGroupID)...)
+		addresses = append(addresses, present(c.New.RemoteAddresses)...)
+	}
+	seen, err := readable(cs[0].Tx, s.catalog.SecurityGroups, &view, groups, s.catalog.SecurityGroups.Bits("id", "name"))
 	if err != nil {
 		return nil, err
 	}
-	byID := map[string]*model.SecurityGroup{}
-	for _, g := range groups {
-		byID[g.ID] = g
+	seenAddresses, err := readable(cs[0].Tx, s.catalog.AddressGroups, &view, addresses, s.catalog.AddressGroups.Bits("id"))
+	if err != nil {
+		return nil, err
 	}
-	for _, id := range ids {
-		if byID[id] == nil {
-			return nil, s.catalog.SecurityGroups.NotFound(id)
+	for _, c := range cs {
+		if err := checkRule(c.New); err != nil {
+			return nil, err
+		}
+		for _, id := range present(c.New.RemoteGroupID) {
+			if seen[id] == nil {
+				return nil, s.catalog.SecurityGroups.NotFound(id)
+			}
+		}
+		for _, id := range present(c.New.RemoteAddresses) {
+			if seenAddresses[id] == nil {
+				return nil, s.catalog.AddressGroups.NotFound(id)
+			}
+		}
+		if seen[c.New.SecurityGroupID] == nil {
+			return nil, s.catalog.SecurityGroups.NotFound(c.New.SecurityGroupID)
 		}
 	}
-	return byID[cs[0].New.SecurityGroupID], nil
+	return seen[cs[0].New.SecurityGroupID], nil
 }
 
-// checkAddressGroups checks that the rules' project sees the address groups that they name.
-func (s *Service) checkAddressGroups(cs []*resource.Change[model.SecurityGroupRule]) error {
-	var ids []string
-	for _, c := range cs {
-		if id := c.New.RemoteAddresses; id != nil && *id != "" {
-			ids = append(ids, *id)
-		}
-	}
-	if len(ids) == 0 {
+// present is the value in a list, or none.
+func present(id *string) []string {
+	if id == nil || *id == "" {
 		return nil
 	}
-	view := *cs[0].Caller
-	view.ProjectID = cs[0].New.ProjectID
-	groups := s.catalog.AddressGroups
-	found, err := groups.Select(cs[0].Tx, &resource.Query{Set: groups.Bit("id"), Caller: &view, Where: []resource.Cond{groups.ByID(ids...)}})
-	if err != nil {
-		return err
+	return []string{*id}
+}
+
+// readable reads those of the objects that the caller sees, by id.
+func readable[R any](tx *store.Tx, res *resource.Resource[R], caller *identity.Caller, ids []string, set resource.Set) (map[string]*R, error) {
+	byID := map[string]*R{}
+	if len(ids) == 0 {
+		return byID, nil
 	}
-	for _, id := range ids {
-		if !slices.ContainsFunc(found, func(g *model.AddressGroup) bool { return g.ID == id }) {
-			return groups.NotFound(id)
-		}
+	list, err := res.Select(tx, &resource.Query{Set: set, Caller: caller, Where: []resource.Cond{res.ByID(ids...)}})
+	for _, obj := range list {
+		byID[res.ID(obj)] = obj
 	}
-	return nil
+	return byID, err
 }
 
 func (s *Service) checkDuplicates(tx *store.Tx, cs []*resource.Change[model.SecurityGroupRule]) error {
@@ -165,10 +171,7 @@ func ruleKey(r *model.SecurityGroupRule) string {
 	}
 	protocol := ""
 	if r.Protocol != nil {
-		protocol = strconv.Itoa(protocolNumber(*r.Protocol, r.Ethertype))
-		if *r.Protocol == "hopopt" { // has the number of "ip"
-			protocol = *r.Protocol
-		}
+		protocol = protocolKey(*r.Protocol, r.Ethertype)
 	}
 	return fmt.Sprint(r.Direction, "|", r.Ethertype, "|", text(r.PortRangeMin), "|", text(r.PortRangeMax), "|", protocol, "|",
 		text(r.RemoteGroupID), "|", text(r.RemoteAddresses), "|", prefix)
@@ -181,20 +184,28 @@ func text[T any](p *T) string {
 	return fmt.Sprint(*p)
 }
 
+// protocolKey is the same for the name and the number of a protocol. Of the two names of number 0, upstream takes "ip".
+func protocolKey(p, ethertype string) string {
+	p = canonicalICMP(p, ethertype)
+	if p == "hopopt" {
+		return p
+	}
+	if n, named := model.Protocols[p]; named {
+		return strconv.Itoa(n)
+	}
+	return p
+}
+
 // Numbers of protocols that rules treat in a way of their own.
 const (
 	icmp   = 1
 	icmpv6 = 58
 )
 
-// protocolNumber knows that ICMP in IPv6 is ICMPv6.
-func protocolNumber(p, ethertype string) int {
+func protocolNumber(p string) int {
 	n, named := model.Protocols[p]
 	if !named {
-		n, _ = strconv.Atoi(p)
-	}
-	if n == icmp && ethertype == "IPv6" {
-		return icmpv6
+		n, _ = strconv.Atoi(strings.TrimSpace(p))
 	}
 	return n
 }
@@ -205,8 +216,8 @@ var portProtocols = []struct {
 	number int
 }{{"dccp", 33}, {"sctp", 132}, {"tcp", 6}, {"udp", 17}, {"udplite", 136}}
 
-// onlyIPv6 are protocols that IPv4 does not know, by number.
-var onlyIPv6 = []int{41, 44, 58, 59, 60, 43}
+// onlyIPv6 are protocols that IPv4 does not know.
+var onlyIPv6 = []string{"ipv6-encap", "ipv6-frag", "ipv6-icmp", "icmpv6", "ipv6-nonxt", "ipv6-opts", "ipv6-route", "41", "44", "58", "59", "60", "43"}
 
 // checkRule brings a rule to its canonical form and checks it (upstream _validate_base_security_group_rule_attributes).
 func checkRule(r *model.SecurityGroupRule) error {
@@ -219,14 +230,8 @@ func checkRule(r *model.SecurityGroupRule) error {
 			return fault.BadRequest("SecurityGroupRuleParameterConflict", "Conflicting value ethertype %s for CIDR %s", r.Ethertype, *r.RemoteIPPrefix)
 		}
 	}
-	if r.Protocol != nil && r.Ethertype == "IPv4" {
-		n, named := model.Protocols[*r.Protocol]
-		if !named {
-			n, _ = strconv.Atoi(*r.Protocol)
-		}
-		if slices.Contains(onlyIPv6, n) {
-			return fault.BadRequest("SecurityGroupEthertypeConflictWithProtocol", "Invalid ethertype %s for protocol %s.", r.Ethertype, *r.Protocol)
-		}
+	if r.Protocol != nil && r.Ethertype == "IPv4" && slices.Contains(onlyIPv6, *r.Protocol) {
+		return fault.BadRequest("SecurityGroupEthertypeConflictWithProtocol", "Invalid ethertype %s for protocol %s.", r.Ethertype, *r.Protocol)
 	}
 	if remotes(r) > 1 {
 		return fault.BadRequest("SecurityGroupMultipleRemoteEntites",
@@ -246,14 +251,23 @@ func remotes(r *model.SecurityGroupRule) int {
 	return n
 }
 
+// canonicalICMP knows that ICMP in IPv6 is ICMPv6.
+func canonicalICMP(protocol, ethertype string) string {
+	if ethertype != "IPv6" {
+		return protocol
+	}
+	switch protocol {
+	case "icmp", "icmpv6":
+		return "ipv6-icmp"
+	case "1":
+		return "58"
+	}
+	return protocol
+}
+
 func canonical(r *model.SecurityGroupRule) {
-	if r.Protocol != nil && r.Ethertype == "IPv6" {
-		switch *r.Protocol {
-		case "icmp", "icmpv6":
-			*r.Protocol = "ipv6-icmp"
-		case "1":
-			*r.Protocol = "58"
-		}
+	if r.Protocol != nil {
+		*r.Protocol = canonicalICMP(*r.Protocol, r.Ethertype)
 	}
 	if r.PortRangeMin != nil && r.PortRangeMax != nil && *r.PortRangeMin == 1 && *r.PortRangeMax == 65535 {
 		r.PortRangeMin, r.PortRangeMax = nil, nil
@@ -267,7 +281,7 @@ func checkPorts(r *model.SecurityGroupRule) error {
 	if r.Protocol == nil {
 		return fault.BadRequest("SecurityGroupProtocolRequiredWithPorts", "Must also specify protocol if port range is given.")
 	}
-	n := protocolNumber(*r.Protocol, "")
+	n := protocolNumber(*r.Protocol)
 	for _, p := range portProtocols {
 		if n == p.number {
 			return checkPortRange(r)
