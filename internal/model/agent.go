@@ -43,7 +43,7 @@ func ofAgentType(values []string) (resource.Cond, error) {
 
 // Agents describes agents. Rows are made by their reports.
 func Agents(enabled func(string) bool) *resource.Resource[Agent] {
-	return resource.New("agent", "agents", "agents", resource.Table[Agent]{Name: "agents", NoBulk: true, ID: func(a *Agent) *string { return &a.ID }}, enabled,
+	return resource.New("agent", "agents", "agents", resource.Table[Agent]{Name: "agents", OneByOne: true, ID: func(a *Agent) *string { return &a.ID }}, enabled,
 		resource.Ext("agent",
 			resource.Field("id", resource.UUID, filter|sort, func(a *Agent) *string { return &a.ID }),
 			resource.Field("agent_type", resource.String(255), filter|sort, func(a *Agent) *string { return &a.AgentType },

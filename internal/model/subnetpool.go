@@ -4,7 +4,6 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -77,6 +76,7 @@ func Subnetpools(enabled func(string) bool) *resource.Resource[Subnetpool] {
 	std := func(p *Subnetpool) *Standard { return &p.Standard }
 	t := table("subnetpools", std)
 	shared := sharedBy("subnetpoolrbacs", "t.id")
+	t.FromZero, t.OneByOne = true, true
 	t.Visible = "t.project_id = :project OR " + shared
 	t.Missing = func(id string) error {
 		return fault.NotFound("SubnetPoolNotFound", "Subnet pool %s could not be found.", id)
@@ -89,7 +89,7 @@ func Subnetpools(enabled func(string) bool) *resource.Resource[Subnetpool] {
 				Columns: []resource.Col[string]{{Name: "cidr", Ref: func(e *string) any { return e }}}}),
 			resource.Field("default_quota", givenOrAbsent(resource.NonNegative), post|put|filter|sort, func(p *Subnetpool) **int { return &p.DefaultQuota }).
 				OmitWhen(func(p *Subnetpool) bool { return p.omitQuota }),
-			resource.Field("ip_version", resource.Int, filter|sort, func(p *Subnetpool) *int { return &p.IPVersion }),
+			resource.Field("ip_version", shownInt, filter|sort, func(p *Subnetpool) *int { return &p.IPVersion }),
 			resource.Field("default_prefixlen", prefixlen, post|put|filter|sort, func(p *Subnetpool) *Prefixlen { return &p.DefaultPrefixlen }),
 			resource.Field("min_prefixlen", prefixlen, post|put|filter|sort, func(p *Subnetpool) *Prefixlen { return &p.MinPrefixlen }),
 			resource.Field("max_prefixlen", prefixlen, post|put|filter|sort, func(p *Subnetpool) *Prefixlen { return &p.MaxPrefixlen }),
@@ -104,6 +104,18 @@ func Subnetpools(enabled func(string) bool) *resource.Resource[Subnetpool] {
 		standard("subnetpools", std),
 	)
 }
+
+// shownInt is an integer that filters do not check, because upstream converts only what requests may set.
+var shownInt = func() resource.Type[int] {
+	t := resource.Int
+	t.FromQuery = func(s string) (any, error) {
+		if n, err := resource.Int.Parse(s); err == nil {
+			return n, nil
+		}
+		return -1, nil
+	}
+	return t
+}()
 
 // notBlankName is a name that must say something.
 var notBlankName = func() resource.Type[string] {
@@ -140,13 +152,14 @@ var prefixes = resource.Type[[]string]{Name: "list of CIDRs", Append: resource.A
 }}
 
 func duplicates(elements []any) []string {
-	var seen, twice []string
+	var twice []string
+	seen := map[string]bool{}
 	for _, e := range elements {
 		s := resource.PyRepr(e)
-		if slices.Contains(seen, s) {
+		if seen[s] {
 			twice = append(twice, resource.Py(e))
 		}
-		seen = append(seen, s)
+		seen[s] = true
 	}
 	return twice
 }

@@ -57,10 +57,12 @@ type Table[R any] struct {
 	StrictMarker bool
 	// Missing is the error for an object that is not there; nil means upstream's usual one, made from the name.
 	Missing func(id string) error
-	// OneByOne says that a request creates one object only.
+	// OneByOne says that a request creates one object only: a list of them is refused.
 	OneByOne bool
-	// NoBulk refuses bodies with several objects.
-	NoBulk bool
+	// WholeLists says that lists ignore which attributes the caller wants, but for the id and the owner.
+	WholeLists bool
+	// TagsDoNotFilter says that lists ignore the filters by tags.
+	TagsDoNotFilter bool
 	// FoundByAll says that Visible limits lists only: whether a caller may see an object with a certain id, policy decides.
 	FoundByAll bool
 	// OnePage says that lists come in one page whatever the request says.
