@@ -4,8 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"slices"
-	"strings"
 
 	"neutrino/internal/identity"
 	"neutrino/internal/store"
@@ -18,20 +16,10 @@ type Call struct {
 	Body    map[string]any // nil without one; for functions of Handle
 	Request *http.Request
 
+	first  bool   // upstream serves the path by its first framework, whatever the collection
+	raw    []byte // the body as it came
 	server *Server
 	judge  *judge
-}
-
-// params are the names of the query's parameters in their order.
-func (c *Call) params() []string {
-	var names []string
-	for param := range strings.SplitSeq(c.Request.URL.RawQuery, "&") {
-		key, _, _ := strings.Cut(param, "=")
-		if name, err := url.QueryUnescape(key); err == nil && c.Query.Has(name) && !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	return names
 }
 
 // Path is the value of a wildcard of the route, such as "id".
@@ -104,7 +92,7 @@ func (s *Server) Handle(method, path string, e Endpoint) {
 	}
 	s.add(method, path, func(call *Call) (a *reply, err error) {
 		if method == http.MethodDelete {
-			err = call.noBody()
+			err = call.noBody(false)
 		} else if method != http.MethodGet {
 			call.Body, err = call.body(false)
 		}

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 
 	"neutrino/internal/fault"
+	"neutrino/internal/resource"
 )
 
 // readBody reads the whole body of a request, nil if there is none.
@@ -27,6 +29,7 @@ func (c *Call) readBody() ([]byte, error) {
 	if err != nil {
 		return nil, fault.BadRequest("HTTPBadRequest", "Body contains invalid data").Because(err)
 	}
+	c.raw = raw
 	return raw, nil
 }
 
@@ -67,6 +70,19 @@ func loneSurrogate(raw []byte) bool {
 
 // decodeObject decodes one JSON object. Numbers stay text, so that large ones keep their digits.
 func decodeObject(raw []byte) (map[string]any, error) {
+	v, err := decode(raw)
+	if err != nil {
+		return nil, err
+	}
+	m, ok := v.(map[string]any)
+	if !ok {
+		return nil, errShape
+	}
+	return m, nil
+}
+
+// decode decodes one JSON value.
+func decode(raw []byte) (any, error) {
 	if !utf8.Valid(raw) { // the decoder would silently replace it
 		return nil, errEncoding
 	}
@@ -82,11 +98,7 @@ func decodeObject(raw []byte) (map[string]any, error) {
 	if _, err := d.Token(); err != io.EOF {
 		return nil, errSyntax
 	}
-	m, ok := v.(map[string]any)
-	if !ok {
-		return nil, errShape
-	}
-	return m, nil
+	return v, nil
 }
 
 // body reads and decodes the body; nil without one. Upstream serves the four core resources and everything else through
@@ -96,22 +108,46 @@ func (c *Call) body(core bool) (map[string]any, error) {
 	if err != nil || len(raw) == 0 {
 		return nil, err
 	}
-	m, err := decodeObject(raw)
+	v, err := decode(raw)
+	m, isObject := v.(map[string]any)
 	switch {
 	case err == errEncoding:
 		return nil, errBadRequest
 	case err == errSyntax && !core:
 		return nil, errJSON
 	case err != nil:
-		return nil, fault.BadRequest("HTTPBadRequest", "Body contains invalid data")
+		return nil, errInvalidBody
+	case isObject:
+		return m, nil
+	case !core && resource.Falsy(v):
+		return nil, nil
 	}
-	return m, nil
+	return nil, errInvalidBody
+}
+
+var errInvalidBody = fault.BadRequest("HTTPBadRequest", "Body contains invalid data")
+
+// updateBody is body for a PUT. Upstream's second framework copies the body first, which works for objects and lists.
+func (c *Call) updateBody(core bool) (map[string]any, error) {
+	m, err := c.body(core)
+	if core || m != nil || err != nil && err != errInvalidBody {
+		return m, err
+	}
+	if v, _ := decode(c.raw); v != nil {
+		if _, isList := v.([]any); isList {
+			return nil, err
+		}
+	}
+	return nil, fault.BadRequest("BadRequest", "Bad body request: Invalid format: %s.", resource.PyBytes(c.raw))
 }
 
 // noBody refuses a body where none belongs.
-func (c *Call) noBody() error {
+func (c *Call) noBody(core bool) error {
 	raw, err := c.readBody()
 	if err == nil && len(raw) > 0 {
+		if _, wrong := decode(raw); wrong == errSyntax && !core {
+			return errJSON
+		}
 		err = fault.BadRequest("HTTPBadRequest", "Request body is not supported in DELETE.")
 	}
 	return err
@@ -128,7 +164,7 @@ func ifMatch(h http.Header) (revision int64, ok bool, err error) {
 		if ok {
 			return 0, false, fault.BadRequest("BadRequest", "Bad if-match request: Multiple revision_number etags are not supported..")
 		}
-		if revision, err = strconv.ParseInt(strings.TrimSpace(text), 10, 64); err != nil {
+		if revision, err = strconv.ParseInt(strings.ReplaceAll(strings.TrimSpace(text), "_", ""), 10, 64); err != nil {
 			return 0, false, fault.BadRequest("BadRequest",
 				"Bad if-match request: Revision number etag must be in the format of revision_number=<int>.")
 		}
@@ -137,22 +173,21 @@ func ifMatch(h http.Header) (revision int64, ok bool, err error) {
 	return revision, ok, nil
 }
 
+// etagForm is WebOb's idea of an entity tag: one that follows another without a space is not seen.
+var etagForm = regexp.MustCompile(`(?:^|\s)(W/)?"((?:\\"|.)*?)"`)
+
 // etags splits an If-Match header (RFC 9110, section 13.1.1). Text without quotes counts as one tag, as in WebOb; weak tags
 // never match.
 func etags(header string) []string {
-	if !strings.Contains(header, `"`) {
+	found := etagForm.FindAllStringSubmatch(header, -1)
+	if len(found) == 0 {
 		return []string{header}
 	}
 	var tags []string
-	for rest := header; ; {
-		before, after, found := strings.Cut(rest, `"`)
-		if !found {
-			return tags
+	for _, m := range found {
+		if m[1] == "" {
+			tags = append(tags, m[2])
 		}
-		tag, next, _ := strings.Cut(after, `"`)
-		if !strings.HasSuffix(before, "W/") {
-			tags = append(tags, tag)
-		}
-		rest = next
 	}
+	return tags
 }

@@ -19,7 +19,7 @@ type Collection[R any] struct {
 	s     *Server
 	res   *resource.Resource[R]
 	logic resource.Logic[R]
-	core  bool // see Call.body
+	core  bool // upstream serves it by its first framework, see Call.body
 }
 
 // Mount serves a resource: list, show, create (also several at once), update, delete, and tags where upstream has them.
@@ -50,13 +50,13 @@ func Mount[R any](s *Server, res *resource.Resource[R], logic resource.Logic[R],
 	return c
 }
 
+// first tells whether upstream serves this request by its first framework (see Call.body).
+func (c *Collection[R]) first(call *Call) bool { return c.core || call.first }
+
 // negotiated refuses clients that do not want JSON, which upstream's framework of the core resources does.
 func (c *Collection[R]) negotiated(h handler) handler {
-	if !c.core {
-		return h
-	}
 	return func(call *Call) (*reply, error) {
-		if !wantsJSON(call.Request) {
+		if c.first(call) && !wantsJSON(call.Request) {
 			return nil, errAccept
 		}
 		return h(call)
@@ -65,7 +65,7 @@ func (c *Collection[R]) negotiated(h handler) handler {
 
 // fields are the attributes that the client wants. A blank name counts only for core resources, as one that does not exist.
 func (c *Collection[R]) fields(call *Call) resource.Set {
-	if !c.core && !slices.ContainsFunc(call.Query["fields"], func(name string) bool { return name != "" }) {
+	if !c.first(call) && !slices.ContainsFunc(call.Query["fields"], func(name string) bool { return name != "" }) {
 		return c.res.Shown
 	}
 	return c.res.ParseFields(call.Query)
@@ -76,7 +76,7 @@ func (c *Collection[R]) list(call *Call) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := viewOf(c.res, call.judge, c.fields(call))
+	v := viewOf(c.res, call.judge, c.res.ListFields(c.fields(call)))
 	q.Set, q.Caller = v.read, call.Caller
 	var objs []*R
 	if v.verdict != policy.No {
@@ -143,31 +143,37 @@ func (c *Collection[R]) appendOne(b []byte, show resource.Set, obj *R) []byte {
 }
 
 func (c *Collection[R]) show(call *Call) (*reply, error) {
-	if c.core { // upstream's framework of the core resources reads filters here too, without effect
+	if c.first(call) { // upstream's framework of the core resources reads filters here too, without effect
 		if _, err := c.res.ParseQuery(call.Query, 0, call.params()...); err != nil {
 			return nil, err
 		}
 	}
 	v := viewOf(c.res, call.judge, c.fields(call))
 	var obj *R
+	hidden := false
 	err := c.s.db.Read(call.Request.Context(), func(tx *store.Tx) (err error) {
 		if obj, err = c.res.Get(tx, call.Caller, call.Path("id"), v.read); err != nil {
-			return err
+			return c.missing(tx, call.Path("id"), err)
 		}
 		seen, err := v.visible(tx, []*R{obj})
 		if err != nil {
 			return err
 		}
-		if len(seen) == 0 {
-			return errNoSuchPage
+		if hidden = len(seen) == 0; hidden {
+			return nil
 		}
 		if err := c.load(tx, call, v.read, seen); err != nil {
 			return err
 		}
 		return v.decide(tx, obj)
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case hidden && c.first(call): // the error comes too late for its usual form
+		return jsonReply(http.StatusNotFound, map[string]string{"type": errNoSuchPage.Type, "message": errNoSuchPage.Message, "detail": ""})
+	case hidden:
+		return nil, errNoSuchPage
 	}
 	a := newReply(http.StatusOK)
 	a.body = c.appendOne(a.body, v.show, obj)
@@ -175,11 +181,11 @@ func (c *Collection[R]) show(call *Call) (*reply, error) {
 }
 
 // bodies finds the objects in a body.
-func (c *Collection[R]) bodies(body map[string]any, bulkAllowed bool) ([]map[string]any, bool, error) {
-	if c.core && len(body) == 0 { // upstream's framework of the core resources does not tell no body from a wrong one
+func (c *Collection[R]) bodies(call *Call, body map[string]any, bulkAllowed bool) ([]map[string]any, bool, error) {
+	if c.first(call) && len(body) == 0 { // upstream's framework of the core resources does not tell no body from a wrong one
 		return nil, false, fault.BadRequest("HTTPBadRequest", "Unable to find '%s' in request body", c.res.Name)
 	}
-	return c.res.Bodies(body, bulkAllowed)
+	return c.res.Bodies(body, bulkAllowed && (c.first(call) || c.res.Bulk()))
 }
 
 // draft is one object of a create request, decoded and checked.
@@ -239,11 +245,11 @@ func keys(all []string, m map[string]any) []string {
 }
 
 func (c *Collection[R]) create(call *Call) (*reply, error) {
-	body, err := call.body(c.core)
+	body, err := call.body(c.first(call))
 	if err != nil {
 		return nil, err
 	}
-	bodies, bulk, err := c.bodies(body, true)
+	bodies, bulk, err := c.bodies(call, body, true)
 	if err != nil {
 		return nil, err
 	}
@@ -368,7 +374,7 @@ func (c *Collection[R]) Objects(tx *store.Tx, call *Call, ids []string) (json.Ra
 func (c *Collection[R]) whole(tx *store.Tx, call *Call) (*R, error) {
 	obj, err := c.res.Get(tx, call.Caller, call.Path("id"), c.res.All)
 	if err != nil {
-		return nil, err
+		return nil, c.missing(tx, call.Path("id"), err)
 	}
 	return obj, c.load(tx, call, c.res.All, []*R{obj})
 }
@@ -389,6 +395,14 @@ func (c *Collection[R]) enforce(call *Call, d policy.Demand, t target[R]) error 
 	return refused
 }
 
+// missing lets the service say what it is that the caller cannot look up.
+func (c *Collection[R]) missing(tx *store.Tx, id string, err error) error {
+	if c.logic.Missing == nil || fault.As(err).Status != http.StatusNotFound {
+		return err
+	}
+	return c.logic.Missing(tx, id)
+}
+
 // revision checks the If-Match header against the object.
 func (c *Collection[R]) revision(call *Call, obj *R) error {
 	want, given, err := ifMatch(call.Request.Header)
@@ -407,11 +421,11 @@ func (c *Collection[R]) revision(call *Call, obj *R) error {
 }
 
 func (c *Collection[R]) update(call *Call) (*reply, error) {
-	body, err := call.body(c.core)
+	body, err := call.updateBody(c.first(call))
 	if err != nil {
 		return nil, err
 	}
-	bodies, _, err := c.bodies(body, false)
+	bodies, _, err := c.bodies(call, body, false)
 	if err != nil {
 		return nil, err
 	}
@@ -460,7 +474,7 @@ func (c *Collection[R]) update(call *Call) (*reply, error) {
 }
 
 func (c *Collection[R]) delete(call *Call) (*reply, error) {
-	if err := call.noBody(); err != nil {
+	if err := call.noBody(c.first(call)); err != nil {
 		return nil, err
 	}
 	if _, _, err := ifMatch(call.Request.Header); err != nil {

@@ -4,13 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
-	"net/url"
 	"path"
 	"regexp"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -110,27 +107,29 @@ func (w *recorder) Write(b []byte) (int, error) {
 
 // normalize drops what upstream ignores in a path: empty and dot segments, ".json" and a slash at the end.
 func normalize(r *http.Request) *http.Request {
-	escaped := r.URL.EscapedPath()
-	text := escaped
-	if strings.Contains(text, "//") || strings.Contains(text, "/./") || strings.Contains(text, "/../") ||
-		strings.HasSuffix(text, "/.") || strings.HasSuffix(text, "/..") {
+	// Decoded, as WSGI hands paths on: an escaped slash separates, too.
+	text := r.URL.Path
+	escaped := r.URL.EscapedPath() // where escaped dots are no dots
+	if strings.Contains(text, "//") || strings.Contains(escaped, "/./") || strings.Contains(escaped, "/../") ||
+		strings.HasSuffix(escaped, "/.") || strings.HasSuffix(escaped, "/..") {
 		if text = path.Clean(text); text == "/v2.0" {
 			text += "/"
 		}
 	}
-	text = strings.TrimSuffix(text, ".json")
+	if under, ok := strings.CutPrefix(text, "/v2.0/"); ok && under != "" && path.Clean(text) != strings.TrimSuffix(text, "/") {
+		text = "/v2.0/ " // escaped dots: there is nothing, and the multiplexer would redirect to elsewhere
+	}
+	if strings.HasPrefix(text, "/v2.0/") && !strings.HasSuffix(text, "/.json") {
+		text = strings.TrimSuffix(text, ".json")
+	}
 	if text != "/v2.0/" && text != "/" {
 		text = strings.TrimSuffix(text, "/")
 	}
-	if text == escaped || text == "" {
-		return r
-	}
-	plain, err := url.PathUnescape(text)
-	if err != nil {
+	if text == "" || text == r.URL.Path && r.URL.RawPath == "" {
 		return r
 	}
 	u := *r.URL
-	u.Path, u.RawPath = plain, text
+	u.Path, u.RawPath = text, ""
 	r.URL = &u
 	return r
 }
@@ -152,7 +151,7 @@ func (c *Call) check() error {
 	for name, values := range c.Query {
 		for _, v := range append(values, name) {
 			if !utf8.ValidString(v) {
-				return errBadRequest
+				return errPageGarbled
 			}
 		}
 	}
@@ -160,23 +159,23 @@ func (c *Call) check() error {
 	return err
 }
 
-// endpoint authenticates and finds the handler of the method.
-func (s *Server) endpoint(m methods) http.Handler {
-	allow := strings.Join(slices.Sorted(maps.Keys(m)), ", ")
+// endpoint authenticates and finds the handler of the method. first says that upstream's first framework serves this path
+// (see Call.body).
+func (s *Server) endpoint(m methods, first bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		call, err := s.call(r)
 		if err != nil {
 			s.fail(w, r, err)
 			return
 		}
+		call.first = first
 		h := m[methodOf(r)]
 		switch {
 		case m == nil:
 			s.fail(w, r, errNoSuchPage)
 			return
 		case h == nil:
-			w.Header().Set("Allow", allow) // RFC 9110, section 15.5.6; upstream does not
-			s.fail(w, r, errMethod)
+			s.fail(w, r, errMethod) // without the Allow of RFC 9110, section 15.5.6, as upstream
 			return
 		}
 		if err := call.check(); err != nil {
@@ -206,5 +205,5 @@ func (s *Server) call(r *http.Request) (*Call, error) {
 	caller.IsAdmin, caller.IsService = judge.admin, judge.service
 	info.User, info.Project, info.Domain, info.SystemScope = caller.UserID, caller.ProjectID, caller.DomainID, caller.SystemScope
 	r = r.WithContext(identity.With(logging.WithRequest(r.Context(), *info), caller))
-	return &Call{Caller: caller, Query: r.URL.Query(), Request: r, server: s, judge: judge}, nil
+	return &Call{Caller: caller, Query: parseQuery(r.URL.RawQuery), Request: r, server: s, judge: judge}, nil
 }

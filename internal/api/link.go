@@ -49,14 +49,10 @@ func (c *Call) appendLinks(b []byte, collection string, p page) []byte {
 // pageURL is the URL of the request with another marker, its other parameters in their order.
 func (c *Call) pageURL(marker string, reverse bool) string {
 	var params []string
-	for param := range strings.SplitSeq(c.Request.URL.RawQuery, "&") {
-		key, value, _ := strings.Cut(param, "=")
-		k, errKey := url.QueryUnescape(key)
-		v, errValue := url.QueryUnescape(value)
-		if errKey != nil || errValue != nil || param == "" || k == "marker" || k == "page_reverse" {
-			continue
+	for _, p := range parameters(c.Request.URL.RawQuery) {
+		if p.name != "marker" && p.name != "page_reverse" {
+			params = append(params, url.QueryEscape(p.name)+"="+url.QueryEscape(p.value))
 		}
-		params = append(params, url.QueryEscape(k)+"="+url.QueryEscape(v))
 	}
 	if marker != "" {
 		params = append(params, "marker="+url.QueryEscape(marker))

@@ -79,6 +79,10 @@ var (
 
 // fail answers with an error. What is no fault is logged with its cause, which the client does not see.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if p, ok := errors.AsType[*webPage](err); ok {
+		p.write(w, r)
+		return
+	}
 	f := s.fault(r.Context(), err)
 	if f.Status >= http.StatusInternalServerError {
 		level := slog.LevelError

@@ -90,14 +90,17 @@ func New(cfg Config, deps Deps) *Server {
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	for path, m := range s.routes {
-		for _, spelling := range spellings(path) {
-			mux.Handle(spelling, s.endpoint(m))
+		mux.Handle(path, s.endpoint(m, false))
+		for _, other := range otherSpellings(path) {
+			if s.routes[other] == nil {
+				mux.Handle(other, s.endpoint(m, true))
+			}
 		}
 	}
-	mux.Handle("/v2.0/", s.endpoint(nil)) // asks for authentication before it says that there is nothing
+	mux.Handle("/v2.0/", s.endpoint(nil, false)) // asks for authentication before it says that there is nothing
 	mux.HandleFunc("/{$}", s.versions)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		plainError(w, r, http.StatusNotFound, errNoSuchPage.Message)
+		errRootMissing.write(w, r)
 	})
 	operator := s.Metrics()
 	mux.Handle("/healthcheck", operator)
@@ -107,24 +110,24 @@ func (s *Server) Handler() http.Handler {
 	return s.outer(mux)
 }
 
-// spellings are the path of a route, and the same with the other separator between the words of its collection, which
-// upstream serves too: security-groups and security_groups.
-func spellings(path string) []string {
+// otherSpellings are the paths of a route without the prefix of its service, and with the other separator between the
+// words of its collection, which upstream's first framework serves too: security-groups and security_groups.
+func otherSpellings(path string) []string {
 	parts := strings.Split(path, "/") // "", "v2.0", collection, ...
+	if len(parts) < 3 {
+		return nil
+	}
 	at := 2
-	if len(parts) > 3 && parts[2] == "metering" {
+	if parts[at] == "metering" && len(parts) > 3 {
 		at = 3
 	}
-	if len(parts) <= at || !strings.ContainsAny(parts[at], "-_") {
-		return []string{path}
-	}
+	swap := strings.NewReplacer("-", "_", "_", "-")
 	other := slices.Clone(parts)
-	if strings.Contains(parts[at], "-") {
-		other[at] = strings.ReplaceAll(parts[at], "-", "_")
-	} else {
-		other[at] = strings.ReplaceAll(parts[at], "_", "-")
+	other[at] = swap.Replace(parts[at])
+	if at == 2 {
+		return []string{strings.Join(other, "/")}
 	}
-	return []string{path, strings.Join(other, "/")}
+	return []string{strings.Join(other, "/"), strings.Join(slices.Delete(slices.Clone(parts), 2, 3), "/"), strings.Join(slices.Delete(other, 2, 3), "/")}
 }
 
 // Metrics serves /metrics and /healthcheck, for a listener that only the operator reaches.

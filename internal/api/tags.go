@@ -51,7 +51,16 @@ func (c *Collection[R]) mountTags() {
 		if route.one {
 			path += "/{tag}"
 		}
-		c.s.add(route.method, path, func(call *Call) (*reply, error) { return c.tags(call, route) })
+		methods := []string{route.method}
+		if route.method == http.MethodGet { // upstream's first framework takes what it does not know for GET
+			methods = append(methods, http.MethodHead, http.MethodPatch)
+			if route.one {
+				methods = append(methods, http.MethodPost)
+			}
+		}
+		for _, method := range methods {
+			c.s.add(method, path, func(call *Call) (*reply, error) { return c.tags(call, route) })
+		}
 	}
 }
 

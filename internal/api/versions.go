@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strings"
 
-	"neutrino/internal/fault"
 	"neutrino/internal/resource"
 )
 
@@ -21,11 +20,11 @@ type link struct {
 // versions answers GET /, which needs no authentication.
 func (s *Server) versions(w http.ResponseWriter, r *http.Request) {
 	if method := methodOf(r); method != http.MethodGet {
-		plainError(w, r, http.StatusMethodNotAllowed, "The method "+method+" is not allowed for this resource. ")
+		methodPage(method).write(w, r)
 		return
 	}
 	if !wantsJSON(r) {
-		plainError(w, r, http.StatusNotAcceptable, "The resource could not be generated that was acceptable to your browser (content of type "+r.Header.Get("Accept")+". ")
+		acceptPage(r.Header.Get("Accept")).write(w, r)
 		return
 	}
 	root := s.linkURL(r)
@@ -55,14 +54,17 @@ func (s *Server) addVersions() {
 	s.add(http.MethodGet, "/extensions/{alias}", func(c *Call) (*reply, error) {
 		e, ok := advertised.find(c.Path("alias"))
 		if !ok {
-			return nil, fault.NotFound("HTTPNotFound", "Extension with alias %s does not exist", c.Path("alias"))
+			return nil, &webPage{status: http.StatusNotFound, explanation: errNoSuchPage.Message, detail: "Extension with alias " + c.Path("alias") + " does not exist"}
 		}
 		return &reply{status: http.StatusOK, body: append(e.append([]byte(`{"extension":`)), '}')}, nil
 	})
 	// Upstream says 404 here, where 405 would be right.
 	for _, path := range []string{"/extensions", "/extensions/{alias}"} {
-		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodHead, http.MethodPatch} {
+		for _, method := range []string{http.MethodHead, http.MethodPatch} { // which its router of extensions does not know
 			s.add(method, path, func(*Call) (*reply, error) { return nil, errNoSuchPage })
+		}
+		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete} {
+			s.add(method, path, func(*Call) (*reply, error) { return nil, errPageMissing })
 		}
 	}
 }

@@ -16,7 +16,7 @@ func AddressScopes(enabled func(string) bool) *resource.Resource[AddressScope] {
 	t := resource.Table[AddressScope]{Name: "address_scopes", ID: func(a *AddressScope) *string { return &a.ID },
 		Visible: "t.project_id = :project OR " + shared}
 	return resource.New("address_scope", "address_scopes", "address-scopes", t, enabled,
-		owned(std), named(std), []resource.Attr[AddressScope]{
+		named(std), owned(std), []resource.Attr[AddressScope]{
 			resource.Field("shared", resource.Bool, post|put|filter|sort|policy|needed, func(a *AddressScope) *bool { return &a.Shared },
 				resource.Derived(shared), resource.Default(false)),
 			resource.Field("ip_version", ipVersion, post|filter|sort|must, func(a *AddressScope) *int { return &a.IPVersion }),

@@ -38,7 +38,7 @@ var enabledFlag = func() resource.Type[bool] {
 
 // Flavors describes flavors. Their profiles are bound by requests of their own.
 func Flavors(enabled func(string) bool) *resource.Resource[Flavor] {
-	t := resource.Table[Flavor]{Name: "flavors", ID: func(f *Flavor) *string { return &f.ID }}
+	t := resource.Table[Flavor]{Name: "flavors", OneByOne: true, ID: func(f *Flavor) *string { return &f.ID }}
 	serviceType := resource.Type[string]{Name: "service type", Append: resource.AppendString,
 		Parse: func(v any) (string, error) { return resource.Py(v), nil }}
 	return resource.New("flavor", "flavors", "flavors", t, enabled, resource.Ext("flavors",
@@ -67,7 +67,7 @@ var givenUUIDs = func() resource.Type[[]string] {
 
 // ServiceProfiles describes service profiles.
 func ServiceProfiles(enabled func(string) bool) *resource.Resource[ServiceProfile] {
-	t := resource.Table[ServiceProfile]{Name: "serviceprofiles", ID: func(p *ServiceProfile) *string { return &p.ID },
+	t := resource.Table[ServiceProfile]{Name: "serviceprofiles", OneByOne: true, ID: func(p *ServiceProfile) *string { return &p.ID },
 		Missing: func(id string) error {
 			return fault.NotFound("ServiceProfileNotFound", "Service Profile %s could not be found.", id)
 		}}

@@ -26,23 +26,24 @@ type MeteringLabelRule struct {
 // MeteringLabels describes metering labels. They cannot be changed.
 func MeteringLabels(enabled func(string) bool) *resource.Resource[MeteringLabel] {
 	std := func(l *MeteringLabel) *Standard { return &l.Standard }
-	t := resource.Table[MeteringLabel]{Name: "meteringlabels", ID: func(l *MeteringLabel) *string { return &l.ID },
+	t := resource.Table[MeteringLabel]{Name: "meteringlabels", WholeLists: true, ID: func(l *MeteringLabel) *string { return &l.ID },
 		Visible: "t.project_id = :project OR t.shared",
 		Missing: func(id string) error {
 			return fault.NotFound("MeteringLabelNotFound", "Metering label '%s' does not exist.", id)
 		}}
 	return resource.New("metering_label", "metering_labels", "metering/metering-labels", t, enabled,
-		resource.Ext("metering", owned(std)...),
 		resource.Ext("metering",
 			resource.Field("name", resource.Name, post|filter|sort, func(l *MeteringLabel) *string { return &l.Name }, resource.Default("")),
 			resource.Field("description", givenOrAbsent(resource.String(1024)), post|filter|sort,
-				func(l *MeteringLabel) **string { return &l.Description }, resource.Default(new(string))),
+				func(l *MeteringLabel) **string { return &l.Description }, resource.Default(new(string)))),
+		resource.Ext("metering", owned(std)...),
+		resource.Ext("metering",
 			resource.Field("shared", resource.Bool, post|filter|sort, func(l *MeteringLabel) *bool { return &l.Shared }, resource.Default(false))))
 }
 
 // MeteringLabelRules describes metering label rules. They cannot be changed.
 func MeteringLabelRules(enabled func(string) bool) *resource.Resource[MeteringLabelRule] {
-	t := resource.Table[MeteringLabelRule]{Name: "meteringlabelrules", ID: func(r *MeteringLabelRule) *string { return &r.ID },
+	t := resource.Table[MeteringLabelRule]{Name: "meteringlabelrules", WholeLists: true, ID: func(r *MeteringLabelRule) *string { return &r.ID },
 		Visible: "EXISTS (SELECT 1 FROM meteringlabels l WHERE l.id = t.metering_label_id AND l.project_id = :project)",
 		Missing: func(id string) error {
 			return fault.NotFound("MeteringLabelRuleNotFound", "Metering label rule '%s' does not exist.", id)

@@ -25,6 +25,7 @@ type Router struct {
 func Routers(enabled func(string) bool) *resource.Resource[Router] {
 	std := func(r *Router) *Standard { return &r.Standard }
 	t := table("routers", std)
+	t.OneByOne = true
 	t.StrictMarker = true
 	t.Missing = func(id string) error { return fault.NotFound("RouterNotFound", "Router %s could not be found", id) }
 	t.Sides = map[string]resource.SideTable{"router_extra_attributes": {Key: "router_id"}}
@@ -119,6 +120,7 @@ func FloatingIPs(enabled func(string) bool) *resource.Resource[FloatingIP] {
 	std := func(f *FloatingIP) *Standard { return &f.Standard }
 	nullString := resource.Default((*string)(nil))
 	t := table("floatingips", std)
+	t.OneByOne = true
 	t.Missing = func(id string) error {
 		return fault.NotFound("FloatingIPNotFound", "Floating IP %s could not be found", id)
 	}

@@ -19,6 +19,7 @@ const ParentGroup = "PARENT"
 func DefaultSecurityGroupRules(enabled func(string) bool) *resource.Resource[DefaultSecurityGroupRule] {
 	std := func(r *DefaultSecurityGroupRule) *Standard { return &r.Standard }
 	t := table("securitygroupdefaultrules", std)
+	t.OneByOne = true
 	t.Visible = ""
 	t.Missing = func(id string) error {
 		return fault.NotFound("DefaultSecurityGroupRuleNotFound", "Default Security Group rule %s does not exist", id)

@@ -17,7 +17,13 @@ type NetworkSegmentRange struct {
 	Maximum         int
 	Used            UsedIDs // filled by the service
 	Available       []int   // filled by the service
+
+	created bool // see ForCreateAnswer
 }
+
+// ForCreateAnswer makes the range look as upstream shows it in the answer to its creation: with a project even if that is
+// null.
+func (r *NetworkSegmentRange) ForCreateAnswer() { r.created = true }
 
 // UsedIDs are the projects of the networks that use segmentation ids.
 type UsedIDs map[int]string
@@ -38,7 +44,7 @@ func NetworkSegmentRanges(enabled func(string) bool) *resource.Resource[NetworkS
 	std := func(r *NetworkSegmentRange) *Standard { return &r.Standard }
 	isDefault := func(r *NetworkSegmentRange) bool { return r.Default }
 	t := table("network_segment_ranges", std)
-	t.FromZero = true
+	t.FromZero, t.Visible, t.TagsDoNotFilter = true, "", true
 	t.Missing = func(id string) error {
 		return fault.NotFound("NetworkSegmentRangeNotFound", "Network Segment Range %s could not be found.", id)
 	}
@@ -59,8 +65,9 @@ func NetworkSegmentRanges(enabled func(string) bool) *resource.Resource[NetworkS
 				resource.Default("")).OmitWhen(isDefault),
 			resource.Field("default", resource.Bool, needed, func(r *NetworkSegmentRange) *bool { return &r.Default }),
 			resource.Field("shared", resource.Bool, post, func(r *NetworkSegmentRange) *bool { return &r.Shared }, resource.Default(true)),
-			resource.Field("project_id", project, post|filter|sort|needed, owner).
-				OmitWhen(func(r *NetworkSegmentRange) bool { return r.Project == nil }),
+			resource.Field("project_id", project, post|filter|sort|needed, owner,
+				resource.Matching(func(values []string) (resource.Cond, error) { return resource.In("t.project_id", values), nil })).
+				OmitWhen(func(r *NetworkSegmentRange) bool { return r.Project == nil && !r.created }),
 			resource.Field("tenant_id", project, post|hidden, owner, resource.Derived("t.project_id")),
 			resource.Field("network_type", resource.OneOf("vlan", "vxlan", "gre", "geneve"), post|filter,
 				func(r *NetworkSegmentRange) *string { return &r.NetworkType }, resource.Enum()),

@@ -77,6 +77,7 @@ func Subnetpools(enabled func(string) bool) *resource.Resource[Subnetpool] {
 	std := func(p *Subnetpool) *Standard { return &p.Standard }
 	t := table("subnetpools", std)
 	shared := sharedBy("subnetpoolrbacs", "t.id")
+	t.FromZero = true
 	t.Visible = "t.project_id = :project OR " + shared
 	t.Missing = func(id string) error {
 		return fault.NotFound("SubnetPoolNotFound", "Subnet pool %s could not be found.", id)
@@ -89,7 +90,7 @@ func Subnetpools(enabled func(string) bool) *resource.Resource[Subnetpool] {
 				Columns: []resource.Col[string]{{Name: "cidr", Ref: func(e *string) any { return e }}}}),
 			resource.Field("default_quota", givenOrAbsent(resource.NonNegative), post|put|filter|sort, func(p *Subnetpool) **int { return &p.DefaultQuota }).
 				OmitWhen(func(p *Subnetpool) bool { return p.omitQuota }),
-			resource.Field("ip_version", resource.Int, filter|sort, func(p *Subnetpool) *int { return &p.IPVersion }),
+			resource.Field("ip_version", shownInt, filter|sort, func(p *Subnetpool) *int { return &p.IPVersion }),
 			resource.Field("default_prefixlen", prefixlen, post|put|filter|sort, func(p *Subnetpool) *Prefixlen { return &p.DefaultPrefixlen }),
 			resource.Field("min_prefixlen", prefixlen, post|put|filter|sort, func(p *Subnetpool) *Prefixlen { return &p.MinPrefixlen }),
 			resource.Field("max_prefixlen", prefixlen, post|put|filter|sort, func(p *Subnetpool) *Prefixlen { return &p.MaxPrefixlen }),
@@ -104,6 +105,18 @@ func Subnetpools(enabled func(string) bool) *resource.Resource[Subnetpool] {
 		standard("subnetpools", std),
 	)
 }
+
+// shownInt is an integer that filters do not check, because upstream converts only what requests may set.
+var shownInt = func() resource.Type[int] {
+	t := resource.Int
+	t.FromQuery = func(s string) (any, error) {
+		if n, err := resource.Int.Parse(s); err == nil {
+			return n, nil
+		}
+		return -1, nil
+	}
+	return t
+}()
 
 // notBlankName is a name that must say something.
 var notBlankName = func() resource.Type[string] {

@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 
@@ -124,29 +125,25 @@ func (r *engine[R]) Bodies(body map[string]any, bulkAllowed bool) (bodies []map[
 	if len(body) == 0 {
 		return nil, false, badRequest("Resource body required")
 	}
-	many, ok := body[r.Collection]
-	if !ok || r.table.OneByOne {
+	many, ok := body[r.Name+"s"] // what upstream takes for the plural
+	if !ok {
 		one, err := r.one(body)
 		return []map[string]any{one}, false, err
 	}
 	if !bulkAllowed {
 		return nil, false, badRequest("Bulk operation not supported")
 	}
-	list, ok := many.([]any)
-	if m, isMap := many.(map[string]any); many == nil || (ok && len(list) == 0) || (isMap && len(m) == 0) {
+	if Falsy(many) {
 		return nil, true, badRequest("Resources required")
 	}
+	list, ok := many.([]any)
 	if !ok {
-		return nil, true, badRequest("Body contains invalid data")
+		return nil, true, r.noList(many)
 	}
 	for _, item := range list {
 		m, ok := item.(map[string]any)
 		if !ok {
-			switch item.(type) {
-			case string, []any: // in which Python can look for the name
-				return nil, true, badRequest("Object '%s' contains invalid data", r.Name)
-			}
-			return nil, true, badRequest("Body contains invalid data")
+			return nil, true, r.noObject(item)
 		}
 		if _, wrapped := m[r.Name]; wrapped {
 			if m, err = r.one(m); err != nil {
@@ -156,6 +153,53 @@ func (r *engine[R]) Bodies(body map[string]any, bulkAllowed bool) (bodies []map[
 		bodies = append(bodies, m)
 	}
 	return bodies, true, nil
+}
+
+// noList is the error for a body whose list of objects is none. Upstream takes the characters of text and the keys of an
+// object for its elements.
+func (r *engine[R]) noList(v any) error {
+	switch v.(type) {
+	case string, map[string]any:
+		return badRequest("Object '%s' contains invalid data", r.Name)
+	}
+	return badRequest("Body contains invalid data")
+}
+
+// noObject is the error for an element of a list that is no object.
+func (r *engine[R]) noObject(v any) error {
+	inside := false // upstream looks for the name of the resource in the element
+	switch v := v.(type) {
+	case string:
+		inside = strings.Contains(v, r.Name)
+	case []any:
+		inside = slices.Contains(v, any(r.Name))
+	default:
+		inside = true
+	}
+	if inside {
+		return badRequest("Body contains invalid data")
+	}
+	return badRequest("Object '%s' contains invalid data", r.Name)
+}
+
+// Falsy tells whether Python takes a decoded JSON value for false.
+func Falsy(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case bool:
+		return !v
+	case string:
+		return v == ""
+	case []any:
+		return len(v) == 0
+	case map[string]any:
+		return len(v) == 0
+	case json.Number:
+		f, err := v.Float64()
+		return err == nil && f == 0
+	}
+	return false
 }
 
 func (r *engine[R]) one(body map[string]any) (map[string]any, error) {

@@ -18,6 +18,8 @@ type operations[R any] interface {
 	ParseFields(values url.Values) Set
 	ParseQuery(values url.Values, maxLimit int, names ...string) (*Query, error)
 	InOrder(s Set) []int
+	ListFields(wanted Set) Set
+	Bulk() bool
 	Bit(name string) Set
 	Bits(names ...string) Set
 	Attr(name string) (*Attr[R], bool)

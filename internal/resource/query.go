@@ -25,6 +25,20 @@ func (r *engine[R]) ParseFields(values url.Values) Set {
 	return r.Bits(names...) & r.Shown
 }
 
+// ListFields narrows what a caller wants of a list to what upstream's lists of this resource can leave out.
+func (r *engine[R]) ListFields(wanted Set) Set {
+	if r.table.WholeLists {
+		return wanted | r.Shown&^r.ownership()
+	}
+	return wanted
+}
+
+// ownership are the attributes of the owner.
+func (r *engine[R]) ownership() Set { return r.Bit("project_id") | r.Bit("tenant_id") }
+
+// Bulk tells whether one request may create several objects.
+func (r *engine[R]) Bulk() bool { return !r.table.OneByOne }
+
 // ParseQuery reads filters, order and page of a list request. maxLimit caps pages; 0 means no cap. names are the parameters
 // in the order of the request, in which errors name them; without, it is that of the alphabet.
 func (r *engine[R]) ParseQuery(values url.Values, maxLimit int, names ...string) (*Query, error) {
@@ -166,6 +180,9 @@ func (r *engine[R]) standardFilter(name string, given []string) (Cond, bool, err
 		}
 		return Cond{"sa.updated_at >= ?", []any{t}}, true, nil
 	case slices.Contains([]string{"tags", "tags-any", "not-tags", "not-tags-any"}, name) && r.Bit("tags") != 0:
+		if r.table.TagsDoNotFilter {
+			return Cond{SQL: "1 = 1"}, true, nil
+		}
 		return tagFilter(name, given), true, nil
 	}
 	return Cond{}, false, nil

@@ -57,8 +57,12 @@ type Table[R any] struct {
 	StrictMarker bool
 	// Missing is the error for an object that is not there; nil means upstream's usual one, made from the name.
 	Missing func(id string) error
-	// OneByOne says that a request creates one object only.
+	// OneByOne says that a request creates one object only: a list of them is refused.
 	OneByOne bool
+	// WholeLists says that lists ignore which attributes the caller wants, but for those that policy needs.
+	WholeLists bool
+	// TagsDoNotFilter says that lists ignore the filters by tags.
+	TagsDoNotFilter bool
 	// OnePage says that lists come in one page whatever the request says.
 	OnePage bool
 	// FromZero says that the revision_number of a new object is 0, as upstream's is where one flush writes the object.

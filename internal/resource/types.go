@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -320,6 +321,32 @@ func PyRepr(v any) string {
 		return pyNumber(string(x))
 	}
 	return fmt.Sprint(v)
+}
+
+// PyBytes formats bytes as Python's repr() does.
+func PyBytes(raw []byte) string {
+	q := byte('\'')
+	if bytes.IndexByte(raw, '\'') >= 0 && bytes.IndexByte(raw, '"') < 0 {
+		q = '"'
+	}
+	b := []byte{'b', q}
+	for _, c := range raw {
+		switch {
+		case c == '\\' || c == q:
+			b = append(b, '\\', c)
+		case c == '\n':
+			b = append(b, `\n`...)
+		case c == '\r':
+			b = append(b, `\r`...)
+		case c == '\t':
+			b = append(b, `\t`...)
+		case c < ' ' || c >= 0x7f:
+			b = fmt.Appendf(b, `\x%02x`, c)
+		default:
+			b = append(b, c)
+		}
+	}
+	return string(append(b, q))
 }
 
 // pyNumber is the repr() of a JSON number: an integer as it stands, a float in Python's shortest form.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/url"
 	"regexp"
 	"strings"
 )
@@ -11,7 +12,7 @@ import (
 //	CALLER METHOD PATH [header:NAME=VALUE]... [BODY] [-> NAME]
 //
 // CALLER is one of personas, or "nobody". PATH begins after /v2.0; a path that begins with "//" is taken from the server's
-// root. BODY is sent as it is. NAME names the object that the answer holds: later lines write $NAME.id or
+// root. BODY is sent as it is, @FILE is the content of a file, and VALUE may have percent escapes. NAME names the object that the answer holds: later lines write $NAME.id or
 // $NAME.attribute for values of it, and $CALLER.project for the project of a caller. In a script, lines that begin with #
 // are comments.
 type request struct {
@@ -43,6 +44,9 @@ func parseRequest(line string) (request, error) {
 	for strings.HasPrefix(q.body, "header:") {
 		field, rest, _ := strings.Cut(q.body, " ")
 		key, value, _ := strings.Cut(strings.TrimPrefix(field, "header:"), "=")
+		if plain, err := url.PathUnescape(value); err == nil {
+			value = plain
+		}
 		q.header[key], q.body = value, strings.TrimSpace(rest)
 	}
 	return q, nil
@@ -51,7 +55,7 @@ func parseRequest(line string) (request, error) {
 func (q request) String() string {
 	s := q.caller + " " + q.method + " " + q.path
 	for k, v := range q.header {
-		s += " header:" + k + "=" + v
+		s += " header:" + k + "=" + url.PathEscape(v)
 	}
 	if q.body != "" {
 		s += " " + q.body

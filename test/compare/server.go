@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -68,13 +69,20 @@ func (s *server) send(q request, token string) (answer, error) {
 		path = "/" + s.expand(root)
 	}
 	var body io.Reader
-	if q.body != "" {
+	if file, ok := strings.CutPrefix(q.body, "@"); ok {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return answer{}, err
+		}
+		body = bytes.NewReader(content)
+	} else if q.body != "" {
 		body = strings.NewReader(s.expand(q.body))
 	}
-	r, err := http.NewRequest(q.method, s.base+path, body)
+	r, err := http.NewRequest(q.method, s.base, body)
 	if err != nil {
 		return answer{}, err
 	}
+	r.URL.Opaque, r.URL.RawQuery, _ = strings.Cut(path, "?") // opaque: what is not a correct URL is sent too
 	if token != "" {
 		r.Header.Set("X-Auth-Token", token)
 	}
@@ -85,8 +93,8 @@ func (s *server) send(q request, token string) (answer, error) {
 		r.Header.Set(k, s.expand(v))
 	}
 	w, err := httpClient.Do(r)
-	if err != nil {
-		return answer{}, err
+	if err != nil { // no answer is an answer, too
+		return answer{header: http.Header{}, text: []byte("no answer: " + err.Error())}, nil
 	}
 	defer w.Body.Close()
 	out := answer{status: w.StatusCode, header: w.Header}

@@ -31,7 +31,12 @@ func New(catalog *model.Catalog, core Core) *Service { return &Service{catalog, 
 
 // Logic is what ranges do beyond storing their attributes.
 func (s *Service) Logic() resource.Logic[model.NetworkSegmentRange] {
-	return resource.Logic[model.NetworkSegmentRange]{Create: s.create, Update: s.update, Delete: s.delete, Load: s.load}
+	return resource.Logic[model.NetworkSegmentRange]{Create: s.create, Update: s.update, Delete: s.delete, Load: s.load,
+		Answer: func(c *resource.Change[model.NetworkSegmentRange], r *model.NetworkSegmentRange) {
+			if c.Old == nil {
+				r.ForCreateAnswer()
+			}
+		}}
 }
 
 func (s *Service) create(c *resource.Change[model.NetworkSegmentRange]) error {
