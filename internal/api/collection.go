@@ -153,7 +153,7 @@ func (c *Collection[R]) show(call *Call) (*reply, error) {
 	hidden := false
 	err := c.s.db.Read(call.Request.Context(), func(tx *store.Tx) (err error) {
 		if obj, err = c.res.Get(tx, call.Caller, call.Path("id"), v.read); err != nil {
-			return c.missing(tx, call.Path("id"), err)
+			return err
 		}
 		seen, err := v.visible(tx, []*R{obj})
 		if err != nil {
@@ -374,7 +374,7 @@ func (c *Collection[R]) Objects(tx *store.Tx, call *Call, ids []string) (json.Ra
 func (c *Collection[R]) whole(tx *store.Tx, call *Call) (*R, error) {
 	obj, err := c.res.Get(tx, call.Caller, call.Path("id"), c.res.All)
 	if err != nil {
-		return nil, c.missing(tx, call.Path("id"), err)
+		return nil, err
 	}
 	return obj, c.load(tx, call, c.res.All, []*R{obj})
 }
@@ -393,14 +393,6 @@ func (c *Collection[R]) enforce(call *Call, d policy.Demand, t target[R]) error 
 		return errNoSuchPage
 	}
 	return refused
-}
-
-// missing lets the service say what it is that the caller cannot look up.
-func (c *Collection[R]) missing(tx *store.Tx, id string, err error) error {
-	if c.logic.Missing == nil || fault.As(err).Status != http.StatusNotFound {
-		return err
-	}
-	return c.logic.Missing(tx, id)
 }
 
 // revision checks the If-Match header against the object.

@@ -41,8 +41,6 @@ type Logic[R any] struct {
 	Answer func(c *Change[R], obj *R)
 	// AfterList adapts the objects of a list, completed by Load, to the filters that the engine does not know.
 	AfterList func(query url.Values, objs []*R)
-	// Missing is the error for an object that is not there or hidden from the caller; nil = the table's.
-	Missing func(tx *store.Tx, id string) error
 	// Load fills attributes in set that have no column. It gets all objects of a list at once.
 	Load func(tx *store.Tx, caller *identity.Caller, set Set, objs []*R) error
 }

@@ -31,19 +31,7 @@ func New(catalog *model.Catalog) *Service {
 
 // Policies is what RBAC policies do; they have no table of their own, so it is everything.
 func (s *Service) Policies() resource.Logic[model.RBACPolicy] {
-	return resource.Logic[model.RBACPolicy]{Create: s.create, Update: s.update, Delete: s.delete, Missing: s.missing}
-}
-
-// missing says of a policy that is there, though hidden from the caller, of which type it is.
-func (s *Service) missing(tx *store.Tx, id string) error {
-	kind, found, err := store.One[string](tx.QueryRow("SELECT object_type FROM "+model.RBACTable()+" p WHERE id = ?", id))
-	if err != nil {
-		return fmt.Errorf("look up type of RBAC policy: %w", err)
-	}
-	if !found {
-		kind = "unknown"
-	}
-	return fault.NotFound("RbacPolicyNotFound", "RBAC policy of type %s with ID %s not found", kind, id)
+	return resource.Logic[model.RBACPolicy]{Create: s.create, Update: s.update, Delete: s.delete}
 }
 
 func (s *Service) create(c *change) error {
