@@ -27,6 +27,7 @@ type Collection[R any] struct {
 func Mount[R any](s *Server, res *resource.Resource[R], logic resource.Logic[R], only ...string) *Collection[R] {
 	c := &Collection[R]{s: s, res: res, logic: logic, core: slices.Contains(coreResources, res.Name)}
 	if c.core {
+		c.core = res.Name != "subnetpool" // because of an extension that adds member actions
 		s.core = append(s.core, coreResource{res.Name, res.Path})
 	}
 	many, one := "/"+res.Path, "/"+res.Path+"/{id}"

@@ -77,7 +77,7 @@ func Subnetpools(enabled func(string) bool) *resource.Resource[Subnetpool] {
 	std := func(p *Subnetpool) *Standard { return &p.Standard }
 	t := table("subnetpools", std)
 	shared := sharedBy("subnetpoolrbacs", "t.id")
-	t.FromZero = true
+	t.FromZero, t.OneByOne = true, true
 	t.Visible = "t.project_id = :project OR " + shared
 	t.Missing = func(id string) error {
 		return fault.NotFound("SubnetPoolNotFound", "Subnet pool %s could not be found.", id)

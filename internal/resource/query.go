@@ -28,13 +28,10 @@ func (r *engine[R]) ParseFields(values url.Values) Set {
 // ListFields narrows what a caller wants of a list to what upstream's lists of this resource can leave out.
 func (r *engine[R]) ListFields(wanted Set) Set {
 	if r.table.WholeLists {
-		return wanted | r.Shown&^r.ownership()
+		return wanted | r.Shown&^r.Bits("id", "project_id", "tenant_id")
 	}
 	return wanted
 }
-
-// ownership are the attributes of the owner.
-func (r *engine[R]) ownership() Set { return r.Bit("project_id") | r.Bit("tenant_id") }
 
 // Bulk tells whether one request may create several objects.
 func (r *engine[R]) Bulk() bool { return !r.table.OneByOne }

@@ -59,7 +59,7 @@ type Table[R any] struct {
 	Missing func(id string) error
 	// OneByOne says that a request creates one object only: a list of them is refused.
 	OneByOne bool
-	// WholeLists says that lists ignore which attributes the caller wants, but for those that policy needs.
+	// WholeLists says that lists ignore which attributes the caller wants, but for the id and the owner.
 	WholeLists bool
 	// TagsDoNotFilter says that lists ignore the filters by tags.
 	TagsDoNotFilter bool
