@@ -4,7 +4,6 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -153,13 +152,14 @@ var prefixes = resource.Type[[]string]{Name: "list of CIDRs", Append: resource.A
 }}
 
 func duplicates(elements []any) []string {
-	var seen, twice []string
+	var twice []string
+	seen := map[string]bool{}
 	for _, e := range elements {
 		s := resource.PyRepr(e)
-		if slices.Contains(seen, s) {
+		if seen[s] {
 			twice = append(twice, resource.Py(e))
 		}
-		seen = append(seen, s)
+		seen[s] = true
 	}
 	return twice
 }

@@ -1,7 +1,6 @@
 package model
 
 import (
-	"slices"
 	"strings"
 
 	"neutrino/internal/resource"
@@ -21,9 +20,10 @@ var Tags = func() resource.Type[[]string] {
 			}
 			tags := []string{}
 			var twice []string
+			count := map[string]int{}
 			for _, e := range list {
 				s := resource.Py(e)
-				if slices.Contains(tags, s) && !slices.Contains(twice, s) {
+				if count[s]++; count[s] == 2 {
 					twice = append(twice, s)
 				}
 				tags = append(tags, s)
