@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"neutrino/internal/fault"
-	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
 	"neutrino/internal/store"
@@ -32,13 +31,11 @@ func New(catalog *model.Catalog, types []string, routers bool) *Service {
 // Flavors is what flavors do beyond storing their attributes.
 func (s *Service) Flavors() resource.Logic[model.Flavor] {
 	return resource.Logic[model.Flavor]{
-		Admit: func(_ *store.Tx, _ *identity.Caller, flavors []*model.Flavor) error {
-			for _, f := range flavors {
-				if !slices.Contains(s.types, f.ServiceType) {
-					return fault.BadRequest("InvalidServiceType", "Invalid service type: %s.", f.ServiceType)
-				}
+		Create: func(c *resource.Change[model.Flavor]) error {
+			if !slices.Contains(s.types, c.New.ServiceType) {
+				return fault.BadRequest("InvalidServiceType", "Invalid service type: %s.", c.New.ServiceType)
 			}
-			return nil
+			return s.catalog.Flavors.Insert(c.Tx, c.New)
 		},
 		Delete: func(c *resource.Change[model.Flavor]) error {
 			err := s.catalog.Flavors.Delete(c.Tx, c.Old)

@@ -49,7 +49,7 @@ func (e *env) flavor(drivers ...string) string {
 	id := uuid.NewString()
 	e.must("", e.write(func(tx *store.Tx) error {
 		f := &model.Flavor{ID: id, ServiceType: RouterType, Enabled: true}
-		if err := e.catalog.Flavors.Insert(tx, f); err != nil {
+		if err := e.s.Flavors().Create(&resource.Change[model.Flavor]{Resource: e.catalog.Flavors, Tx: tx, New: f}); err != nil {
 			return err
 		}
 		for _, d := range drivers {
@@ -125,7 +125,7 @@ func TestProfiles(t *testing.T) {
 	e.must("ServiceProfileDriverNotFound", try(model.ServiceProfile{Driver: "nobody"}))
 	e.must("", try(model.ServiceProfile{Metainfo: &info}))
 	e.must("InvalidServiceType", e.write(func(tx *store.Tx) error {
-		return e.s.Flavors().Admit(tx, nil, []*model.Flavor{{ServiceType: RouterType}, {ServiceType: "TEA"}})
+		return e.s.Flavors().Create(&resource.Change[model.Flavor]{Resource: e.catalog.Flavors, Tx: tx, New: &model.Flavor{ServiceType: "TEA"}})
 	}))
 	id := e.flavor("neutron.services.l3_router.service_providers.ha.HaDriver")
 	e.must("", e.write(func(tx *store.Tx) error {
