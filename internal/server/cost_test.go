@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,6 +101,9 @@ func TestListsCostAFixedNumberOfStatements(t *testing.T) {
 	if len(headings) != len(all) {
 		t.Errorf("%d collections in the reference, %d here", len(headings), len(all))
 	}
+	// First the agents, which later objects are scheduled to.
+	agents := slices.IndexFunc(headings, func(h []string) bool { return h[2] == "agents" })
+	headings[0], headings[agents] = headings[agents], headings[0]
 	const few, many = 10, 1010
 	costs := map[string]int64{}
 	for _, n := range []int{few, many} {
