@@ -17,7 +17,6 @@ func TestPolicy(t *testing.T) {
 	p1, p2 := who("p1", "member", "reader"), who("p2", "member", "reader")
 	own := g.make(p1, "networks", `{"network":{"name":"own"}}`)
 	shared := g.make(admin, "networks", `{"network":{"name":"shared","shared":true}}`)
-	const gone = `{"NeutronError": {"type": "HTTPNotFound", "message": "The resource could not be found.", "detail": ""}}`
 	missing := func(id string) string {
 		return `{"NeutronError": {"type": "NetworkNotFound", "message": "Network ` + id + ` could not be found.", "detail": ""}}`
 	}

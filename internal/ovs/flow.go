@@ -38,11 +38,6 @@ func (f Flow) Cookie() uint64 {
 	return cookieMark | sum&^cookieMask
 }
 
-// key identifies the flow without its actions.
-func (f Flow) key() string {
-	return strconv.Itoa(f.Table) + "," + strconv.Itoa(f.Priority) + "," + f.Match
-}
-
 // String is the flow as ovs-ofctl reads it, without cookie.
 func (f Flow) String() string {
 	return fmt.Sprintf("table=%d,priority=%d%s,actions=%s", f.Table, f.Priority, comma(f.Match), f.Actions)
