@@ -96,7 +96,7 @@ func Ports(enabled func(string) bool) *resource.Resource[Port] {
 					{Name: "ip_version", Ref: func(e *DHCPOpt) any { return &e.IPVersion }}}}, resource.Default([]DHCPOpt{}))),
 		resource.Ext("binding",
 			resource.Field("binding:host_id", hostID, post|put|filter|policy, func(p *Port) *string { return &p.HostID }, binding("host", "''")),
-			resource.Field("binding:vnic_type", vnicType, post|put|policy, func(p *Port) *string { return &p.VNICType }, binding("vnic_type", "'normal'"), resource.Default("normal"), resource.Quiet()),
+			resource.Field("binding:vnic_type", vnicType, post|put|policy, func(p *Port) *string { return &p.VNICType }, binding("vnic_type", "'normal'"), resource.Default("normal")),
 			resource.ShownAs(resource.Field("binding:profile", Dictionary, post|put|policy, func(p *Port) *Dict { return &p.Profile },
 				binding("profile", "''")), Dictionary, (*Port).BindingProfile, "trusted"),
 			resource.ShownAs(resource.Field("binding:vif_type", resource.String(64), policy, func(p *Port) *string { return &p.VIFType },

@@ -40,6 +40,6 @@ type operations[R any] interface {
 	Insert(tx *store.Tx, obj *R) error
 	Save(tx *store.Tx, old, obj *R) (Set, error)
 	Touch(tx *store.Tx, obj *R) error
-	CountUp(tx *store.Tx, obj *R, n int) error
+	CountUp(tx *store.Tx, n int, objs ...*R) error
 	Delete(tx *store.Tx, obj *R) error
 }

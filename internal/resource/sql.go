@@ -499,17 +499,22 @@ func (r *engine[R]) bump(tx *store.Tx, obj *R) error {
 	return nil
 }
 
-// CountUp adds n to the revision of an object that this transaction has written: upstream does in several steps what here
+// CountUp adds n to the revisions of objects that this transaction has written: upstream does in several steps what here
 // is one.
-func (r *engine[R]) CountUp(tx *store.Tx, obj *R, n int) error {
-	if n == 0 {
+func (r *engine[R]) CountUp(tx *store.Tx, n int, objs ...*R) error {
+	if n == 0 || len(objs) == 0 {
 		return nil
 	}
-	std := r.table.Standard(obj)
-	if _, err := tx.Exec("UPDATE standardattributes SET revision_number = revision_number + ? WHERE id = ?", n, std.RowID); err != nil {
-		return fmt.Errorf("count revision of %s %s: %w", r.Name, r.ID(obj), err)
+	args := []any{n}
+	for _, obj := range objs {
+		std := r.table.Standard(obj)
+		std.Revision += int64(n)
+		args = append(args, std.RowID)
 	}
-	std.Revision += int64(n)
+	_, err := tx.Exec("UPDATE standardattributes SET revision_number = revision_number + ? WHERE id IN "+store.In(len(objs)), args...)
+	if err != nil {
+		return fmt.Errorf("count revisions of %s: %w", r.Collection, err)
+	}
 	return nil
 }
 

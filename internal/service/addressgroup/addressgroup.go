@@ -42,7 +42,7 @@ func (s *Service) create(c *resource.Change[model.AddressGroup]) error {
 	if err := s.catalog.AddressGroups.Insert(c.Tx, g); err != nil {
 		return err
 	}
-	return s.catalog.AddressGroups.CountUp(c.Tx, g, len(g.Addresses))
+	return s.catalog.AddressGroups.CountUp(c.Tx, len(g.Addresses), g)
 }
 
 func (s *Service) delete(c *resource.Change[model.AddressGroup]) error {
@@ -100,7 +100,7 @@ func (s *Service) change(tx *store.Tx, id string, body map[string]any, f func(ha
 		if _, err := groups.Save(tx, old, &now); err != nil {
 			return nil, err
 		}
-		if err := groups.CountUp(tx, &now, len(given)-1); err != nil { // Save counted one
+		if err := groups.CountUp(tx, len(given)-1, &now); err != nil { // Save counted one
 			return nil, err
 		}
 		tx.OnCommit(func(ctx context.Context) { s.Changed(ctx, []string{id}) })

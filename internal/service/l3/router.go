@@ -61,7 +61,7 @@ func (s *Service) createRouter(c *resource.Change[model.Router]) error {
 		if !r.EnableSNAT {
 			steps++
 		}
-		if err := s.catalog.Routers.CountUp(c.Tx, r, steps); err != nil {
+		if err := s.catalog.Routers.CountUp(c.Tx, steps, r); err != nil {
 			return err
 		}
 	}
@@ -146,7 +146,7 @@ func (s *Service) saveRouter(tx *store.Tx, old, now *model.Router) error {
 	if _, err := routers.Save(tx, old, now); err != nil {
 		return err
 	}
-	return routers.CountUp(tx, now, steps-1)
+	return routers.CountUp(tx, steps-1, now)
 }
 
 func (s *Service) deleteRouter(c *resource.Change[model.Router]) error {

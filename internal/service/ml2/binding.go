@@ -168,6 +168,18 @@ func (b *binder) bind(port *model.Port) {
 		"network", port.NetworkID)
 }
 
+// countUp counts the revisions of ports up as upstream does, which stores what it asked for first and the outcome of binding
+// in a transaction of its own: one for that, and one if it differs from what was there (_commit_port_binding in
+// neutron/plugins/ml2/plugin.py).
+func (b *binder) countUp(differs bool, ports ...*model.Port) error {
+	n := 1
+	if differs {
+		n = 2
+	}
+	ports = slices.DeleteFunc(slices.Clone(ports), func(p *model.Port) bool { return p.HostID == "" || len(b.segments[p.NetworkID]) == 0 })
+	return b.plugin.catalog.Ports.CountUp(b.tx, n, ports...)
+}
+
 // insert stores new bindings of ports.
 func (b *binder) insert(tx *store.Tx, ports []*model.Port, status string) error {
 	var bindings, levels [][]any

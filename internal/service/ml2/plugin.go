@@ -110,6 +110,7 @@ func (p *Plugin) Ports() resource.Logic[model.Port] {
 			}
 			return keepsRouterIPs(c)
 		},
+		Answer: p.answerPort,
 		Delete: func(c *resource.Change[model.Port]) error {
 			if err := before(p.Hooks.GuardPortDelete, c); err != nil {
 				return err

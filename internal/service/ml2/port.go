@@ -79,6 +79,9 @@ func (p *Plugin) createPorts(cs []*resource.Change[model.Port]) error {
 			}
 		}
 	}
+	if err := b.countUp(true, ports...); err != nil {
+		return err
+	}
 	if err := p.insertNames(tx, ports); err != nil {
 		return err
 	}

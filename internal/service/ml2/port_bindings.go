@@ -109,6 +109,9 @@ func (p *Plugin) putBinding(tx *store.Tx, caller *identity.Caller, port *model.P
 				err = store.Retry(err)
 			}
 		}
+		if err == nil {
+			err = p.catalog.Ports.Touch(tx, bound)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -182,7 +185,19 @@ func swapBindings(tx *store.Tx, portID, from, to string) error {
 
 // DeletePortBinding removes the binding of a port to a host.
 func (p *Plugin) DeletePortBinding(tx *store.Tx, caller *identity.Caller, portID, host string) error {
-	if _, err := p.PortBinding(tx, caller, portID, host); err != nil {
+	port, err := p.movablePort(tx, caller, portID)
+	if err != nil {
+		return err
+	}
+	b, err := p.bindingTo(tx, port, host)
+	if err != nil {
+		return err
+	}
+	steps := 1 // of upstream: the binding, then its levels
+	if b.VIFType != vifUnbound && b.VIFType != vifBindingFailed {
+		steps = 2
+	}
+	if err := p.catalog.Ports.CountUp(tx, steps, port); err != nil {
 		return err
 	}
 	return deleteBinding(tx, portID, host)

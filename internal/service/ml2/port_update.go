@@ -61,11 +61,34 @@ func (p *Plugin) updatePort(c *resource.Change[model.Port]) error {
 			return err
 		}
 	}
+	if b != nil {
+		if err := b.countUp(rebound, now); err != nil {
+			return err
+		}
+	}
 	if err := p.renewBlocks(c.Tx, b, old, now); err != nil {
 		return err
 	}
 	after(c.Tx, p.Hooks.AfterPort, old, now)
 	return nil
+}
+
+// answerPort makes the answer to a change what upstream's is: the names of the drivers are in it only after an attempt to
+// bind, and the revision of a port of which nothing but the binding was changed, without a host to bind it to, is that of before.
+func (p *Plugin) answerPort(c *resource.Change[model.Port], answer *model.Port) {
+	if c.Old == nil {
+		return
+	}
+	switch inputs, attempt := bindsAnew(c.Old, c.New); {
+	case !attempt:
+		delete(answer.VIFDetails, "bound_drivers")
+	case inputs && c.New.HostID == "":
+		binding := p.catalog.Ports.Bits("binding:host_id", "binding:vnic_type", "binding:profile", "binding:vif_type", "binding:vif_details", "status",
+			"revision_number", "updated_at")
+		if p.catalog.Ports.Changed(c.Old, c.New)&^binding == 0 {
+			answer.Revision, answer.UpdatedAt = c.Old.Revision, c.Old.UpdatedAt
+		}
+	}
 }
 
 // readdress changes a port's addresses as asked for, gives a port its first ones when its host becomes known, and refuses
@@ -148,16 +171,22 @@ func ipv4(ips []model.FixedIP) []string {
 	return out
 }
 
-// rebind binds a port anew if what its binding depends on has changed, and tries again what failed before. The first
-// needs all agents to start over, so the port is down.
+// bindsAnew tells whether what the binding of a port depends on has changed, and whether the port is bound for that reason
+// or because that failed before.
+func bindsAnew(old, now *model.Port) (inputs, attempt bool) {
+	inputs = old.HostID != now.HostID || old.VNICType != now.VNICType || !sameProfile(old.Profile, now.Profile)
+	return inputs, inputs || now.HostID != "" && unplugged(old)
+}
+
+// rebind binds a port anew where that is due. If its binding depends on something else than before, all agents start over, so
+// the port is down.
 func (p *Plugin) rebind(c *resource.Change[model.Port]) (*binder, bool, error) {
 	old, now := c.Old, c.New
-	inputs := old.HostID != now.HostID || old.VNICType != now.VNICType || !sameProfile(old.Profile, now.Profile)
+	inputs, attempt := bindsAnew(old, now)
 	if inputs {
 		now.Status = "DOWN"
 	}
-	again := inputs || now.HostID != "" && unplugged(old)
-	if !again {
+	if !attempt {
 		return nil, false, nil
 	}
 	b, err := p.newBinder(c.Tx, []*model.Port{now})
