@@ -2,10 +2,12 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/url"
 
 	"neutrino/internal/identity"
+	"neutrino/internal/policy"
 	"neutrino/internal/store"
 )
 
@@ -37,6 +39,9 @@ type ActionFunc func(ctx context.Context, tx *store.Tx, caller *identity.Caller,
 // Action adds PUT /<collection>/{id}/<name>. The policy rule has the same name.
 func (c *Collection[R]) Action(name string, do ActionFunc) {
 	c.s.add(http.MethodPut, "/"+c.res.Path+"/{id}/"+name, func(call *Call) (*reply, error) {
+		if err := call.checkIfMatch(); err != nil {
+			return nil, err
+		}
 		body, err := call.body(false)
 		if err != nil {
 			return nil, err
@@ -53,7 +58,7 @@ func (c *Collection[R]) Action(name string, do ActionFunc) {
 			} else if !seen {
 				return errNoSuchPage
 			}
-			if err := call.judge.enforce(name, t); err != nil {
+			if err := call.judge.Enforce(c.actionDemand(name, obj, body), t); err != nil {
 				return err
 			}
 			if err := c.revision(call, obj); err != nil {
@@ -74,6 +79,21 @@ func (c *Collection[R]) Action(name string, do ActionFunc) {
 	})
 }
 
+// actionDemand is what policy must allow of a member action. Upstream lays the resource in the body over the object and asks
+// about what it names; without one about every attribute of the object that is not as by default (_handle_action in
+// neutron/api/v2/base.py).
+func (c *Collection[R]) actionDemand(name string, obj *R, body map[string]any) policy.Demand {
+	about, named := body[c.res.Name].(map[string]any)
+	if !named {
+		_ = json.Unmarshal(c.res.Append(nil, obj, c.res.All), &about) // what is written here can be read
+	}
+	set := c.res.Bits()
+	for attr := range about {
+		set |= c.res.Bit(attr)
+	}
+	return policy.NewAction(name).About(c.res.Name, given(c.res, set, about, func(i int) bool { return named || !c.res.IsDefault(obj, i) }))
+}
+
 // Endpoint is the behaviour of a route that is no part of a plain resource: a sub-collection, quotas, a derived list.
 type Endpoint struct {
 	Rule string // policy rule that is asked first, "" = Do asks
@@ -91,6 +111,9 @@ func (s *Server) Handle(method, path string, e Endpoint) {
 		run = s.db.Write
 	}
 	s.add(method, path, func(call *Call) (a *reply, err error) {
+		if err := call.checkIfMatch(); err != nil {
+			return nil, err
+		}
 		if method == http.MethodDelete {
 			err = call.noBody(false)
 		} else if method != http.MethodGet {

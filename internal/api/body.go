@@ -173,6 +173,12 @@ func ifMatch(h http.Header) (revision int64, ok bool, err error) {
 	return revision, ok, nil
 }
 
+// checkIfMatch refuses a garbled If-Match header.
+func (c *Call) checkIfMatch() error {
+	_, _, err := ifMatch(c.Request.Header)
+	return err
+}
+
 // etagForm is WebOb's idea of an entity tag: one that follows another without a space is not seen.
 var etagForm = regexp.MustCompile(`(?:^|\s)(W/)?"((?:\\"|.)*?)"`)
 

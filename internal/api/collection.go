@@ -54,11 +54,17 @@ func Mount[R any](s *Server, res *resource.Resource[R], logic resource.Logic[R],
 // first tells whether upstream serves this request by its first framework (see Call.body).
 func (c *Collection[R]) first(call *Call) bool { return c.core || call.first }
 
-// negotiated refuses clients that do not want JSON, which upstream's framework of the core resources does.
+// negotiated refuses clients that do not want JSON, which upstream's framework of the core resources does, and garbled
+// If-Match headers; that framework looks at the body first.
 func (c *Collection[R]) negotiated(h handler) handler {
 	return func(call *Call) (*reply, error) {
 		if c.first(call) && !wantsJSON(call.Request) {
 			return nil, errAccept
+		}
+		if writes := call.Request.Method == http.MethodPost || call.Request.Method == http.MethodPut; !writes || !c.first(call) {
+			if err := call.checkIfMatch(); err != nil {
+				return nil, err
+			}
 		}
 		return h(call)
 	}
@@ -258,6 +264,9 @@ func (c *Collection[R]) create(call *Call) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := call.checkIfMatch(); err != nil {
+		return nil, err
+	}
 	event := c.event(call, "create", body)
 	var a *reply
 	err = c.s.db.Write(call.Request.Context(), func(tx *store.Tx) (err error) {
@@ -445,7 +454,7 @@ func (c *Collection[R]) update(call *Call) (*reply, error) {
 	if _, err := c.res.Update(call.Caller, new(R), bodies[0]); err != nil {
 		return nil, err // before anything is looked up, as upstream
 	}
-	if _, _, err := ifMatch(call.Request.Header); err != nil {
+	if err := call.checkIfMatch(); err != nil {
 		return nil, err
 	}
 	event := c.event(call, "update", body)
@@ -490,7 +499,7 @@ func (c *Collection[R]) delete(call *Call) (*reply, error) {
 	if err := call.noBody(c.first(call)); err != nil {
 		return nil, err
 	}
-	if _, _, err := ifMatch(call.Request.Header); err != nil {
+	if err := call.checkIfMatch(); err != nil {
 		return nil, err
 	}
 	event := c.event(call, "delete", nil)

@@ -59,7 +59,12 @@ func (c *Collection[R]) mountTags() {
 			}
 		}
 		for _, method := range methods {
-			c.s.add(method, path, func(call *Call) (*reply, error) { return c.tags(call, route) })
+			c.s.add(method, path, func(call *Call) (*reply, error) {
+				if err := call.checkIfMatch(); err != nil {
+					return nil, err
+				}
+				return c.tags(call, route)
+			})
 		}
 	}
 }

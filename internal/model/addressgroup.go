@@ -44,16 +44,8 @@ var addressList = resource.Type[[]string]{Name: "list of CIDR", Append: resource
 	if !isList && v != nil {
 		return nil, resource.Reasonf("'%s' is not a list", resource.Py(v))
 	}
-	var twice []string
-	seen := map[string]int{}
-	for _, e := range list {
-		text := resource.Py(e)
-		if seen[text]++; seen[text] == 2 {
-			twice = append(twice, text)
-		}
-	}
-	if len(twice) > 0 {
-		return nil, resource.Reasonf("Duplicate items in the list: '%s'", strings.Join(twice, ", "))
+	if err := distinct(list); err != nil {
+		return nil, err
 	}
 	out := []string{}
 	for _, e := range list {

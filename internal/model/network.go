@@ -217,8 +217,12 @@ type ZoneHints []string
 var AvailabilityZoneHints = resource.Type[ZoneHints]{Name: "list of zone names",
 	Append: func(b []byte, z ZoneHints) []byte { return Strings.Append(b, z) },
 	Parse: func(v any) (ZoneHints, error) {
-		if v == nil {
+		elements, ok := v.([]any)
+		if !ok {
 			return nil, resource.Reasonf("'%s' is not a list", resource.Py(v))
+		}
+		if err := distinct(elements); err != nil {
+			return nil, err
 		}
 		list, err := Strings.Parse(v)
 		if err != nil {

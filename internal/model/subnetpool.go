@@ -136,8 +136,8 @@ var prefixes = resource.Type[[]string]{Name: "list of CIDRs", Append: resource.A
 	if !ok {
 		return nil, resource.Reasonf("'%s' is not a list", resource.Py(v))
 	}
-	if twice := duplicates(elements); len(twice) > 0 {
-		return nil, resource.Reasonf("Duplicate items in the list: '%s'", strings.Join(twice, ", "))
+	if err := distinct(elements); err != nil {
+		return nil, err
 	}
 	out := []string{}
 	for _, e := range elements {
@@ -150,16 +150,3 @@ var prefixes = resource.Type[[]string]{Name: "list of CIDRs", Append: resource.A
 	}
 	return out, nil
 }}
-
-func duplicates(elements []any) []string {
-	var twice []string
-	seen := map[string]bool{}
-	for _, e := range elements {
-		s := resource.PyRepr(e)
-		if seen[s] {
-			twice = append(twice, resource.Py(e))
-		}
-		seen[s] = true
-	}
-	return twice
-}

@@ -1,8 +1,6 @@
 package model
 
 import (
-	"strings"
-
 	"neutrino/internal/resource"
 )
 
@@ -18,23 +16,15 @@ var Tags = func() resource.Type[[]string] {
 			if !ok {
 				return nil, resource.Reasonf("'%s' is not a list", resource.Py(v))
 			}
+			if err := distinct(list); err != nil {
+				return nil, err
+			}
 			tags := []string{}
-			var twice []string
-			count := map[string]int{}
-			for _, e := range list {
-				s := resource.Py(e)
-				if count[s]++; count[s] == 2 {
-					twice = append(twice, s)
-				}
-				tags = append(tags, s)
-			}
-			if len(twice) > 0 {
-				return nil, resource.Reasonf("Duplicate items in the list: '%s'", strings.Join(twice, ", "))
-			}
 			for _, e := range list {
 				if _, err := item.Parse(e); err != nil {
 					return nil, err
 				}
+				tags = append(tags, resource.Py(e))
 			}
 			return tags, nil
 		}}

@@ -184,7 +184,8 @@ type list[T comparable] struct {
 	format      string
 	nullIsEmpty bool
 	parse       func(e any) (T, error)
-	duplicate   func(e any, x T) error // nil: the same element may come twice
+	distinct    bool                   // the same element may not come twice in the request, whatever it is
+	duplicate   func(e any, x T) error // nil: the same value may come twice
 }
 
 func (l list[T]) of(v any) ([]T, error) {
@@ -196,17 +197,41 @@ func (l list[T]) of(v any) ([]T, error) {
 	if !ok {
 		return nil, resource.Reasonf(l.format, resource.Py(v))
 	}
+	if l.distinct {
+		if err := distinct(elements); err != nil {
+			return nil, err
+		}
+	}
+	seen := map[T]bool{}
 	for _, e := range elements {
 		x, err := l.parse(e)
 		if err != nil {
 			return nil, err
 		}
-		if l.duplicate != nil && slices.Contains(out, x) {
+		if l.duplicate != nil && seen[x] {
 			return nil, l.duplicate(e, x)
 		}
+		seen[x] = true
 		out = append(out, x)
 	}
 	return out, nil
+}
+
+// distinct refuses a list that names something twice, before its elements are looked at (_validate_list_of_items in
+// neutron_lib/api/validators).
+func distinct(elements []any) error {
+	var twice []string
+	count := map[string]int{}
+	for _, e := range elements {
+		s := resource.PyRepr(e)
+		if count[s]++; count[s] == 2 {
+			twice = append(twice, resource.Py(e))
+		}
+	}
+	if len(twice) > 0 {
+		return resource.Reasonf("Duplicate items in the list: '%s'", strings.Join(twice, ", "))
+	}
+	return nil
 }
 
 // onlyKeys checks that a dictionary has exactly the expected keys.
@@ -312,8 +337,7 @@ func parseRouteCIDR(v any) (string, error) {
 
 // UUIDs is a list of distinct UUIDs; null means none.
 var UUIDs = resource.Type[[]string]{Name: "list of uuid", Append: resource.AppendList(resource.AppendString),
-	Parse: list[string]{format: "'%s' is not a list", nullIsEmpty: true, parse: resource.UUID.Parse,
-		duplicate: func(_ any, s string) error { return resource.Reasonf("Duplicate items in the list: '%s'", s) }}.of}
+	Parse: list[string]{format: "'%s' is not a list", nullIsEmpty: true, distinct: true, parse: resource.UUID.Parse}.of}
 
 // Strings is a list of text.
 var Strings = resource.Type[[]string]{Name: "list of strings", Append: resource.AppendList(resource.AppendString),

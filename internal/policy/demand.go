@@ -58,6 +58,12 @@ func NewDemand(verb Verb, resource string, given []Given) Demand {
 	if verb != Create && verb != Update {
 		return d
 	}
+	return d.About(resource, given)
+}
+
+// About adds the rules of attributes to the demand of an action.
+func (d Demand) About(resource string, given []Given) Demand {
+	action := d.rules[0]
 	for _, g := range given {
 		d.text = both(d.text, d.attribute(action, resource, g))
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -123,6 +124,13 @@ func routesIn(body map[string]any) ([]model.Route, error) {
 	raw, ok := inner["routes"]
 	if !ok {
 		return nil, fault.BadRequest("HTTPBadRequest", "Failed to parse request. Required attribute 'routes' not specified")
+	}
+	if list, ok := raw.([]any); ok {
+		for _, r := range list {
+			if r, ok := r.(map[string]any); ok { // upstream does not look at other keys
+				maps.DeleteFunc(r, func(key string, _ any) bool { return key != "destination" && key != "nexthop" })
+			}
+		}
 	}
 	routes, err := model.Routes.Parse(raw)
 	if reason, ok := errors.AsType[resource.Reason](err); ok {
