@@ -116,7 +116,7 @@ func TestActionsAndEndpoints(t *testing.T) {
 		{"object as it is now", p1, "PUT", router + "/add_extraroutes?fields=name", `{"name":"new"}`, 200, `{"router":{"name":"new"}}`},
 		{"result", p1, "PUT", router + "/add_router_interface", `{"subnet_id":"s"}`, 200, `{"id":"*","subnet_id":"s"}`},
 		{"foreign", p2, "PUT", router + "/add_router_interface", `{}`, 404, `{"NeutronError": {"type": "RouterNotFound", "message": "Router * could not be found", "detail": ""}}`},
-		{"not allowed", who("p1", "reader"), "PUT", router + "/add_router_interface", `{}`, 403, forbidden + `rule:add_router_interface is disallowed by policy", "detail": ""}}`},
+		{"not allowed", who("p1", "reader"), "PUT", router + "/add_router_interface", `{}`, 403, forbidden + `(((rule:add_router_interface and rule:add_router_interface:ha) and rule:add_router_interface:flavor_id) and rule:add_router_interface:distributed) is disallowed by policy", "detail": ""}}`},
 		{"only PUT", p1, "GET", router + "/add_router_interface", ``, 405, `*`},
 		{"objects", admin, "GET", "/v2.0/agents/x/dhcp-networks?fields=name", "", 200, `{"networks":[{"name":"b"},{"name":"a"}]}`},
 		{"objects not allowed", p1, "GET", "/v2.0/agents/x/dhcp-networks", "", 403, forbidden + `rule:get_dhcp-networks is disallowed by policy", "detail": ""}}`},

@@ -13,9 +13,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// Least MTUs that IP allows (RFC 791, RFC 8200).
+// Least MTUs of networks with subnets: neutron-lib wants more for IPv4 than RFC 791 does; IPv6 is as in RFC 8200.
 const (
-	minIPv4MTU = 68
+	minIPv4MTU = 500
 	minIPv6MTU = 1280
 )
 

@@ -72,9 +72,10 @@ func unused(tx *store.Tx, n *model.Network, entries []string) error {
 	return nil
 }
 
-// makeExternal makes the rows of an external network agree with its attributes.
+// makeExternal makes the rows of an external network agree with its attributes. That there is a default network already is
+// also an error for a new network that is not external, as upstream.
 func (p *Plugin) makeExternal(tx *store.Tx, old, now *model.Network) error {
-	if now.External && now.IsDefault && !(old.External && old.IsDefault) {
+	if now.IsDefault && (now.External && !(old.External && old.IsDefault) || old.ID == "") {
 		id, found, err := store.One[string](tx.QueryRow("SELECT network_id FROM externalnetworks WHERE is_default = ? AND network_id <> ?", true, now.ID))
 		if err != nil {
 			return fmt.Errorf("read default external network: %w", err)

@@ -104,7 +104,7 @@ func TestUpdateNetwork(t *testing.T) {
 	}
 	e.subnet(n, "2001:db8::/64")
 	wants(t, set(n, "mtu", num(1279)), "409 NetworkMTUSubnetConflict: MTU of "+n.ID+" is not valid, subnet requires a minimum of 1280")
-	wants(t, set(n, "mtu", num(67)), "409 NetworkMTUSubnetConflict: MTU of "+n.ID+" is not valid, subnet requires a minimum of 68")
+	wants(t, set(n, "mtu", num(499)), "409 NetworkMTUSubnetConflict: MTU of "+n.ID+" is not valid, subnet requires a minimum of 500")
 	foreign := e.port(n, "project_id", "other")
 	wants(t, set(n, "shared", false), "409 InvalidSharedSetting: Unable to reconfigure sharing settings for network blue. "+
 		"Multiple projects are using it.")
