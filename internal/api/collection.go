@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -298,6 +299,9 @@ func (c *Collection[R]) insert(tx *store.Tx, call *Call, drafts []draft[R]) ([]*
 	for _, d := range drafts {
 		demand := policy.NewDemand(policy.Create, c.res.Name, d.given)
 		if err := call.judge.Enforce(demand, target[R]{c.res, d.obj, parents}); err != nil {
+			if c.logic.Refused != nil {
+				err = cmp.Or(c.logic.Refused(&resource.Change[R]{Resource: c.res, Tx: tx, Caller: call.Caller, New: d.obj, Named: d.named}), err)
+			}
 			return nil, err
 		}
 		project, _ := c.res.Text(d.obj, "project_id")

@@ -34,6 +34,8 @@ type Logic[R any] struct {
 	Delete func(c *Change[R]) error
 	// CreateMany creates all objects of a bulk request; nil means Create for each.
 	CreateMany func(cs []*Change[R]) error
+	// Refused may have an error that goes before policy's refusal to create an object.
+	Refused func(c *Change[R]) error
 	// BeforeList runs before a list is read, in a transaction of its own if it is needed at all.
 	BeforeList func(ctx context.Context, caller *identity.Caller, query url.Values) error
 	// Answer adapts an object to the answer to the request that created or updated it, where upstream shows it in another

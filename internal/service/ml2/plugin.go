@@ -104,6 +104,10 @@ func (p *Plugin) Ports() resource.Logic[model.Port] {
 	return resource.Logic[model.Port]{
 		Create:     func(c *resource.Change[model.Port]) error { return p.createPorts([]*resource.Change[model.Port]{c}) },
 		CreateMany: p.createPorts,
+		Refused: func(c *resource.Change[model.Port]) error { // upstream looks for the network while it asks policy
+			_, err := p.visibleNetworks([]*resource.Change[model.Port]{c})
+			return err
+		},
 		Update: func(c *resource.Change[model.Port]) error {
 			if err := p.updatePort(c); err != nil {
 				return err
