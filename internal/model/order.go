@@ -4,7 +4,7 @@ import "strings"
 
 // checkOrder has, for each table, the attributes in the order in which upstream checks them and asks policy about them: of
 // several mistakes in a body it names the first. It is that of its attribute maps, with all extensions loaded
-// (neutron_lib/api/attributes.py, neutron/api/extensions.py).
+// (neutron_lib/api/attributes.py, neutron/api/extensions.py); in those that modules make themselves their own attributes go first.
 var checkOrder = map[string][]string{
 	"networks": strings.Fields(`id name subnets admin_state_up status tenant_id shared ipv4_address_scope ipv6_address_scope
 		router:external l2_adjacency segments mtu availability_zones availability_zone_hints ha
@@ -28,16 +28,16 @@ var checkOrder = map[string][]string{
 	"floatingips": strings.Fields(`id floating_ip_address subnet_id floating_network_id router_id port_id fixed_ip_address tenant_id
 		status qos_policy_id revision_number tags created_at updated_at dns_name dns_domain port_details
 		port_forwardings description project_id`),
-	"securitygroups": strings.Fields(`revision_number tags created_at updated_at description id name tenant_id security_group_rules
+	"securitygroups": strings.Fields(`id name tenant_id security_group_rules revision_number tags created_at updated_at description
 		stateful shared project_id`),
-	"securitygrouprules": strings.Fields(`revision_number created_at updated_at description id security_group_id remote_group_id direction
-		protocol port_range_min port_range_max ethertype remote_ip_prefix tenant_id normalized_cidr
+	"securitygrouprules": strings.Fields(`id security_group_id remote_group_id direction protocol port_range_min port_range_max ethertype
+		remote_ip_prefix tenant_id revision_number created_at updated_at description normalized_cidr
 		remote_address_group_id belongs_to_default_sg project_id`),
 	"subnetpools": strings.Fields(`id name tenant_id prefixes default_quota ip_version default_prefixlen min_prefixlen max_prefixlen
 		is_default shared address_scope_id revision_number tags created_at updated_at description project_id`),
-	"networksegments": strings.Fields(`revision_number created_at updated_at description id tenant_id network_id physical_network
-		network_type segmentation_id name project_id`),
+	"networksegments": strings.Fields(`id tenant_id network_id physical_network network_type segmentation_id name revision_number
+		created_at updated_at description project_id`),
 	"network_segment_ranges": strings.Fields(`revision_number tags created_at updated_at id name default shared project_id network_type
 		physical_network minimum maximum used available description tenant_id`),
-	"address_groups": strings.Fields(`revision_number created_at updated_at description id name project_id addresses shared tenant_id`),
+	"address_groups": strings.Fields(`id name description project_id addresses shared revision_number created_at updated_at tenant_id`),
 }
