@@ -154,6 +154,10 @@ func TestIfMatch(t *testing.T) {
 	g.want(g.send(h, "DELETE", path, ""), 412, `{"NeutronError": {"type": "RevisionNumberConstraintFailed", "message": "Constrained to 3, but current revision is 4", "detail": ""}}`)
 	h.Set("If-Match", "revision_number=4")
 	g.want(g.send(h, "DELETE", path, ""), 204, ``)
+	// The framework of networks reads bodies first, that of routers the header.
+	h.Set("If-Match", "revision_number=x")
+	g.want(g.send(h, "PUT", path, `{"network":{"name":5}}`), 400, `{"NeutronError": {"type": "HTTPBadRequest", "message": "Invalid input for name. Reason: '5' is not a valid string.", "detail": ""}}`)
+	g.want(g.send(h, "PUT", "/v2.0/routers/x", `{"router":{"name":5}}`), 400, bad+`Revision number etag must be in the format of revision_number=<int>.", "detail": ""}}`)
 }
 
 func TestPages(t *testing.T) {

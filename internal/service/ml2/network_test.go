@@ -14,7 +14,7 @@ func TestCreateNetworkErrors(t *testing.T) {
 	e.network("provider:network_type", "flat", "provider:physical_network", "physnet1")
 	e.network("provider:network_type", "vlan", "provider:physical_network", "physnet2", "provider:segmentation_id", num(7))
 	e.network("provider:network_type", "vxlan", "provider:segmentation_id", num(20))
-	e.network("router:external", true, "is_default", true, "provider:network_type", "vxlan", "provider:segmentation_id", num(5000))
+	first := e.network("router:external", true, "is_default", true, "provider:network_type", "vxlan", "provider:segmentation_id", num(5000))
 	external := e.count("SELECT COUNT(*) FROM externalnetworks WHERE is_default")
 	if external != 1 {
 		t.Fatalf("%d default external networks", external)
@@ -51,6 +51,9 @@ func TestCreateNetworkErrors(t *testing.T) {
 		{"vxlan in use", []any{"provider:network_type", "vxlan", "provider:segmentation_id", num(20)},
 			"409 TunnelIdInUse: Unable to create the network. The tunnel ID 20 is in use."},
 		{"MTU too big", []any{"mtu", num(1451)}, input("Requested MTU is too big, maximum is 1450")},
+		{"zone twice", []any{"availability_zone_hints", []any{"mars", "x", "mars", "mars"}},
+			"400 HTTPBadRequest: Invalid input for availability_zone_hints. Reason: Duplicate items in the list: 'mars'."},
+		{"second default", []any{"is_default", true}, "409 DefaultExternalNetworkExists: A default external network already exists: " + first.ID + "."},
 		{"unknown zone", []any{"availability_zone_hints", []any{"mars"}}, "404 AvailabilityZoneNotFound: AvailabilityZone mars could not be found."},
 	}
 	for _, test := range tests {

@@ -1,6 +1,7 @@
 package ml2
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -328,6 +329,62 @@ func TestBinding(t *testing.T) {
 	wants(t, e.setPort(failed, "name", "again"), "")
 	if got := reread(e, e.catalog.Ports, failed.ID); got.VIFType != "bridge" {
 		t.Errorf("still %s", got.VIFType)
+	}
+}
+
+// Upstream stores the outcome of binding in a step of its own, which counts once, and once more if it is another than before.
+func TestRevisionsOfBinding(t *testing.T) {
+	e := setUp(t)
+	n := e.network()
+	e.agent("h1", "Linux bridge agent", `{"tunnel_types": ["vxlan"]}`)
+	e.agent("h2", "Linux bridge agent", `{"tunnel_types": ["vxlan"]}`)
+	for _, test := range []struct {
+		host    string
+		changes [][]any
+		want    []int64 // after creation and after each change
+	}{
+		{"", [][]any{{"name", "x"}, {"binding:vnic_type", "direct"}, {"binding:host_id", ""}}, []int64{1, 2, 3, 3}},
+		{"h1", [][]any{{"name", "x"}, {"binding:host_id", "h2"}, {"binding:host_id", "h2"}, {"binding:host_id", ""}}, []int64{3, 4, 7, 7, 8}},
+		{"none", [][]any{{"name", "x"}, {"binding:host_id", "h1"}, {"binding:host_id", "none"}}, []int64{3, 5, 8, 11}},
+	} {
+		p := e.port(n, "binding:host_id", test.host)
+		got := []int64{reread(e, e.catalog.Ports, p.ID).Revision}
+		for _, c := range test.changes {
+			wants(t, e.setPort(p, c...), "")
+			got = append(got, reread(e, e.catalog.Ports, p.ID).Revision)
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("host %q (-want +got):\n%s", test.host, diff)
+		}
+	}
+}
+
+// What upstream answers to an update shows less than the port then has.
+func TestAnswerToPortUpdate(t *testing.T) {
+	e := setUp(t)
+	e.agent("h1", "Linux bridge agent", `{"tunnel_types": ["vxlan"]}`)
+	old := e.port(e.network(), "binding:host_id", "h1")
+	old.VIFType, old.VIFDetails, old.HostID, old.Revision = "bridge", model.Dict{"port_filter": true, "bound_drivers": 1}, "h1", 5
+	for _, test := range []struct {
+		name     string
+		change   func(*model.Port)
+		drivers  bool
+		revision int64
+	}{
+		{"nothing to bind", func(p *model.Port) { p.Name = "x" }, false, 6},
+		{"bound anew", func(p *model.Port) { p.HostID = "h2" }, true, 6},
+		{"only unbound", func(p *model.Port) { p.HostID, p.VIFType = "", "unbound" }, true, 5},
+		{"unbound and more", func(p *model.Port) { p.HostID, p.Name = "", "x" }, true, 6},
+	} {
+		now := *old
+		test.change(&now)
+		now.Revision = 6
+		answer := now
+		answer.VIFDetails = maps.Clone(now.VIFDetails)
+		e.plugin.Ports().Answer(&resource.Change[model.Port]{Old: old, New: &now}, &answer)
+		if got := answer.VIFDetails["bound_drivers"] != nil; got != test.drivers || answer.Revision != test.revision {
+			t.Errorf("%s: drivers %t, revision %d", test.name, got, answer.Revision)
+		}
 	}
 }
 
