@@ -33,15 +33,16 @@ var may = []struct {
 	{"bus", nil},
 	{"bus/", []string{"bus"}},
 	{"rpc", []string{"bus", "fault"}},
+	{"notify", []string{"bus", "identity"}},
 	{"ovs", nil},
 	{"dhcp", []string{"linux/"}},
 	{"ra", []string{"linux/"}},
 	{"metadata", []string{"bus", "rpc", "fault", "linux/"}},
 	{"agent", []string{"bus", "rpc", "fault"}},
-	{"agent/", []string{"agent", "agent/", "bus", "rpc", "fault", "linux/", "ovs", "reconcile", "dhcp", "ra", "metadata"}},
+	{"agent/", []string{"agent", "agent/", "bus", "rpc", "fault", "linux/", "ovs", "reconcile", "dhcp", "ra", "metadata", "notify", "identity"}},
 	{"service/", []string{"service/", "model", "resource", "store", "store/", "fault", "identity", "rpc", "bus"}},
 	{"nova", []string{"keystone", "api", "policy", "model", "resource", "store", "store/", "fault", "identity", "logging", "health"}},
-	{"notification", []string{"bus", "api", "policy", "model", "resource", "store", "store/", "fault", "identity", "logging", "health"}},
+	{"notification", []string{"bus", "notify", "api", "policy", "model", "resource", "store", "store/", "fault", "identity", "logging", "health"}},
 	{"api", []string{"policy", "model", "resource", "store", "store/", "fault", "identity", "logging", "health"}},
 }
 
