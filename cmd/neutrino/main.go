@@ -26,6 +26,7 @@ func commands() []command {
 		{"dhcp-agent", "neutron-dhcp-agent", "serves DHCP for networks", agent((*daemonSetup).dhcp)},
 		{"l3-agent", "neutron-l3-agent", "routes, NAT and floating IPs", agent((*daemonSetup).l3)},
 		{"metadata-agent", "neutron-metadata-agent", "passes instances' metadata requests to Nova", agent((*daemonSetup).metadata)},
+		{"metering-agent", "neutron-metering-agent", "counts routers' traffic under metering labels and publishes it", agent((*daemonSetup).metering)},
 		{"db", "neutron-db-manage", "looks after the server's database: " + dbVerbs, database},
 		{"config-reference", "", "prints all options of the configuration files as Markdown", printing(configReference)},
 		{"api-reference", "", "prints all attributes of the API's resources as Markdown", printing(apiReference)},

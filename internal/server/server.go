@@ -71,6 +71,9 @@ func Start(d *daemon.Daemon) (*Server, error) {
 	mux := rpc.NewMux(d.Logger("rpc"))
 	services.agentRPC.Register(mux)
 	services.agentRPC.RegisterL3(mux, services.routers)
+	if services.meters != nil {
+		services.agentRPC.RegisterMetering(mux, services.meters)
+	}
 	if s.stop, err = mux.Serve(s.bus, d.Host); err != nil {
 		s.Close()
 		return nil, err

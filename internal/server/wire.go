@@ -11,6 +11,7 @@ import (
 	"neutrino/internal/service/agentrpc"
 	"neutrino/internal/service/agents"
 	"neutrino/internal/service/l3"
+	"neutrino/internal/service/metering"
 	"neutrino/internal/service/ml2"
 	"neutrino/internal/service/quota"
 	"neutrino/internal/service/secgroup"
@@ -23,6 +24,7 @@ type services struct {
 	routers  *l3.Service
 	agents   *agents.Service
 	agentRPC *agentrpc.Server
+	meters   *metering.Service // nil without the plug-in
 	api      *api.Server
 }
 
@@ -111,7 +113,7 @@ func wire(s *Server) (*services, error) {
 		mountTopologies(a, catalog, core, routers)
 		mountRouters(a, catalog, routers, quality, flavors, agentCollection)
 	}
-	mountMetering(a, s, catalog)
+	meters := mountMetering(a, s, catalog, agentRPC)
 	if quality.service != nil {
 		mountQos(a, catalog, quality.service)
 	}
@@ -121,7 +123,7 @@ func wire(s *Server) (*services, error) {
 	mountQuotas(a, quotas)
 	mountRBAC(a, catalog)
 	mountAddressGroups(a, catalog, agentRPC.MembersChanged)
-	return &services{core, routers, agentService, agentRPC, a}, nil
+	return &services{core, routers, agentService, agentRPC, meters, a}, nil
 }
 
 // newCore makes the ML2 plug-in from the configuration.
