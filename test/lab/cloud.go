@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -19,6 +20,7 @@ type Cloud struct {
 	Internet *Node   // has InternetIP and InternetIP6 on the segment that ext0 of the network node is connected to
 
 	underlay, provider *Segment
+	extra              string // configuration
 }
 
 // Host is a machine with daemons of Neutrino on it.
@@ -56,10 +58,11 @@ var healthPorts = map[string]int{
 // networkDaemons of the network node, in the order of start.
 var networkDaemons = []string{"server", "linuxbridge-agent", "metadata-agent", "dhcp-agent", "l3-agent"}
 
-// AllInOne starts a cloud of one host and one process.
-func (l *Lab) AllInOne(binary string) *Cloud {
+// AllInOne starts a cloud of one host and one process. extra is added to its configuration file.
+func (l *Lab) AllInOne(binary string, extra ...string) *Cloud {
 	l.T.Helper()
 	c := l.cloud()
+	c.extra = strings.Join(extra, "\n")
 	h := c.host("host", 1)
 	c.Compute, c.Network = []*Host{h}, h
 	c.outside(h)
@@ -177,6 +180,7 @@ health_listen = `+healthListen+`
 	if h == c.Network {
 		text += "[linux_bridge]\nphysical_interface_mappings = public:ext0\n"
 	}
+	text += c.extra
 	if command == "all-in-one" {
 		return text
 	}
