@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -28,6 +29,11 @@ func commands() []command {
 		{"metadata-agent", "neutron-metadata-agent", "passes instances' metadata requests to Nova", agent((*daemonSetup).metadata)},
 		{"metering-agent", "neutron-metering-agent", "counts routers' traffic under metering labels and publishes it", agent((*daemonSetup).metering)},
 		{"db", "neutron-db-manage", "looks after the server's database: " + dbVerbs, database},
+		{"netns-cleanup", "neutron-netns-cleanup", "removes network namespaces that agents left behind", netnsCleanup},
+		{"ovs-cleanup", "neutron-ovs-cleanup", "removes ports that agents and Nova left behind in Open vSwitch", ovsCleanup},
+		{"linuxbridge-cleanup", "neutron-linuxbridge-cleanup", "removes Linux bridges without ports", linuxBridgeCleanup},
+		{"sanity-check", "neutron-sanity-check", "tells what this machine's kernel, nft and Open vSwitch can do", sanityCheck},
+		{"status", "neutron-status", "tells how servers, database, bus and agents are; upgrade check: whether a deployment is ready for this version", status},
 		{"config-reference", "", "prints all options of the configuration files as Markdown", printing(configReference)},
 		{"api-reference", "", "prints all attributes of the API's resources as Markdown", printing(apiReference)},
 	}
@@ -80,7 +86,15 @@ func (c command) program() string {
 	return c.alias
 }
 
+// exitCode ends the process with a code and without a message: the command has said all.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+
 func exit(err error) {
+	if code, ok := errors.AsType[exitCode](err); ok {
+		os.Exit(int(code))
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "neutrino:", err)
 		os.Exit(1)

@@ -40,6 +40,7 @@ var may = []struct {
 	{"metadata", []string{"bus", "rpc", "fault", "linux/"}},
 	{"agent", []string{"bus", "rpc", "fault"}},
 	{"agent/", []string{"agent", "agent/", "bus", "rpc", "fault", "linux/", "ovs", "reconcile", "dhcp", "ra", "metadata", "notify", "identity"}},
+	{"tool/", []string{"linux/", "reconcile", "ovs", "store", "store/", "fault"}},
 	{"service/", []string{"service/", "model", "resource", "store", "store/", "fault", "identity", "rpc", "bus"}},
 	{"nova", []string{"keystone", "api", "policy", "model", "resource", "store", "store/", "fault", "identity", "logging", "health"}},
 	{"notification", []string{"bus", "notify", "api", "policy", "model", "resource", "store", "store/", "fault", "identity", "logging", "health"}},
