@@ -51,7 +51,7 @@ func Checks() []Check {
 		{"nftables: bridge family", nil, "no security groups with Linux bridges", false,
 			script("table bridge x { chain c { type filter hook forward priority 0; iifname \"a\" drop\n\n}\n}")},
 		{"connection tracking", []string{"conntrack_installed"}, "no stateful security groups, no NAT", true, conntrack},
-		{"connection tracking in bridges", nil, "Linux bridges need br_netfilter instead, which is slower", false,
+		{"connection tracking in bridges", nil, "no difference: br_netfilter is used", false,
 			script("table bridge x { chain c { type filter hook forward priority 0; ct state new accept\n\n}\n}")},
 		{"br_netfilter", []string{"bridge_firewalling"}, "no security groups with Linux bridges", false, bridgeNetfilter},
 		{"VXLAN devices", []string{"iproute2_vxlan"}, "no VXLAN networks with Linux bridges", false, link("vxlan")},
