@@ -71,7 +71,7 @@ func upgradeResults(ctx context.Context, d *daemon.Daemon) ([]upgrade.Result, er
 	if err != nil {
 		return nil, err
 	}
-	cfg := upgrade.Config{Warnings: warnings, PolicyFile: f.Find(config.PolicyFile.Get(f)), NoDatabase: !config.DatabaseConnection.Given(f)}
+	cfg := upgrade.Config{Warnings: warnings, PolicyFile: f.Find(config.PolicyFile.Get(f)), NoDatabase: !hasDatabase(f)}
 	for _, m := range serverd.Missing(f) {
 		cfg.Missing = append(cfg.Missing, fmt.Sprintf("%s: %s is not available", m.Option, m.Value))
 	}
@@ -81,7 +81,7 @@ func upgradeResults(ctx context.Context, d *daemon.Daemon) ([]upgrade.Result, er
 	if cfg.NoDatabase {
 		return upgrade.Run(ctx, nil, cfg)
 	}
-	db, err := store.Open(ctx, config.DatabaseConnection.Get(f), d.Logger("db"))
+	db, err := openDatabase(ctx, d)
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +94,30 @@ func upgradeResults(ctx context.Context, d *daemon.Daemon) ([]upgrade.Result, er
 		return upgrade.Run(ctx, nil, cfg)
 	}
 	return upgrade.Run(ctx, db, cfg)
+}
+
+// hasDatabase tells whether the configuration names a database, or there is one where a server without that has its.
+func hasDatabase(f *config.File) bool {
+	return config.DatabaseConnection.Given(f) || missingFile(config.DatabaseConnection.Get(f)) == ""
+}
+
+// missingFile is the file of an SQLite database that is not there, else "".
+func missingFile(url string) string {
+	url, _, _ = strings.Cut(url, "?")
+	path, ok := strings.CutPrefix(url, "sqlite:///")
+	if _, err := os.Stat(path); ok && err != nil {
+		return path
+	}
+	return ""
+}
+
+// openDatabase opens the server's database, and does not make one.
+func openDatabase(ctx context.Context, d *daemon.Daemon) (*store.DB, error) {
+	url := config.DatabaseConnection.Get(d.File)
+	if path := missingFile(url); path != "" {
+		return nil, fmt.Errorf("there is no database %s", path)
+	}
+	return store.Open(ctx, url, d.Logger("db"))
 }
 
 // heads tells the version of the database, and whether this program knows it.
@@ -182,7 +206,7 @@ func busStatus(ctx context.Context, d *daemon.Daemon, w io.Writer) (bad int) {
 
 // databaseStatus prints the version of the database and the agents in it.
 func databaseStatus(ctx context.Context, d *daemon.Daemon, w io.Writer) (bad int, err error) {
-	db, err := store.Open(ctx, config.DatabaseConnection.Get(d.File), d.Logger("db"))
+	db, err := openDatabase(ctx, d)
 	if err != nil {
 		return 0, err
 	}

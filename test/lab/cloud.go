@@ -53,6 +53,7 @@ var (
 // healthPorts are where daemons answer /healthcheck and /metrics.
 var healthPorts = map[string]int{
 	"all-in-one": 9601, "server": 9602, "linuxbridge-agent": 9603, "metadata-agent": 9604, "dhcp-agent": 9605, "l3-agent": 9606,
+	"metering-agent": 9607,
 }
 
 // networkDaemons of the network node, in the order of start.
@@ -72,10 +73,11 @@ func (l *Lab) AllInOne(binary string, extra ...string) *Cloud {
 }
 
 // MultiHost starts hypervisors and a network node with the server, each daemon in a process of its own, connected by
-// NATS and VXLAN.
-func (l *Lab) MultiHost(binary string, hypervisors int) *Cloud {
+// NATS and VXLAN. extra is added to all configuration files.
+func (l *Lab) MultiHost(binary string, hypervisors int, extra ...string) *Cloud {
 	l.T.Helper()
 	c := l.cloud()
+	c.extra = strings.Join(extra, "\n")
 	c.Network = c.host("network", 1)
 	c.outside(c.Network)
 	for i := range hypervisors {
@@ -91,6 +93,13 @@ func (l *Lab) MultiHost(binary string, hypervisors int) *Cloud {
 		c.ready(h)
 	}
 	return c
+}
+
+// StartDaemon starts one more daemon on a host.
+func (c *Cloud) StartDaemon(h *Host, binary, command string) {
+	c.T.Helper()
+	c.start(h, binary, command)
+	c.ready(h)
 }
 
 // Hosts are all hosts.

@@ -12,16 +12,30 @@ import (
 	"neutrino/test/lab"
 )
 
-// What instances send to the outside is published as l3.meter, to the byte, also when the process that counts is killed.
+// What instances send to the outside is published as l3.meter, to the byte, also when the processes that count and route
+// are killed.
 func TestMetering(t *testing.T) {
 	needRoot(t)
-	c := opened(t, lab.New(t).AllInOne(binary, `[DEFAULT]
+	const options = `[DEFAULT]
 service_plugins = router,metering
+driver = iptables
 measure_interval = 1
 report_interval = 2
 [oslo_messaging_notifications]
 driver = log
-`))
+`
+	t.Run("all-in-one", func(t *testing.T) {
+		meter(t, opened(t, lab.New(t).AllInOne(binary, options)), "all-in-one")
+	})
+	t.Run("daemons", func(t *testing.T) {
+		c := opened(t, lab.New(t).MultiHost(binary, 1, options))
+		c.StartDaemon(c.Network, binary, "metering-agent")
+		meter(t, c, "metering-agent", "l3-agent")
+	})
+}
+
+// meter sends packets while the first of the daemons, which counts, and the others are killed.
+func meter(t *testing.T, c *cloud, daemons ...string) {
 	c.withRouter()
 	label := c.API.Create("metering/metering-labels", lab.Object{"name": "sold"})
 	c.API.Create("metering/metering-label-rules", lab.Object{"metering_label_id": label.ID(), "direction": "egress",
@@ -42,18 +56,26 @@ driver = log
 	counter := func() string { // what pings before this added
 		return c.Network.Run("ip netns exec qrouter-" + c.router.ID() + " nft list counters table inet neutrino-metering")
 	}
-	daemon := c.Network.Daemons["all-in-one"]
+	agents := c.API.List("agents", "binary=neutron-metering-agent")
+	if len(agents) != 1 || agents[0].Str("agent_type") != "Metering agent" || agents[0].Str("topic") != "metering_agent" {
+		t.Errorf("agents: %v", agents)
+	}
+	daemon := c.Network.Daemons[daemons[0]]
 	time.Sleep(3 * time.Second) // those are published
 	if !strings.Contains(counter(), "packets 0 bytes 0") {
 		t.Fatalf("published counts are still in the kernel: %s", counter())
 	}
 	packets, bytes := published(t, daemon.Log(), label.ID())
 	send(t, a, lab.InternetIP, 40, 500)
-	daemon.Kill()
+	for _, name := range daemons {
+		c.Network.Daemons[name].Kill()
+	}
 	send(t, a, lab.InternetIP, 60, 1000) // nobody looks
-	daemon.Restart()
-	if err := c.Network.WaitHealthy("all-in-one", 15*time.Second); err != nil {
-		t.Fatal(err)
+	for _, name := range daemons {
+		c.Network.Daemons[name].Restart()
+		if err := c.Network.WaitHealthy(name, 15*time.Second); err != nil {
+			t.Fatal(err)
+		}
 	}
 	wantPackets, wantBytes := packets+100, bytes+40*528+60*1028
 	if err := lab.Eventually(10*time.Second, func() error {
