@@ -32,13 +32,13 @@ func (c *call) tool(more func(*flag.FlagSet)) (*daemon.Daemon, context.Context, 
 	return d, ctx, func() { cancel(); d.Close() }, nil
 }
 
-// switchFlag is a flag with upstream's spellings: with dashes or underscores, and --noNAME.
+// switchFlag is a flag with upstream's spellings: with dashes or underscores, and --noNAME. Without usage it is not shown.
 func switchFlag(fs *flag.FlagSet, name string, value *bool, usage string) {
 	fs.BoolVar(value, name, *value, usage)
 	if other := strings.ReplaceAll(name, "_", "-"); other != name {
-		fs.BoolVar(value, other, *value, "the same")
+		fs.BoolVar(value, other, *value, "")
 	}
-	fs.BoolFunc("no"+name, "the opposite", func(string) error { *value = false; return nil })
+	fs.BoolFunc("no"+name, "", func(string) error { *value = false; return nil })
 }
 
 // netnsCleanup is neutron-netns-cleanup.

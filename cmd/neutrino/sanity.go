@@ -22,7 +22,7 @@ func sanityCheck(c *call) error {
 			}
 		}
 		for _, name := range sanity.Obsolete {
-			switchFlag(fs, name, new(bool), "taken, of no consequence here")
+			switchFlag(fs, name, new(bool), "") // of no consequence here
 		}
 	})
 	if err != nil {

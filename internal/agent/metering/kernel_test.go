@@ -3,6 +3,7 @@ package metering
 import (
 	"fmt"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -188,6 +189,19 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 		counting(t, r, one...)
 		first = first.plus(shoot(3))
 		s.setDown(false)
+		check(t)
+	})
+	t.Run("somebody flushes a chain", func(t *testing.T) {
+		must(t, netns.Do(r.namespace(), func() error { return exec.Command("nft", "flush", "chain", "inet", tableName, prefix+label1).Run() }))
+		eventually(t, "the rule is back", func() bool {
+			var out []byte
+			_ = netns.Do(r.namespace(), func() (err error) {
+				out, err = exec.Command("nft", "list", "chain", "inet", tableName, prefix+label1).Output()
+				return err
+			})
+			return strings.Contains(string(out), "counter name")
+		})
+		first = first.plus(shoot(3))
 		check(t)
 	})
 	t.Run("the router is made anew", func(t *testing.T) {

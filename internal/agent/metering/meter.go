@@ -26,6 +26,7 @@ type table struct {
 	mark     string
 	chains   []string // the mark too
 	counters []string // labels
+	rules    int      // in all chains
 }
 
 // meter is our table in the namespace of one router. Its connection reaches the namespace also after that lost its name,
@@ -111,7 +112,13 @@ func (m *meter) find() (found table, err error) {
 		found.chains = append(found.chains, c.Name)
 		if strings.HasPrefix(c.Name, markPrefix) {
 			found.mark = c.Name
+			continue
 		}
+		rules, err := m.conn.GetRules(ours, c)
+		if err != nil {
+			return found, fmt.Errorf("list rules: %w", err)
+		}
+		found.rules += len(rules)
 	}
 	return found, nil
 }
@@ -119,7 +126,7 @@ func (m *meter) find() (found table, err error) {
 // intact tells whether the table still has the rules that were put there. If not, the next apply looks what it has.
 func (m *meter) intact() bool {
 	found, err := m.find()
-	if err == nil && found.exists == m.table.exists && found.mark == m.table.mark {
+	if err == nil && found.exists == m.table.exists && found.mark == m.table.mark && found.rules == m.table.rules {
 		return true
 	}
 	m.table.mark = ""
@@ -135,11 +142,12 @@ func (m *meter) superfluous(r rules) []string {
 
 // apply has the table count by these rules. Without labels and without a table there is nothing to do.
 func (m *meter) apply(ctx context.Context, r rules) (changed bool, err error) {
-	mark := r.mark()
-	if m.table.mark == mark || !m.table.exists && len(r) == 0 {
+	mark, size := r.mark(), r.size()
+	as := func() bool { return m.table.mark == mark && m.table.rules == size }
+	if as() || !m.table.exists && len(r) == 0 {
 		return false, nil
 	}
-	if err := m.look(); err != nil || m.table.mark == mark {
+	if err := m.look(); err != nil || as() {
 		return false, err
 	}
 	script := r.script(m.table)

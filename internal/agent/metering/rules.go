@@ -118,6 +118,15 @@ func (r rules) chains() string {
 	return b.String()
 }
 
+// size is the number of rules in all chains.
+func (r rules) size() int {
+	n := len(r) // jumps
+	for _, lines := range r {
+		n += len(lines)
+	}
+	return n
+}
+
 func (r rules) labels() []string {
 	var all []string
 	for l := range r {
