@@ -109,7 +109,7 @@ func usage(w io.Writer) {
 		if c.alias != "" {
 			name += " (" + c.alias + ")"
 		}
-		fmt.Fprintf(w, "  %-48s %s\n", name, c.help)
+		fmt.Fprintf(w, "  %-50s %s\n", name, c.help)
 	}
 	fmt.Fprint(w, "\nneutrino COMMAND --help tells its options, neutrino --version the version.\n"+
 		"The names in brackets work as links to this binary.\n")

@@ -138,40 +138,72 @@ func heads(ctx context.Context, db *store.DB) (text string, known bool, err erro
 		strings.Join(found, " "), strings.Join(supported, " ")), false, nil
 }
 
-// overview prints what runs. It fails if something should and does not.
+// overview prints what runs, as far as the configuration tells where it is: a host of agents knows no database. It fails if something should and does not.
 func overview(ctx context.Context, d *daemon.Daemon) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
-	bad := apiStatus(ctx, d, w) + busStatus(ctx, d, w)
-	broken, err := databaseStatus(ctx, d, w)
-	if err != nil {
-		fmt.Fprintf(w, "database\tdown\t%v\n", err)
-		broken++
+	bad := busStatus(ctx, d, w) + healthStatus(ctx, d, w)
+	if hasDatabase(d.File) { // the host of a server
+		bad += apiStatus(ctx, d, w)
+		broken, err := databaseStatus(ctx, d, w)
+		if err != nil {
+			fmt.Fprintf(w, "database\tdown\t%v\n", err)
+			broken++
+		}
+		bad += broken
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	if bad += broken; bad > 0 {
+	if bad > 0 {
 		return exitCode(1)
 	}
 	return nil
 }
 
-// apiStatus asks the API of this host for its versions.
-func apiStatus(ctx context.Context, d *daemon.Daemon, w io.Writer) (bad int) {
-	url := "http://" + net.JoinHostPort(config.BindHost.Get(d.File), strconv.Itoa(config.BindPort.Get(d.File))) + "/"
+// get fetches a page and returns its status and the start of its text.
+func get(ctx context.Context, url string) (status int, text string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err == nil {
-		var answer *http.Response
-		if answer, err = http.DefaultClient.Do(request); err == nil {
-			answer.Body.Close()
-			if answer.StatusCode >= http.StatusInternalServerError {
-				err = fmt.Errorf("status %s", answer.Status)
-			}
-		}
+	if err != nil {
+		return 0, "", err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, "", err
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, 1000))
+	return answer.StatusCode, strings.Join(strings.Fields(string(body)), " "), err
+}
+
+// healthStatus asks the daemon whose health_listen is in the configuration.
+func healthStatus(ctx context.Context, d *daemon.Daemon, w io.Writer) (bad int) {
+	address := config.HealthListen.Get(d.File)
+	if address == "" {
+		return 0
+	}
+	status, text, err := get(ctx, "http://"+address+"/healthcheck")
+	switch {
+	case err != nil:
+		fmt.Fprintf(w, "health\tdown\t%v\n", err)
+	case status != http.StatusOK:
+		fmt.Fprintf(w, "health\tnot well\t%s\n", text)
+	default:
+		fmt.Fprintf(w, "health\tup\t%s\n", address)
+		return 0
+	}
+	return 1
+}
+
+// apiStatus asks the API of this host for its versions.
+func apiStatus(ctx context.Context, d *daemon.Daemon, w io.Writer) (bad int) {
+	url := "http://" + net.JoinHostPort(config.BindHost.Get(d.File), strconv.Itoa(config.BindPort.Get(d.File))) + "/"
+	code, _, err := get(ctx, url)
+	if err == nil && code >= http.StatusInternalServerError {
+		err = fmt.Errorf("status %d", code)
 	}
 	if err != nil {
 		fmt.Fprintf(w, "API\tdown\t%v\n", err)

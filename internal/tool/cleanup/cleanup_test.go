@@ -250,4 +250,19 @@ func TestOpenVSwitch(t *testing.T) {
 			t.Errorf("all %v: left %q, want %q", c.all, got, c.left)
 		}
 	}
+	fill()
+	eventually := time.Now().Add(5 * time.Second)
+	for time.Now().Before(eventually) {
+		if s, err := db.State(t.Context()); err == nil && s.BridgeOf["tap2"] != "" {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	must(t, RemovePort(t.Context(), db, "tap2"))
+	if got, want := left(), "half kept patch-tun tap1 |"; got != want {
+		t.Errorf("after the removal of a port: %q, want %q", got, want)
+	}
+	if err := RemovePort(t.Context(), db, "nobody"); err == nil {
+		t.Error("a port that is not there was removed")
+	}
 }
