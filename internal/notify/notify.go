@@ -4,6 +4,7 @@ package notify
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -64,8 +65,30 @@ func Wanted(drivers []string) bool {
 }
 
 // Publish queues a notification on behalf of caller. Publishing must not hold up requests, and lost notifications are no
-// harm to the network: it is false, and logged, if the notification was dropped.
-func (p *Publisher) Publish(caller *identity.Caller, eventType string, payload any) bool {
+// harm to the network: if too many wait it is dropped, and that is logged.
+func (p *Publisher) Publish(caller *identity.Caller, eventType string, payload any) {
+	m, err := p.encode(caller, eventType, payload)
+	if err != nil {
+		p.log.Error("encode a notification", "event_type", eventType, "error", err)
+		return
+	}
+	select {
+	case p.queue <- m:
+	default:
+		p.log.Warn("notification dropped, too many wait to be published", "event_type", eventType)
+	}
+}
+
+// Send publishes a notification at once, for those who must know whether it got away.
+func (p *Publisher) Send(ctx context.Context, caller *identity.Caller, eventType string, payload any) error {
+	m, err := p.encode(caller, eventType, payload)
+	if err != nil {
+		return fmt.Errorf("encode notification %s: %w", eventType, err)
+	}
+	return p.publish(ctx, m)
+}
+
+func (p *Publisher) encode(caller *identity.Caller, eventType string, payload any) (message, error) {
 	now := p.now().UTC().Format("2006-01-02 15:04:05.000000")
 	all := map[string]any{"message_id": uuid.NewString(), "publisher_id": p.cfg.Publisher, "event_type": eventType,
 		"priority": priority, "payload": payload, "timestamp": now}
@@ -74,17 +97,7 @@ func (p *Publisher) Publish(caller *identity.Caller, eventType string, payload a
 	}
 	all["_context_timestamp"] = now
 	body, err := json.Marshal(all)
-	if err != nil {
-		p.log.Error("encode a notification", "event_type", eventType, "error", err)
-		return false
-	}
-	select {
-	case p.queue <- message{eventType, body}:
-		return true
-	default:
-		p.log.Warn("notification dropped, too many wait to be published", "event_type", eventType)
-		return false
-	}
+	return message{eventType, body}, err
 }
 
 // contextOf is what neutron_lib's context tells about a caller, without secrets.
@@ -101,14 +114,14 @@ func contextOf(c *identity.Caller) map[string]any {
 		"is_admin": c.IsAdmin, "is_admin_project": !c.NotAdminProject, "request_id": c.RequestID, "global_request_id": orNull(c.GlobalRequestID)}
 }
 
-// Run publishes until ctx ends.
+// Run publishes what is queued until ctx ends.
 func (p *Publisher) Run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case m := <-p.queue:
-			p.publish(ctx, m)
+			p.try(ctx, m)
 		}
 	}
 }
@@ -118,14 +131,21 @@ func (p *Publisher) Flush(ctx context.Context) {
 	for {
 		select {
 		case m := <-p.queue:
-			p.publish(ctx, m)
+			p.try(ctx, m)
 		default:
 			return
 		}
 	}
 }
 
-func (p *Publisher) publish(ctx context.Context, m message) {
+func (p *Publisher) try(ctx context.Context, m message) {
+	if err := p.publish(ctx, m); err != nil {
+		p.log.Error("publish a notification", "error", err)
+	}
+}
+
+func (p *Publisher) publish(ctx context.Context, m message) error {
+	var failed []error
 	for _, driver := range p.cfg.Drivers {
 		switch driver {
 		case "log":
@@ -134,9 +154,10 @@ func (p *Publisher) publish(ctx context.Context, m message) {
 			for _, topic := range p.cfg.Topics {
 				to := bus.Target{Topic: topic + "." + strings.ToLower(priority)}
 				if err := p.bus.Cast(ctx, to, &bus.Message{Method: strings.ToLower(priority), Args: m.body}); err != nil {
-					p.log.Error("publish a notification", "topic", to.Topic, "event_type", m.eventType, "error", err)
+					failed = append(failed, fmt.Errorf("%s on %s: %w", m.eventType, to.Topic, err))
 				}
 			}
 		}
 	}
+	return errors.Join(failed...)
 }

@@ -103,11 +103,25 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer a.close()
 	tasks, ctx := errgroup.WithContext(ctx)
 	tasks.Go(func() error { return netns.Watch(ctx, a.sync.Kick) }) // a router comes, goes, or comes back
-	for _, run := range []func(context.Context){a.reporter.Run, a.sync.Run, a.publisher.Run, a.measureAndReport} {
+	for _, run := range []func(context.Context){a.reporter.Run, a.sync.Run, a.measureAndReport} {
 		tasks.Go(func() error { run(ctx); return nil })
 	}
 	a.askAgain()
-	return tasks.Wait()
+	err = tasks.Wait()
+	a.lastWords(context.WithoutCancel(ctx))
+	return err
+}
+
+// lastWords publishes what the kernel has no longer: counts of labels and routers that are gone.
+func (a *Agent) lastWords(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	a.mu.Lock()
+	waiting := a.ledger.waiting()
+	a.mu.Unlock()
+	if waiting && a.canPublish() {
+		a.report(ctx, time.Now())
+	}
 }
 
 // askAgain has the next pass ask the server.
@@ -236,11 +250,12 @@ func (a *Agent) update(ctx context.Context, m *meter, r rpc.MeteredRouter) error
 	}
 	for _, label := range m.superfluous(rules) {
 		n, err := m.take(label)
-		if err != nil {
-			return err
+		if err == nil {
+			a.ledger.keep(r.ID, label, n)
+			err = m.drop(label)
 		}
-		a.ledger.keep(r.ID, label, n)
-		if err := m.drop(label); err != nil {
+		if err != nil {
+			m.table.mark = "" // look again what is there
 			return err
 		}
 		a.writes.Add(1)
@@ -283,7 +298,7 @@ func (a *Agent) measureAndReport(ctx context.Context) {
 		due := now.Sub(reported) >= a.config.ReportInterval && a.canPublish()
 		a.measure(now, due)
 		if due {
-			a.report(now)
+			a.report(ctx, now)
 			reported = now
 		}
 	}
@@ -311,6 +326,7 @@ func (a *Agent) measure(now time.Time, take bool) {
 			n, err := read(label)
 			if err != nil {
 				a.log.Warn("cannot read a counter", "router", id, "label", label, "error", err)
+				m.table.mark = "" // look again what is there
 				a.sync.Kick()
 				continue
 			}
@@ -322,12 +338,13 @@ func (a *Agent) measure(now time.Time, take bool) {
 	}
 }
 
-func (a *Agent) report(now time.Time) {
+func (a *Agent) report(ctx context.Context, now time.Time) {
 	a.mu.Lock()
-	all := a.ledger.report(now, a.config.ReportInterval)
-	a.mu.Unlock()
-	for _, n := range all {
-		a.publisher.Publish(system, n.event, n.payload)
+	defer a.mu.Unlock()
+	if err := a.ledger.report(now, a.config.ReportInterval, func(event string, payload map[string]any) error {
+		return a.publisher.Send(ctx, system, event, payload)
+	}); err != nil {
+		a.log.Error("some counts could not be published; they come with the next ones", "error", err)
 	}
 }
 

@@ -214,6 +214,17 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 		s.setDown(false)
 		check(t)
 	})
+	t.Run("a label goes, and the agent", func(t *testing.T) {
+		s.change(t, "add_metering_label", metered(r, both...))
+		counting(t, r, both...)
+		n := shoot(3)
+		first, second = first.plus(n), second.plus(n)
+		s.change(t, "remove_metering_label", metered(r, one...))
+		counting(t, r, one...)
+		stop()
+		check(t)
+		a, stop = run(whole, s, false)
+	})
 	t.Run("the router goes", func(t *testing.T) {
 		s.setDown(true)
 		first = first.plus(shoot(7))

@@ -1,6 +1,7 @@
 package metering
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -23,12 +24,6 @@ type info struct {
 	describes   map[string]any // keys of the payload that tell what it is about
 	first, last int64
 	time        int64 // seconds measured since the last report
-}
-
-// notification is one to be published.
-type notification struct {
-	event   string
-	payload map[string]any
 }
 
 // ledger adds up what counters counted, as upstream's agent reports it.
@@ -84,27 +79,41 @@ func (l *ledger) keep(router, label string, n count) {
 	}
 }
 
-// report empties the ledger. What was not measured during the last interval is forgotten afterwards.
-func (l *ledger) report(now time.Time, interval time.Duration) []notification {
+// report has everything published and empties the ledger; what could not be published stays for the next report. What was
+// not measured during the last interval is forgotten afterwards.
+func (l *ledger) report(now time.Time, interval time.Duration, publish func(event string, payload map[string]any) error) error {
 	for s, n := range l.pending {
 		for _, i := range l.about(s, now) {
 			i.count = i.plus(n)
 		}
 	}
 	clear(l.pending)
-	var all []notification
+	var failed []error
 	for _, key := range slices.Sorted(maps.Keys(l.infos)) {
 		i := l.infos[key]
 		payload := maps.Clone(i.describes)
 		maps.Copy(payload, map[string]any{"pkts": i.packets, "bytes": i.bytes, "time": i.time, "first_update": i.first, "last_update": i.last,
 			"host": l.host})
-		all = append(all, notification{i.event, payload})
+		if err := publish(i.event, payload); err != nil {
+			failed = append(failed, err)
+			continue
+		}
 		i.count, i.time = count{}, 0
 		if i.last < now.Add(-interval).Unix() {
 			delete(l.infos, key)
 		}
 	}
-	return all
+	return errors.Join(failed...)
+}
+
+// waiting tells whether there are counts that only the ledger has.
+func (l *ledger) waiting() bool {
+	for _, i := range l.infos {
+		if i.count != (count{}) {
+			return true
+		}
+	}
+	return len(l.pending) > 0
 }
 
 // about finds, or starts, everything that a counter is part of. Keys and payloads are upstream's
