@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -99,7 +100,7 @@ func TestQuestions(t *testing.T) {
 			}
 		}
 		for n := range 51 {
-			if _, err := tx.Exec("INSERT INTO tags (standard_attr_id, tag) VALUES (?, ?)", port, n); err != nil {
+			if _, err := tx.Exec("INSERT INTO tags (standard_attr_id, tag) VALUES (?, ?)", port, fmt.Sprint(n)); err != nil {
 				return err
 			}
 		}
