@@ -1,6 +1,7 @@
 package ml2
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -22,7 +23,7 @@ func TestHostsWithAccess(t *testing.T) {
 			{"bridges", "Linux bridge agent", `{"interface_mappings": {"phys": "eth1"}}`},
 		} {
 			if _, err := tx.Exec("INSERT INTO agents (id, agent_type, "+tx.Dialect().Quote("binary")+", topic, host, admin_state_up, created_at, started_at, heartbeat_timestamp, "+
-				"configurations, "+tx.Dialect().Quote("load")+") VALUES (?, ?, 'b', 't', ?, ?, ?, ?, ?, ?, 0)", i, a.kind, a.host, true, now, now, now, a.conf); err != nil {
+				"configurations, "+tx.Dialect().Quote("load")+") VALUES (?, ?, 'b', 't', ?, ?, ?, ?, ?, ?, 0)", fmt.Sprint(i), a.kind, a.host, true, now, now, now, a.conf); err != nil {
 				return err
 			}
 		}
