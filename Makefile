@@ -66,10 +66,10 @@ unit: build packages
 
 # databases runs the tests that have to do with SQL again on PostgreSQL and MariaDB.
 databases: packages
-	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" CGO_ENABLED=0 $(GO) run ./test/databases $(GO) test -timeout 20m ./internal/api ./internal/server ./internal/store/... ./internal/service/...
+	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" CGO_ENABLED=0 $(GO) run ./test/databases $(GO) test -timeout 20m ./internal/api ./internal/server ./internal/store/... ./internal/service/... ./internal/tool/upgrade
 
 RACE := ./internal/agent/... ./internal/api/... ./internal/bus/... ./internal/dhcp/... ./internal/metadata/... ./internal/ra/... \
-	./internal/reconcile/... ./internal/service/... ./internal/store/... ./internal/policy/... ./internal/server/...
+	./internal/reconcile/... ./internal/service/... ./internal/store/... ./internal/policy/... ./internal/server/... ./internal/notify ./internal/tool/...
 race: packages
 	@if command -v gcc >/dev/null; then $(SUDO) env "PATH=$$PATH" "HOME=$$HOME" CGO_ENABLED=1 $(GO) test -race -timeout 20m $(RACE); \
 	else echo "no C compiler: the race detector is left out"; fi

@@ -15,6 +15,7 @@ func (d *daemonSetup) l2() error          { return d.AddL2(d.bus) }
 func (d *daemonSetup) openvswitch() error { return d.AddOpenVSwitch(d.bus) }
 func (d *daemonSetup) dhcp() error        { return d.AddDHCP(d.bus, d.MetadataSocket()) }
 func (d *daemonSetup) l3() error          { return d.AddL3(d.bus, d.MetadataSocket()) }
+func (d *daemonSetup) metering() error    { return d.AddMetering(d.bus) }
 func (d *daemonSetup) metadata() error {
 	_, err := d.AddMetadata(d.bus, true)
 	return err

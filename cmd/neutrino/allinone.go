@@ -19,6 +19,7 @@ const allInOneDefaults = `
 auth_strategy = noauth
 core_plugin = ml2
 service_plugins = router
+driver = iptables
 [ml2]
 type_drivers = local,flat,vlan,vxlan
 project_network_types = vxlan,local
@@ -73,15 +74,20 @@ func allInOne(c *call) error {
 // addAgents adds all agents, each with a connection of its own to the bus, as daemons of their own would have.
 func addAgents(d *daemon.Daemon, s *serverd.Server) error {
 	var backend metadata.Backend
-	for _, a := range []struct {
+	type agent struct {
 		name string
 		add  func(bus.Transport) error
-	}{
+	}
+	all := []agent{
 		{"metadata", func(t bus.Transport) (err error) { backend, err = d.AddMetadata(t, true); return err }},
 		{"l2", d.AddL2},
 		{"dhcp", func(t bus.Transport) error { return d.AddDHCP(t, backend) }},
 		{"l3", func(t bus.Transport) error { return d.AddL3(t, backend) }},
-	} {
+	}
+	if s.Meters() {
+		all = append(all, agent{"metering", d.AddMetering})
+	}
+	for _, a := range all {
 		t, err := s.Connect(a.name)
 		if err != nil {
 			return err

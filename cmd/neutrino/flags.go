@@ -64,6 +64,9 @@ func (c *call) printHelp(w io.Writer, fs *flag.FlagSet) {
 	}
 	fmt.Fprint(w, "\noptions:\n")
 	fs.VisitAll(func(f *flag.Flag) {
+		if f.Usage == "" { // another spelling of one that is shown
+			return
+		}
 		value, text := flag.UnquoteUsage(f)
 		text = strings.TrimPrefix(text, value+" ")
 		if value != "" {

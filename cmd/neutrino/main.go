@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -26,7 +27,13 @@ func commands() []command {
 		{"dhcp-agent", "neutron-dhcp-agent", "serves DHCP for networks", agent((*daemonSetup).dhcp)},
 		{"l3-agent", "neutron-l3-agent", "routes, NAT and floating IPs", agent((*daemonSetup).l3)},
 		{"metadata-agent", "neutron-metadata-agent", "passes instances' metadata requests to Nova", agent((*daemonSetup).metadata)},
+		{"metering-agent", "neutron-metering-agent", "counts routers' traffic under metering labels and publishes it", agent((*daemonSetup).metering)},
 		{"db", "neutron-db-manage", "looks after the server's database: " + dbVerbs, database},
+		{"netns-cleanup", "neutron-netns-cleanup", "removes network namespaces that agents left behind", netnsCleanup},
+		{"ovs-cleanup", "neutron-ovs-cleanup", "removes ports that agents and Nova left behind in Open vSwitch", ovsCleanup},
+		{"linuxbridge-cleanup", "neutron-linuxbridge-cleanup", "removes Linux bridges without ports", linuxBridgeCleanup},
+		{"sanity-check", "neutron-sanity-check", "tells what this machine's kernel, nft and Open vSwitch can do", sanityCheck},
+		{"status", "neutron-status", "tells how servers, database, bus and agents are; upgrade check: whether a deployment is ready for this version", status},
 		{"config-reference", "", "prints all options of the configuration files as Markdown", printing(configReference)},
 		{"api-reference", "", "prints all attributes of the API's resources as Markdown", printing(apiReference)},
 	}
@@ -79,7 +86,15 @@ func (c command) program() string {
 	return c.alias
 }
 
+// exitCode ends the process with a code and without a message: the command has said all.
+type exitCode int
+
+func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+
 func exit(err error) {
+	if code, ok := errors.AsType[exitCode](err); ok {
+		os.Exit(int(code))
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "neutrino:", err)
 		os.Exit(1)
@@ -94,7 +109,7 @@ func usage(w io.Writer) {
 		if c.alias != "" {
 			name += " (" + c.alias + ")"
 		}
-		fmt.Fprintf(w, "  %-48s %s\n", name, c.help)
+		fmt.Fprintf(w, "  %-50s %s\n", name, c.help)
 	}
 	fmt.Fprint(w, "\nneutrino COMMAND --help tells its options, neutrino --version the version.\n"+
 		"The names in brackets work as links to this binary.\n")

@@ -76,7 +76,7 @@ var (
 	DHCPAgentsPerNetwork                = server.Int("dhcp_agents_per_network", 1, "DHCP agents of each network.").Limit(AtLeast(1))
 	AllowAutomaticDHCPFailover          = server.Bool("allow_automatic_dhcp_failover", true, "Move networks away from DHCP agents that are down.")
 	AllowAutomaticL3Failover            = server.Bool("allow_automatic_l3agent_failover", false, "Move routers away from L3 agents that are down.")
-	EnableServicesOnAgentsWithAdminDown = server.Bool("enable_services_on_agents_with_admin_state_down", false, "Keep what an agent serves when its admin_state_up becomes false.").NoEffect()
+	EnableServicesOnAgentsWithAdminDown = server.Bool("enable_services_on_agents_with_admin_state_down", false, "Keep what an agent serves when its admin_state_up becomes false.")
 	DefaultAvailabilityZones            = server.List("default_availability_zones", nil, "Availability zones of resources that name none.")
 	RouterDistributed                   = server.Bool("router_distributed", false, "distributed of routers whose request does not say it.")
 	EnableDVR                           = server.Bool("enable_dvr", true, "Routers have the attribute distributed.")
@@ -89,8 +89,15 @@ var (
 	RPCResourcesProcessingStep          = server.Int("rpc_resources_processing_step", 20, "Resources in one answer to an agent's full sync.").Limit(AtLeast(1)).NoEffect()
 	_                                   = server.Ignore("one process serves API, RPC and periodic work", "api_workers", "rpc_workers", "rpc_state_report_workers", "api_paste_config", "api_extensions_path", "wsgi_default_pool_size", "wsgi_keep_alive", "client_socket_timeout", "tcp_keepidle", "backlog", "periodic_interval", "periodic_fuzzy_delay", "max_header_line")
 	_                                   = server.Ignore("always allowed", "allow_overlapping_ips")
-	_                                   = server.Ignore("the least loaded agent is taken", "network_scheduler_driver", "router_scheduler_driver")
+	NetworkSchedulerDriver              = server.String("network_scheduler_driver", dhcpSchedulers+"WeightScheduler", "How DHCP agents are chosen for networks: the least loaded (`WeightScheduler`), spread over availability zones (`AZAwareWeightScheduler`), or by chance (`ChanceScheduler`).").Limit(OneOf(dhcpSchedulers+"WeightScheduler", dhcpSchedulers+"AZAwareWeightScheduler", dhcpSchedulers+"ChanceScheduler"))
+	RouterSchedulerDriver               = server.String("router_scheduler_driver", l3Schedulers+"LeastRoutersScheduler", "How L3 agents are chosen for routers: that with the fewest routers (`LeastRoutersScheduler`), the same within default_availability_zones (`AZLeastRoutersScheduler`), or by chance (`ChanceScheduler`). Zones that a router names are kept with all of them.").Limit(OneOf(l3Schedulers+"LeastRoutersScheduler", l3Schedulers+"AZLeastRoutersScheduler", l3Schedulers+"ChanceScheduler"))
 	_                                   = server.Ignore("there is one driver, the internal one", "ipam_driver")
+)
+
+// Python's names of the modules with the schedulers.
+const (
+	dhcpSchedulers = "neutron.scheduler.dhcp_agent_scheduler."
+	l3Schedulers   = "neutron.scheduler.l3_agent_scheduler."
 )
 
 var (

@@ -118,3 +118,12 @@ var (
 
 	_ = metadata.Ignore("one process answers all", "metadata_workers", "metadata_backlog")
 )
+
+var (
+	metering = neutron.Section("Metering agent", Default)
+
+	MeteringDriver         = metering.String("driver", "neutron.services.metering.drivers.noop.noop_driver.NoopMeteringDriver", "What counts: `iptables` (nftables do it), or `noop` for nothing. Upstream's class names are taken too. all-in-one counts without being told.")
+	MeteringInterval       = metering.Seconds("measure_interval", 30*time.Second, "Time between two readings of the counters.").Limit(AtLeast(time.Second))
+	MeteringReportInterval = metering.Seconds("report_interval", 300*time.Second, "Time between two notifications l3.meter.").Limit(AtLeast(time.Second))
+	GranularTrafficData    = metering.Bool("granular_traffic_data", false, "Publish traffic of routers, projects and labels each on their own (l3.meter.router, …), not only that of labels.")
+)

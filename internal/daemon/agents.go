@@ -14,9 +14,11 @@ import (
 	"neutrino/internal/agent/l2/openvswitch"
 	"neutrino/internal/agent/l3"
 	"neutrino/internal/agent/metadata"
+	"neutrino/internal/agent/metering"
 	"neutrino/internal/bus"
 	"neutrino/internal/config"
 	md "neutrino/internal/metadata"
+	"neutrino/internal/notify"
 )
 
 // Which options of the configuration files make up the configuration of each agent.
@@ -142,6 +144,30 @@ func (d *Daemon) AddMetadata(t bus.Transport, socket bool) (md.Backend, error) {
 	d.Check(a.Healthy)
 	d.Go("metadata agent", a.Run)
 	return a.Backend(), nil
+}
+
+// AddMetering adds the metering agent.
+func (d *Daemon) AddMetering(t bus.Transport) error {
+	f := d.File
+	driver := config.MeteringDriver.Get(f)
+	notifications := notify.Config{Drivers: config.NotificationDrivers.Get(f), Topics: config.NotificationTopics.Get(f)}
+	if err := notify.CheckDrivers(notifications.Drivers); err != nil {
+		return err
+	}
+	cfg := metering.Config{Host: d.Host, Driver: driver, MeasureInterval: config.MeteringInterval.Get(f), ReportInterval: config.MeteringReportInterval.Get(f),
+		Heartbeat: config.ReportInterval.Get(f), Granular: config.GranularTrafficData.Get(f), Notifications: notifications}
+	switch driver {
+	case "iptables", "neutron.services.metering.drivers.iptables.iptables_driver.IptablesMeteringDriver":
+	case "noop", "neutron.services.metering.drivers.noop.noop_driver.NoopMeteringDriver":
+		cfg.Off = true
+	default:
+		return fmt.Errorf("[DEFAULT] driver: %q is not iptables or noop", driver)
+	}
+	a := metering.New(cfg, t, d.Logger("agent.metering"))
+	d.Check(a.Healthy)
+	d.CountWrites("metering", a.Writes)
+	d.Go("metering agent", a.Run)
+	return nil
 }
 
 // MetadataSocket is the way to a metadata agent in another process of this host.

@@ -19,8 +19,11 @@ const (
 	TopicReports  = "q-reports-plugin"
 	TopicL3Plugin = "q-l3-plugin"
 
-	TopicDHCPAgent = "dhcp_agent"
-	TopicL3Agent   = "l3_agent"
+	TopicMeteringPlugin = "q-metering-plugin"
+
+	TopicDHCPAgent     = "dhcp_agent"
+	TopicL3Agent       = "l3_agent"
+	TopicMeteringAgent = "metering_agent"
 
 	TopicPortUpdate          = "q-agent-notifier-port-update"
 	TopicPortDelete          = "q-agent-notifier-port-delete"

@@ -20,6 +20,7 @@ const (
 	AgentTypeDHCP        = "DHCP agent"
 	AgentTypeL3          = "L3 agent"
 	AgentTypeMetadata    = "Metadata agent"
+	AgentTypeMetering    = "Metering agent"
 )
 
 // Answers of ReportState.

@@ -3,12 +3,12 @@ package server
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"neutrino/internal/api"
 	"neutrino/internal/config"
 	"neutrino/internal/keystone"
 	"neutrino/internal/notification"
+	"neutrino/internal/notify"
 	"neutrino/internal/nova"
 	"neutrino/internal/service/ml2"
 )
@@ -73,16 +73,11 @@ func (s *Server) client(cred keystone.Credentials) (*keystone.Client, error) {
 // notifier makes what publishes notifications; nil if nobody wants any.
 func (s *Server) notifier() (*notification.Notifier, error) {
 	f := s.d.File
-	cfg := notification.Config{Drivers: config.NotificationDrivers.Get(f), Topics: config.NotificationTopics.Get(f), Host: s.d.Host}
-	for _, driver := range cfg.Drivers {
-		if !slices.Contains([]string{"messaging", "messagingv2", "log", "noop"}, driver) {
-			return nil, fmt.Errorf("[oslo_messaging_notifications] driver: %q is not messaging, messagingv2, log or noop", driver)
-		}
+	cfg := notify.Config{Drivers: config.NotificationDrivers.Get(f), Topics: config.NotificationTopics.Get(f), Publisher: "network." + s.d.Host}
+	if err := notify.CheckDrivers(cfg.Drivers); err != nil || !notify.Wanted(cfg.Drivers) {
+		return nil, err
 	}
-	if !notification.Wanted(cfg.Drivers) {
-		return nil, nil
-	}
-	n := notification.New(cfg, s.bus, s.d.Logger("notification"))
-	s.d.Go("notifications", func(ctx context.Context) error { n.Run(ctx); return nil })
-	return n, nil
+	p := notify.New(cfg, s.bus, s.d.Logger("notification"))
+	s.d.Go("notifications", func(ctx context.Context) error { p.Run(ctx); return nil })
+	return notification.New(p), nil
 }

@@ -6,6 +6,7 @@ import (
 	"neutrino/internal/service/agents"
 	"neutrino/internal/service/ml2"
 	"neutrino/internal/service/segmentrange"
+	"neutrino/internal/store"
 )
 
 // segmentRangePlugin are the names of the service plug-in for network segment ranges.
@@ -18,7 +19,13 @@ var segmentsPlugin = []string{"segments", "neutron.services.segments.plugin.Plug
 func mountSegments(a *api.Server, s *Server, catalog *model.Catalog, core *ml2.Plugin, agents *agents.Service) {
 	if s.loads(segmentsPlugin) {
 		api.Mount(a, catalog.Segments, core.Segments())
-		agents.Started = core.MapHost
+		agents.Started = func(tx *store.Tx, host string, configurations map[string]any) error {
+			segments, err := core.MapHost(tx, host, configurations)
+			if err != nil {
+				return err
+			}
+			return agents.ScheduleSegments(tx, segments)
+		}
 	}
 }
 

@@ -71,6 +71,9 @@ func Start(d *daemon.Daemon) (*Server, error) {
 	mux := rpc.NewMux(d.Logger("rpc"))
 	services.agentRPC.Register(mux)
 	services.agentRPC.RegisterL3(mux, services.routers)
+	if services.meters != nil {
+		services.agentRPC.RegisterMetering(mux, services.meters)
+	}
 	if s.stop, err = mux.Serve(s.bus, d.Host); err != nil {
 		s.Close()
 		return nil, err
@@ -179,7 +182,16 @@ func (s *Server) loads(names []string) bool {
 
 // warnOfMissing tells what the configuration loads that this version does not have.
 func (s *Server) warnOfMissing() {
-	f := s.d.File
+	for _, m := range Missing(s.d.File) {
+		s.d.Log.Warn("not available in this version", "option", m.Option, "value", m.Value)
+	}
+}
+
+// Setting is a value of an option.
+type Setting struct{ Option, Value string }
+
+// Missing lists the plug-ins and drivers of a configuration that this version does not have.
+func Missing(f *config.File) (missing []Setting) {
 	for _, x := range []struct {
 		option string
 		given  []string
@@ -191,10 +203,11 @@ func (s *Server) warnOfMissing() {
 	} {
 		for _, name := range x.given {
 			if !contains(x.have, name) {
-				s.d.Log.Warn("not available in this version", "option", x.option, "value", name)
+				missing = append(missing, Setting{x.option, name})
 			}
 		}
 	}
+	return missing
 }
 
 func contains(list []string, s string) bool {

@@ -11,6 +11,7 @@ import (
 	"neutrino/internal/service/agentrpc"
 	"neutrino/internal/service/agents"
 	"neutrino/internal/service/l3"
+	"neutrino/internal/service/metering"
 	"neutrino/internal/service/ml2"
 	"neutrino/internal/service/quota"
 	"neutrino/internal/service/secgroup"
@@ -23,6 +24,7 @@ type services struct {
 	routers  *l3.Service
 	agents   *agents.Service
 	agentRPC *agentrpc.Server
+	meters   *metering.Service // nil without the plug-in
 	api      *api.Server
 }
 
@@ -40,10 +42,12 @@ func wire(s *Server) (*services, error) {
 	agentService := agents.New(agents.Config{AgentDownTime: config.AgentDownTime.Get(f), DHCPAgentsPerNetwork: config.DHCPAgentsPerNetwork.Get(f),
 		NetworkAutoSchedule: config.NetworkAutoSchedule.Get(f), DefaultZones: config.DefaultAvailabilityZones.Get(f),
 		EnableNewAgents: config.EnableNewAgents.Get(f), DHCPLoadType: config.DHCPLoadType.Get(f),
-		AutomaticFailover: config.AllowAutomaticDHCPFailover.Get(f)}, s.db, catalog, log("agents"))
+		AutomaticFailover: config.AllowAutomaticDHCPFailover.Get(f), Scheduler: dhcpScheduler(config.NetworkSchedulerDriver.Get(f)),
+		ServeDisabled: config.EnableServicesOnAgentsWithAdminDown.Get(f)}, s.db, catalog, log("agents"))
 	groups := secgroup.New(s.db, catalog, quotas, log("secgroup"))
 	routers := l3.New(l3.Config{AgentDownTime: config.AgentDownTime.Get(f), EnableSNATByDefault: config.EnableSNATByDefault.Get(f),
-		RouterAutoSchedule: config.RouterAutoSchedule.Get(f), AutomaticFailover: config.AllowAutomaticL3Failover.Get(f),
+		ByChance:      strings.HasSuffix(config.RouterSchedulerDriver.Get(f), ".ChanceScheduler"),
+		ServeDisabled: config.EnableServicesOnAgentsWithAdminDown.Get(f), DefaultZones: routerZones(f), RouterAutoSchedule: config.RouterAutoSchedule.Get(f), AutomaticFailover: config.AllowAutomaticL3Failover.Get(f),
 		Distributed: config.RouterDistributed.Get(f), HA: config.L3HA.Get(f), HAAgents: config.MaxL3AgentsPerRouter.Get(f),
 		HANetworkCIDR: config.HANetworkCIDR.Get(f), HANetworkType: config.HANetworkType.Get(f), HAPhysicalNetwork: config.HAPhysicalNetwork.Get(f)},
 		s.db, catalog, core, log("l3"))
@@ -111,7 +115,7 @@ func wire(s *Server) (*services, error) {
 		mountTopologies(a, catalog, core, routers)
 		mountRouters(a, catalog, routers, quality, flavors, agentCollection)
 	}
-	mountMetering(a, s, catalog)
+	meters := mountMetering(a, s, catalog, agentRPC)
 	if quality.service != nil {
 		mountQos(a, catalog, quality.service)
 	}
@@ -121,7 +125,7 @@ func wire(s *Server) (*services, error) {
 	mountQuotas(a, quotas)
 	mountRBAC(a, catalog)
 	mountAddressGroups(a, catalog, agentRPC.MembersChanged)
-	return &services{core, routers, agentService, agentRPC, a}, nil
+	return &services{core, routers, agentService, agentRPC, meters, a}, nil
 }
 
 // newCore makes the ML2 plug-in from the configuration.
@@ -174,6 +178,25 @@ func newCore(s *Server, catalog *model.Catalog) (*ml2.Plugin, error) {
 		cfg.VLANRanges = append(cfg.VLANRanges, v)
 	}
 	return ml2.New(cfg, s.db, catalog, s.d.Logger("ml2")), nil
+}
+
+// dhcpScheduler is the scheduler of a name of Python's class.
+func dhcpScheduler(name string) agents.Scheduler {
+	switch name[strings.LastIndexByte(name, '.')+1:] {
+	case "AZAwareWeightScheduler":
+		return agents.AZAwareWeight
+	case "ChanceScheduler":
+		return agents.Chance
+	}
+	return agents.Weight
+}
+
+// routerZones are the zones of routers that name none; only one of upstream's schedulers looks at them.
+func routerZones(f *config.File) []string {
+	if strings.HasSuffix(config.RouterSchedulerDriver.Get(f), ".AZLeastRoutersScheduler") {
+		return config.DefaultAvailabilityZones.Get(f)
+	}
+	return nil
 }
 
 // known keeps the entries of list that are implemented.

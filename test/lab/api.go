@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path"
 	"strings"
 	"time"
 )
@@ -106,6 +107,7 @@ func apiError(request string, status int, text []byte) *APIError {
 
 // singular makes the name of one resource from that of its collection as it stands in URLs.
 func singular(collection string) string {
+	collection = path.Base(collection)
 	name := strings.ReplaceAll(collection, "-", "_")
 	if stem, ok := strings.CutSuffix(name, "ies"); ok {
 		return stem + "y"

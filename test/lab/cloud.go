@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -19,6 +20,7 @@ type Cloud struct {
 	Internet *Node   // has InternetIP and InternetIP6 on the segment that ext0 of the network node is connected to
 
 	underlay, provider *Segment
+	extra              string // configuration
 }
 
 // Host is a machine with daemons of Neutrino on it.
@@ -51,15 +53,17 @@ var (
 // healthPorts are where daemons answer /healthcheck and /metrics.
 var healthPorts = map[string]int{
 	"all-in-one": 9601, "server": 9602, "linuxbridge-agent": 9603, "metadata-agent": 9604, "dhcp-agent": 9605, "l3-agent": 9606,
+	"metering-agent": 9607,
 }
 
 // networkDaemons of the network node, in the order of start.
 var networkDaemons = []string{"server", "linuxbridge-agent", "metadata-agent", "dhcp-agent", "l3-agent"}
 
-// AllInOne starts a cloud of one host and one process.
-func (l *Lab) AllInOne(binary string) *Cloud {
+// AllInOne starts a cloud of one host and one process. extra is added to its configuration file.
+func (l *Lab) AllInOne(binary string, extra ...string) *Cloud {
 	l.T.Helper()
 	c := l.cloud()
+	c.extra = strings.Join(extra, "\n")
 	h := c.host("host", 1)
 	c.Compute, c.Network = []*Host{h}, h
 	c.outside(h)
@@ -69,10 +73,11 @@ func (l *Lab) AllInOne(binary string) *Cloud {
 }
 
 // MultiHost starts hypervisors and a network node with the server, each daemon in a process of its own, connected by
-// NATS and VXLAN.
-func (l *Lab) MultiHost(binary string, hypervisors int) *Cloud {
+// NATS and VXLAN. extra is added to all configuration files.
+func (l *Lab) MultiHost(binary string, hypervisors int, extra ...string) *Cloud {
 	l.T.Helper()
 	c := l.cloud()
+	c.extra = strings.Join(extra, "\n")
 	c.Network = c.host("network", 1)
 	c.outside(c.Network)
 	for i := range hypervisors {
@@ -88,6 +93,13 @@ func (l *Lab) MultiHost(binary string, hypervisors int) *Cloud {
 		c.ready(h)
 	}
 	return c
+}
+
+// StartDaemon starts one more daemon on a host.
+func (c *Cloud) StartDaemon(h *Host, binary, command string) {
+	c.T.Helper()
+	c.start(h, binary, command)
+	c.ready(h)
 }
 
 // Hosts are all hosts.
@@ -177,6 +189,7 @@ health_listen = `+healthListen+`
 	if h == c.Network {
 		text += "[linux_bridge]\nphysical_interface_mappings = public:ext0\n"
 	}
+	text += c.extra
 	if command == "all-in-one" {
 		return text
 	}

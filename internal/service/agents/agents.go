@@ -29,6 +29,8 @@ type Config struct {
 	EnableNewAgents      bool          // enable_new_agents, true
 	DHCPLoadType         string        // dhcp_load_type, "networks"
 	AutomaticFailover    bool          // allow_automatic_dhcp_failover, true
+	Scheduler            Scheduler     // network_scheduler_driver
+	ServeDisabled        bool          // enable_services_on_agents_with_admin_state_down, false
 }
 
 // Service manages agents.
@@ -49,6 +51,8 @@ type Service struct {
 // Core is what the ML2 plug-in does for this service.
 type Core interface {
 	UpdatePort(tx *store.Tx, caller *identity.Caller, id string, named []string, change func(*model.Port)) (*model.Port, error)
+	// HostsWithAccess are those of the hosts whose L2 agents reach a segment of the network.
+	HostsWithAccess(tx *store.Tx, network string, hosts []string) ([]string, error)
 }
 
 // Notifier sends messages to agents.

@@ -26,6 +26,11 @@ type env struct {
 	*Service
 	db   *store.DB
 	told []string
+	far  []string // hosts that reach no network
+}
+
+func (e *env) HostsWithAccess(_ *store.Tx, _ string, hosts []string) ([]string, error) {
+	return slices.DeleteFunc(slices.Clone(hosts), func(h string) bool { return slices.Contains(e.far, h) }), nil
 }
 
 func (e *env) NetworkAdded(_ context.Context, host, network string) {

@@ -3,7 +3,6 @@ package agents
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 
 	"neutrino/internal/fault"
@@ -19,19 +18,19 @@ import (
 
 // DHCPHosts returns the hosts whose DHCP agents serve each of the networks, dead ones too.
 func (s *Service) DHCPHosts(tx *store.Tx, networks ...string) (map[string][]string, error) {
-	return dhcpHosts(tx, networks, resource.Cond{SQL: "1 = 1"})
+	return s.dhcpHosts(tx, networks, resource.Cond{SQL: "1 = 1"})
 }
 
 // LivingDHCPHosts is DHCPHosts without agents that are dead.
 func (s *Service) LivingDHCPHosts(tx *store.Tx, networks ...string) (map[string][]string, error) {
-	return dhcpHosts(tx, networks, resource.Cond{SQL: "a.heartbeat_timestamp > ?", Args: []any{s.aliveSince()}})
+	return s.dhcpHosts(tx, networks, resource.Cond{SQL: "a.heartbeat_timestamp > ?", Args: []any{s.aliveSince()}})
 }
 
-func dhcpHosts(tx *store.Tx, networks []string, which resource.Cond) (map[string][]string, error) {
+func (s *Service) dhcpHosts(tx *store.Tx, networks []string, which resource.Cond) (map[string][]string, error) {
 	hosts := map[string][]string{}
 	in := resource.In("b.network_id", networks)
 	rows, err := tx.Query("SELECT b.network_id, a.host FROM networkdhcpagentbindings b JOIN agents a ON a.id = b.dhcp_agent_id WHERE "+
-		in.SQL+" AND a.admin_state_up = ? AND "+which.SQL+" ORDER BY b.binding_index", slices.Concat(in.Args, []any{true}, which.Args)...)
+		in.SQL+" AND (a.admin_state_up = ? OR ? = 1) AND "+which.SQL+" ORDER BY b.binding_index", slices.Concat(in.Args, []any{true, s.serveDisabled()}, which.Args)...)
 	_, err = store.All(rows, err, func(rows *store.Rows) (struct{}, error) {
 		var network, host string
 		err := rows.Scan(&network, &host)
@@ -39,6 +38,14 @@ func dhcpHosts(tx *store.Tx, networks []string, which resource.Cond) (map[string
 		return struct{}{}, err
 	})
 	return hosts, err
+}
+
+// serveDisabled is 1 if agents that are switched off keep what they serve.
+func (s *Service) serveDisabled() int {
+	if s.cfg.ServeDisabled {
+		return 1
+	}
+	return 0
 }
 
 // ScheduleNetwork gives a network the agents that it lacks and tells them.
@@ -54,11 +61,20 @@ func (s *Service) ScheduleNetwork(tx *store.Tx, network string) error {
 	if missing <= 0 {
 		return nil
 	}
-	candidates, err := s.candidates(tx, network, bound)
+	return s.give(tx, network, bound, missing, nil)
+}
+
+// give has up to n more agents serve a network, on these hosts, or on any if nil.
+func (s *Service) give(tx *store.Tx, network string, bound []binding, n int, hosts []string) error {
+	list, zones, err := s.candidates(tx, network, bound, hosts)
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	load, err := s.loads(tx)
 	if err != nil {
 		return err
 	}
-	for _, a := range candidates[:min(missing, len(candidates))] {
+	for _, a := range s.cfg.Scheduler.choose(list, load, zones, n) {
 		if bound, err = s.bind(tx, network, a, bound); err != nil {
 			return err
 		}
@@ -85,34 +101,49 @@ func (s *Service) bindings(tx *store.Tx, network string) ([]binding, error) {
 	return store.All(rows, err, func(rows *store.Rows) (b binding, err error) { return b, rows.Scan(&b.agent, &b.index) })
 }
 
-// candidates are living agents without the network, those in hinted zones first, the least loaded first.
-func (s *Service) candidates(tx *store.Tx, network string, bound []binding) ([]*model.Agent, error) {
-	list, err := s.list(tx, resource.In("t.agent_type", []string{rpc.AgentTypeDHCP}), resource.In("t.admin_state_up", []bool{true}),
-		resource.Cond{SQL: "t.heartbeat_timestamp > ?", Args: []any{s.aliveSince()}})
-	if err != nil || len(list) == 0 {
-		return nil, err
+// candidates are living agents without the network, in hinted zones and where the network can be reached; zones counts by
+// zone the agents that have it.
+func (s *Service) candidates(tx *store.Tx, network string, bound []binding, hosts []string) (list []*model.Agent, zones map[string]int, err error) {
+	all, err := s.list(tx, resource.In("t.agent_type", []string{rpc.AgentTypeDHCP}))
+	if err != nil || len(all) == 0 {
+		return nil, nil, err
 	}
+	hints, _, err := store.One[model.ZoneHints](tx.QueryRow("SELECT availability_zone_hints FROM networks WHERE id = ?", network))
+	if err != nil {
+		return nil, nil, err
+	}
+	zones = map[string]int{}
+	var names []string
+	for _, a := range all {
+		switch {
+		case slices.ContainsFunc(bound, func(b binding) bool { return b.agent == a.ID }):
+			zones[zoneOf(a)]++
+		case a.AdminStateUp && a.Alive && s.inZone(a, hints) && (hosts == nil || slices.Contains(hosts, a.Host)):
+			list, names = append(list, a), append(names, a.Host)
+		}
+	}
+	if len(list) == 0 || hosts != nil {
+		return list, zones, nil
+	}
+	reached, err := s.Core.HostsWithAccess(tx, network, names)
+	list = slices.DeleteFunc(list, func(a *model.Agent) bool { return !slices.Contains(reached, a.Host) })
+	return list, zones, err
+}
+
+// loads tells how much each agent serves, counted as dhcp_load_type says. Upstream takes what agents last reported.
+func (s *Service) loads(tx *store.Tx) (map[string]int, error) {
+	from := map[string]string{"networks": "networkdhcpagentbindings b", "subnets": "networkdhcpagentbindings b JOIN subnets x ON x.network_id = b.network_id",
+		"ports": "networkdhcpagentbindings b JOIN ports x ON x.network_id = b.network_id"}[s.cfg.DHCPLoadType]
 	load := map[string]int{}
-	rows, err := tx.Query("SELECT dhcp_agent_id, COUNT(*) FROM networkdhcpagentbindings GROUP BY dhcp_agent_id")
-	if _, err := store.All(rows, err, func(rows *store.Rows) (struct{}, error) {
+	rows, err := tx.Query("SELECT b.dhcp_agent_id, COUNT(*) FROM " + from + " GROUP BY b.dhcp_agent_id")
+	_, err = store.All(rows, err, func(rows *store.Rows) (struct{}, error) {
 		var id string
 		var n int
 		err := rows.Scan(&id, &n)
 		load[id] = n
 		return struct{}{}, err
-	}); err != nil {
-		return nil, err
-	}
-	hints, _, err := store.One[model.ZoneHints](tx.QueryRow("SELECT availability_zone_hints FROM networks WHERE id = ?", network))
-	if err != nil {
-		return nil, err
-	}
-	list = slices.DeleteFunc(list, func(a *model.Agent) bool {
-		return slices.ContainsFunc(bound, func(b binding) bool { return b.agent == a.ID }) || !s.inZone(a, hints)
 	})
-	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
-	slices.SortStableFunc(list, func(a, b *model.Agent) int { return load[a.ID] - load[b.ID] })
-	return list, nil
+	return load, err
 }
 
 // inZone tells whether an agent may serve a network with these hints.
@@ -155,8 +186,15 @@ func (s *Service) AutoSchedule(tx *store.Tx, host string) error {
 	if err != nil {
 		return err
 	}
+	routed, err := s.routed(tx, host)
+	if err != nil {
+		return err
+	}
 	var rows [][]any
 	for _, n := range lacking {
+		if reached, ok := routed[n.id]; ok && !reached {
+			continue
+		}
 		if s.inZone(list[0], n.hints) && !slices.ContainsFunc(n.bound, func(b binding) bool { return b.agent == list[0].ID }) {
 			rows = append(rows, []any{n.id, list[0].ID, vacant(n.bound)})
 		}
@@ -204,7 +242,7 @@ func (s *Service) lackingAgents(tx *store.Tx) ([]*lackingNetwork, error) {
 // NetworksOn returns the networks that the agent on host serves.
 func (s *Service) NetworksOn(tx *store.Tx, host string) ([]string, error) {
 	rows, err := tx.Query("SELECT b.network_id FROM networkdhcpagentbindings b JOIN agents a ON a.id = b.dhcp_agent_id "+
-		"WHERE a.agent_type = ? AND a.host = ? AND a.admin_state_up = ?", rpc.AgentTypeDHCP, host, true)
+		"WHERE a.agent_type = ? AND a.host = ? AND (a.admin_state_up = ? OR ? = 1)", rpc.AgentTypeDHCP, host, true, s.serveDisabled())
 	return store.Strings(rows, err)
 }
 
@@ -270,7 +308,7 @@ func (s *Service) dhcpAgent(tx *store.Tx, id string) (*model.Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	if a.AgentType != rpc.AgentTypeDHCP || !a.AdminStateUp {
+	if a.AgentType != rpc.AgentTypeDHCP || !a.AdminStateUp && !s.cfg.ServeDisabled {
 		return nil, fault.NotFound("InvalidDHCPAgent", "Agent %s is not a valid DHCP Agent or has been disabled.", id)
 	}
 	return a, nil

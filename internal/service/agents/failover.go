@@ -21,13 +21,19 @@ func (s *Service) Run(ctx context.Context) {
 	lease := s.db.Lease("DHCP failover", 2*every)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	last := time.Now()
 	for n := 0; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if n < 2 { // agents that were cut off together with the servers get the time to report
+		now := time.Now().Round(0) // the clock on the wall, that of heartbeats
+		if gap := now.Sub(last.Round(0)); gap > s.cfg.AgentDownTime+every || gap < 0 {
+			s.log.WarnContext(ctx, "the clock jumped or the server stood still; agents get the time to report", "gap", gap)
+			n = -1
+		}
+		if last = now; n < 2 { // agents that were cut off together with the servers get the time to report
 			continue
 		}
 		if err := lease.Do(ctx, s.RescheduleDown); err != nil && ctx.Err() == nil {

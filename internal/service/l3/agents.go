@@ -62,7 +62,7 @@ func (s *Service) AddRouterToAgent(tx *store.Tx, agentID, router string) error {
 	if len(list) > 0 && list[0].distributed && mode(a) == "legacy" {
 		return fault.Conflict("RouterL3AgentMismatch", "Cannot host distributed router %s on legacy L3 agent %s.", router, agentID)
 	}
-	if !a.AdminStateUp || len(list) == 0 || !fits(a, list[0]) {
+	if !s.serves(a) || len(list) == 0 || !fits(a, list[0]) {
 		return invalidAgent(agentID)
 	}
 	places, err := s.placements(tx, router)
@@ -148,13 +148,19 @@ func (s *Service) Run(ctx context.Context) {
 	lease := s.db.Lease("router failover", 2*every)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	last := time.Now()
 	for n := 0; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		if n < 2 {
+		now := time.Now().Round(0) // the clock on the wall, that of heartbeats
+		if gap := now.Sub(last.Round(0)); gap > s.cfg.AgentDownTime+every || gap < 0 {
+			s.log.WarnContext(ctx, "the clock jumped or the server stood still; agents get the time to report", "gap", gap)
+			n = -1
+		}
+		if last = now; n < 2 {
 			continue
 		}
 		if err := lease.Do(ctx, s.RescheduleDown); err != nil && ctx.Err() == nil {

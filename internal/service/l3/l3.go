@@ -26,6 +26,9 @@ type Config struct {
 	HANetworkCIDR       string        // l3_ha_net_cidr
 	HANetworkType       string        // l3_ha_network_type, "" = as other networks
 	HAPhysicalNetwork   string        // l3_ha_network_physical_name
+	ByChance            bool          // router_scheduler_driver takes any agent instead of the least loaded
+	DefaultZones        []string      // of routers that name none
+	ServeDisabled       bool          // enable_services_on_agents_with_admin_state_down, false
 }
 
 // Core is what routers need of the core plug-in. It checks and stores ports, gives them addresses, and calls the hooks

@@ -37,7 +37,7 @@ func (s *Service) placements(tx *store.Tx, routers ...string) ([]placement, erro
 			var p placement
 			var heartbeat store.Time
 			err := rows.Scan(&p.router, &p.agent, &p.host, &p.index, &p.up, &heartbeat, &p.ha)
-			p.up = p.up && heartbeat.After(since.Time)
+			p.up = (p.up || s.cfg.ServeDisabled) && heartbeat.After(since.Time)
 			return p, err
 		})
 		if err != nil {

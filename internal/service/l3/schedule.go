@@ -144,6 +144,9 @@ func (s *Service) readUnplaced(tx *store.Tx, where resource.Cond) ([]unplaced, e
 	n := 0
 	list, err := store.All(rows, err, func(rows *store.Rows) (r unplaced, err error) {
 		err = rows.Scan(&r.id, &r.project, &r.hints, &r.gateway, &r.distributed, &r.ha)
+		if len(r.hints) == 0 {
+			r.hints = s.cfg.DefaultZones
+		}
 		if r.ha {
 			at[r.id] = n
 		}
@@ -170,6 +173,14 @@ func (s *Service) candidates(tx *store.Tx) ([]*agent, error) {
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
+	agents := make([]*agent, len(list))
+	for i, a := range list {
+		agents[i] = &agent{a, 0}
+	}
+	rand.Shuffle(len(agents), func(i, j int) { agents[i], agents[j] = agents[j], agents[i] })
+	if s.cfg.ByChance {
+		return agents, nil
+	}
 	load := map[string]int{}
 	rows, err := tx.Query("SELECT l3_agent_id, COUNT(*) FROM routerl3agentbindings GROUP BY l3_agent_id")
 	_, err = store.All(rows, err, func(rows *store.Rows) (struct{}, error) {
@@ -182,11 +193,9 @@ func (s *Service) candidates(tx *store.Tx) ([]*agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("count routers of agents: %w", err)
 	}
-	agents := make([]*agent, len(list))
-	for i, a := range list {
-		agents[i] = &agent{a, load[a.ID]}
+	for _, a := range agents {
+		a.routers = load[a.ID]
 	}
-	rand.Shuffle(len(agents), func(i, j int) { agents[i], agents[j] = agents[j], agents[i] })
 	return agents, nil
 }
 

@@ -275,3 +275,71 @@ func TestLostRace(t *testing.T) {
 		t.Errorf("%d tries, want 2", tries)
 	}
 }
+
+func TestScheduleOptions(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		set   func(*Config)
+		attrs body
+		want  string // the hosts that may have it
+	}{
+		{"the least loaded", func(*Config) {}, nil, "h2"},
+		{"default zones", func(c *Config) { c.DefaultZones = []string{"z1"} }, nil, "h1"},
+		{"own zones win over the default", func(c *Config) { c.DefaultZones = []string{"z1"} }, body{"availability_zone_hints": []any{"z2"}}, "h2"},
+		{"no agent in the default zones", func(c *Config) { c.DefaultZones = []string{"z3"} }, nil, ""},
+	} {
+		e := setUp(t)
+		c.set(&e.l3.cfg)
+		busy := e.agent("h1", 0, "z1", "{}")
+		e.agent("h2", 0, "z2", "{}")
+		other := e.router(nil)
+		e.exec("INSERT INTO routerl3agentbindings (router_id, l3_agent_id, binding_index) VALUES (?, ?, 1)", other.ID, busy)
+		r := e.router(c.attrs)
+		e.connect(r, e.subnet(e.network(member, nil), "10.0.0.0/24", nil))
+		if got := e.where(r)[0]; got != c.want {
+			t.Errorf("%s: on %q, want %q", c.name, got, c.want)
+		}
+	}
+	e := setUp(t)
+	e.l3.cfg.ByChance = true
+	busy := e.agent("h1", 0, "z", "{}")
+	e.agent("h2", 0, "z", "{}")
+	for range 3 {
+		e.exec("INSERT INTO routerl3agentbindings (router_id, l3_agent_id, binding_index) VALUES (?, ?, 1)", e.router(nil).ID, busy)
+	}
+	seen := map[string]bool{}
+	for i := 0; len(seen) < 2 && i < 60; i++ { // that chance spares one host 60 times is unlikely enough
+		e.write(func(tx *store.Tx) error {
+			agents, err := e.l3.candidates(tx)
+			for _, p := range choose(agents, []unplaced{{id: "r"}}) {
+				seen[p.host] = true
+			}
+			return err
+		})
+	}
+	if len(seen) != 2 {
+		t.Errorf("by chance only %v", seen)
+	}
+}
+
+// TestServicesOnDisabledAgents: with the option a switched off agent keeps its routers, and gets them by hand.
+func TestServicesOnDisabledAgents(t *testing.T) {
+	for _, serve := range []bool{false, true} {
+		x := newSite(setUp(t))
+		x.l3.cfg.ServeDisabled = serve
+		id := x.agent("h1", 0, "z", "{}")
+		x.exec("UPDATE agents SET admin_state_up = ?", false)
+		added := x.db.Write(ctx, func(tx *store.Tx) error { return x.l3.AddRouterToAgent(tx, id, x.gateway.ID) }) == nil
+		x.exec("DELETE FROM routerl3agentbindings")
+		x.exec("INSERT INTO routerl3agentbindings (router_id, l3_agent_id, binding_index) VALUES (?, ?, 1)", x.gateway.ID, id)
+		var ids []string
+		x.write(func(tx *store.Tx) (err error) { ids, err = x.l3.RouterIDsOnHost(tx, "h1"); return err })
+		routers, err := x.l3.SyncRouters(ctx, "h1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if added != serve || len(ids) == 1 != serve || len(routers) == 1 != serve {
+			t.Errorf("option %v: added by hand %v, ids %v, %d routers", serve, added, ids, len(routers))
+		}
+	}
+}

@@ -18,7 +18,7 @@ import (
 // agent that is switched off has none.
 func (s *Service) RouterIDsOnHost(tx *store.Tx, host string) ([]string, error) {
 	a, err := s.agentOn(tx, host)
-	if err != nil || a == nil || !a.AdminStateUp {
+	if err != nil || a == nil || !s.serves(a) {
 		return []string{}, err
 	}
 	if err := s.autoSchedule(tx, a); err != nil {
@@ -32,6 +32,9 @@ func (s *Service) RouterIDsOnHost(tx *store.Tx, host string) ([]string, error) {
 	}
 	return append([]string{}, ids...), nil
 }
+
+// serves tells whether an agent may have routers at all.
+func (s *Service) serves(a *model.Agent) bool { return a.AdminStateUp || s.cfg.ServeDisabled }
 
 // agentOn finds the L3 agent of a host; nil if there is none.
 func (s *Service) agentOn(tx *store.Tx, host string) (*model.Agent, error) {
@@ -83,7 +86,7 @@ func (s *Service) readSync(tx *store.Tx, host string, ids []string) (*syncData, 
 	if a == nil {
 		return nil, fault.NotFound("AgentNotFoundByTypeHost", "Agent with agent_type=%s and host=%s could not be found.", rpc.AgentTypeL3, host)
 	}
-	if !a.AdminStateUp {
+	if !s.serves(a) {
 		return d, nil
 	}
 	where := []resource.Cond{resource.In("t.admin_state_up", []bool{true}), served("t.id"),

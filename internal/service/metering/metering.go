@@ -9,23 +9,28 @@ import (
 	"neutrino/internal/fault"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
+	"neutrino/internal/rpc"
 	"neutrino/internal/store"
 )
 
 // Service is the metering plug-in.
-type Service struct{ catalog *model.Catalog }
+type Service struct {
+	catalog *model.Catalog
+	// Notifier tells metering agents what changed; nil for nobody.
+	Notifier Notifier
+}
 
 // New makes the plug-in.
-func New(catalog *model.Catalog) *Service { return &Service{catalog} }
+func New(catalog *model.Catalog) *Service { return &Service{catalog: catalog} }
 
-// Labels is what labels do beyond storing their attributes: nothing.
+// Labels is what labels do beyond storing their attributes: agents are told.
 func (s *Service) Labels() resource.Logic[model.MeteringLabel] {
-	return resource.Logic[model.MeteringLabel]{}
+	return resource.Logic[model.MeteringLabel]{Create: s.createLabel, Delete: s.deleteLabel}
 }
 
 // Rules is what rules do beyond storing their attributes.
 func (s *Service) Rules() resource.Logic[model.MeteringLabelRule] {
-	return resource.Logic[model.MeteringLabelRule]{Create: s.createRule}
+	return resource.Logic[model.MeteringLabelRule]{Create: s.createRule, Delete: s.deleteRule}
 }
 
 func (s *Service) createRule(c *resource.Change[model.MeteringLabelRule]) error {
@@ -46,7 +51,17 @@ func (s *Service) createRule(c *resource.Change[model.MeteringLabelRule]) error 
 	if store.IsForeignKey(err) {
 		return store.Retry(err) // the label was deleted meanwhile
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return s.ruleChanged(c.Tx, rpc.AddMeteringLabelRule, r)
+}
+
+func (s *Service) deleteRule(c *resource.Change[model.MeteringLabelRule]) error {
+	if err := s.catalog.MeteringLabelRules.Delete(c.Tx, c.Old); err != nil {
+		return err
+	}
+	return s.ruleChanged(c.Tx, rpc.RemoveMeteringLabelRule, c.Old)
 }
 
 // invalid is upstream's error for bad prefixes, to which it gives no status of the caller's.

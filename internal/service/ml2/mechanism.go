@@ -2,8 +2,12 @@ package ml2
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"neutrino/internal/model"
+	"neutrino/internal/resource"
+	"neutrino/internal/store"
 
 	"github.com/google/uuid"
 )
@@ -119,6 +123,44 @@ func (m *agentMechanism) reaches(a *model.Agent, s model.Segment) bool {
 		return false
 	}
 	return listed(a.Configurations["tunnel_types"], s.NetworkType)
+}
+
+// reacher is a mechanism that knows which segments its agents reach.
+type reacher interface {
+	AgentType() string
+	reaches(a *model.Agent, s model.Segment) bool
+}
+
+// HostsWithAccess are those of the hosts whose L2 agents reach a segment of the network. Where a mechanism is loaded that
+// cannot tell, such as l2population, that is all of them, as upstream (managers.py, filter_hosts_with_segment_access).
+func (p *Plugin) HostsWithAccess(tx *store.Tx, network string, hosts []string) ([]string, error) {
+	types := map[string]reacher{}
+	for _, m := range p.mechanisms {
+		r, ok := m.(reacher)
+		if !ok {
+			return hosts, nil
+		}
+		types[r.AgentType()] = r
+	}
+	if len(types) == 0 {
+		return hosts, nil
+	}
+	byNetwork, err := segments(tx, network)
+	if err != nil {
+		return nil, err
+	}
+	agents, err := p.catalog.Agents.Select(tx, &resource.Query{Set: p.catalog.Agents.Bits("host", "agent_type", "configurations"),
+		Where: []resource.Cond{resource.In("t.agent_type", slices.Sorted(maps.Keys(types))), resource.In("t.host", hosts)}})
+	if err != nil {
+		return nil, err
+	}
+	var reached []string
+	for _, a := range agents {
+		if slices.ContainsFunc(byNetwork[network], func(s model.Segment) bool { return types[a.AgentType].reaches(a, s) }) {
+			reached = append(reached, a.Host)
+		}
+	}
+	return reached, nil
 }
 
 // Responsible compares with the names that neutron_lib.placement.utils gives to providers: the host's, or the host's and

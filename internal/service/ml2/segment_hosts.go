@@ -29,28 +29,31 @@ func physnetsOf(configurations map[string]any) []string {
 	return out
 }
 
-// MapHost stores which segments a host reaches, as an agent there says when it starts.
-func (p *Plugin) MapHost(tx *store.Tx, host string, configurations map[string]any) error {
+// MapHost stores which segments a host reaches, as an agent there says when it starts, and returns them.
+func (p *Plugin) MapHost(tx *store.Tx, host string, configurations map[string]any) ([]string, error) {
 	physnets := physnetsOf(configurations)
 	if len(physnets) == 0 || !p.mapsSegments() {
-		return nil
+		return nil, nil
 	}
 	in := resource.In("s.physical_network", physnets)
 	_, err := tx.Exec("DELETE FROM segmenthostmappings WHERE host = ? AND segment_id NOT IN (SELECT s.id FROM networksegments s WHERE "+
 		in.SQL+")", append([]any{host}, in.Args...)...)
 	if err != nil {
-		return fmt.Errorf("forget segments of host %s: %w", host, err)
+		return nil, fmt.Errorf("forget segments of host %s: %w", host, err)
 	}
 	ids, err := store.Strings(tx.Query("SELECT s.id FROM networksegments s WHERE "+in.SQL+" AND NOT EXISTS (SELECT 1 FROM segmenthostmappings m "+
 		"WHERE m.segment_id = s.id AND m.host = ?)", append(in.Args, host)...))
 	if err != nil {
-		return fmt.Errorf("read segments of host %s: %w", host, err)
+		return nil, fmt.Errorf("read segments of host %s: %w", host, err)
 	}
 	rows := make([][]any, len(ids))
 	for i, id := range ids {
 		rows[i] = []any{id, host}
 	}
-	return insertMappings(tx, rows)
+	if err := insertMappings(tx, rows); err != nil {
+		return nil, err
+	}
+	return store.Strings(tx.Query("SELECT segment_id FROM segmenthostmappings WHERE host = ?", host))
 }
 
 // mapSegment stores which hosts reach a new segment.

@@ -48,22 +48,28 @@ func Version(ctx context.Context, db *store.DB) (found, supported []string, err 
 // Check tells what is wrong, without changing anything.
 func Check(ctx context.Context, db *store.DB) (findings []Finding, err error) {
 	err = db.Read(ctx, func(tx *store.Tx) error {
-		findings, err = missing(tx)
-		if err != nil || len(findings) > 0 {
-			return err // the rules are about tables that may not exist
-		}
-		for _, r := range rules() {
-			n, _, err := store.One[int64](tx.QueryRow("SELECT COUNT(*) FROM "+r.table+" WHERE "+r.where, r.args()...))
-			if err != nil {
-				return fmt.Errorf("looking for %s in %s: %w", r.what, r.table, err)
-			}
-			if n > 0 {
-				findings = append(findings, Finding{r.what, r.table, n, r.repair == ""})
-			}
-		}
-		return nil
+		findings, err = CheckIn(tx)
+		return err
 	})
 	return findings, err
+}
+
+// CheckIn is Check within a transaction.
+func CheckIn(tx *store.Tx) ([]Finding, error) {
+	findings, err := missing(tx)
+	if err != nil || len(findings) > 0 {
+		return findings, err // the rules are about tables that may not exist
+	}
+	for _, r := range rules() {
+		n, _, err := store.One[int64](tx.QueryRow("SELECT COUNT(*) FROM "+r.table+" WHERE "+r.where, r.args()...))
+		if err != nil {
+			return nil, fmt.Errorf("looking for %s in %s: %w", r.what, r.table, err)
+		}
+		if n > 0 {
+			findings = append(findings, Finding{r.what, r.table, n, r.repair == ""})
+		}
+	}
+	return findings, nil
 }
 
 // Purge removes what nobody needs, in one transaction, and tells what it was. What only comes to light by that, it
