@@ -14,12 +14,16 @@ import (
 )
 
 // flavorTypes are the service types of upstream's plug-ins that are always there.
-var flavorTypes = []string{"CORE", flavor.RouterType, "FLAVORS", "METERING", "NETWORK_SEGMENT_RANGE", "SEGMENTS", "QOS", "TAG", "TIMESTAMP",
+var flavorTypes = []string{"CORE", flavor.RouterType, "FLAVORS", "METERING", "NETWORK_SEGMENT_RANGE", "SEGMENTS", "TAG", "TIMESTAMP",
 	"REVISIONS", "AUTO_ALLOCATED_TOPOLOGY", "NETWORK_IP_AVAILABILITY"}
 
 // mountFlavors serves flavors, service profiles, what joins them, and service providers.
-func mountFlavors(a *api.Server, catalog *model.Catalog, routers bool) *flavor.Service {
-	s := flavor.New(catalog, flavorTypes, routers)
+func mountFlavors(a *api.Server, catalog *model.Catalog, exts api.Extensions) *flavor.Service {
+	types := flavorTypes
+	if exts.Enabled("qos") {
+		types = append(slices.Clip(types), "QOS")
+	}
+	s := flavor.New(catalog, types, exts.Enabled("router"))
 	api.Mount(a, catalog.Flavors, s.Flavors())
 	api.Mount(a, catalog.ServiceProfiles, s.Profiles())
 	a.Handle("GET", "/service-providers", api.Endpoint{Rule: "get_service_provider", Do: func(_ context.Context, _ *store.Tx, c *api.Call) (any, error) {

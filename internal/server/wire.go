@@ -107,7 +107,7 @@ func wire(s *Server) (*services, error) {
 	mountBindings(a, catalog, core)
 	api.Mount(a, catalog.SecurityGroups, groups.Groups())
 	api.Mount(a, catalog.SecurityGroupRules, groups.Rules())
-	flavors := mountFlavors(a, catalog, extensions.Enabled("router"))
+	flavors := mountFlavors(a, catalog, extensions)
 	api.Mount(a, catalog.DefaultSecurityGroupRules, groups.DefaultRules())
 	api.Mount(a, catalog.DefaultStatefulnesses, groups.DefaultStatefulness())
 	agentCollection := mountAgents(a, catalog, networks, agentService)

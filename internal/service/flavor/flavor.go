@@ -22,19 +22,25 @@ type Service struct {
 // New makes the plug-in. types are the service types that can have flavors; routers tells whether there are any.
 func New(catalog *model.Catalog, types []string, routers bool) *Service {
 	s := &Service{catalog: catalog, types: types}
+	catalog.Flavors.SetCheck("service_type", s.checkType)
 	if routers {
 		s.providers = routerProviders()
 	}
 	return s
 }
 
+// checkType refuses a flavor of a service that is not there, like any other bad value: before policy is asked.
+func (s *Service) checkType(f *model.Flavor) error {
+	if !slices.Contains(s.types, f.ServiceType) {
+		return fault.BadRequest("InvalidServiceType", "Invalid service type: %s.", f.ServiceType)
+	}
+	return nil
+}
+
 // Flavors is what flavors do beyond storing their attributes.
 func (s *Service) Flavors() resource.Logic[model.Flavor] {
 	return resource.Logic[model.Flavor]{
 		Create: func(c *resource.Change[model.Flavor]) error {
-			if !slices.Contains(s.types, c.New.ServiceType) {
-				return fault.BadRequest("InvalidServiceType", "Invalid service type: %s.", c.New.ServiceType)
-			}
 			return s.catalog.Flavors.Insert(c.Tx, c.New)
 		},
 		Delete: func(c *resource.Change[model.Flavor]) error {
