@@ -62,7 +62,7 @@ func (r *router) interfaceAddresses(h *netlink.Handle, link netlink.Link, have m
 		if old, ok := have[p]; ok && permanent(old) {
 			continue
 		}
-		r.wrote()
+		r.changed("address %s on %s", p, i.Name)
 		if err := h.AddrReplace(link, netlinkAddr(p)); err != nil {
 			failed = append(failed, fmt.Errorf("add %s: %w", p, err))
 			continue
@@ -73,7 +73,7 @@ func (r *router) interfaceAddresses(h *netlink.Handle, link netlink.Link, have m
 		if wanted[p] || !permanent(old) {
 			continue
 		}
-		r.wrote()
+		r.changed("no address %s on %s", p, i.Name)
 		if err := h.AddrDel(link, &old); err != nil {
 			failed = append(failed, fmt.Errorf("remove %s: %w", p, err))
 		}

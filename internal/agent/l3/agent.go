@@ -33,6 +33,7 @@ type Config struct {
 	InterfaceDriver  string        // reported only; "" = "linuxbridge"
 	ReportInterval   time.Duration // report_interval; 0 = 30 s
 	ResyncInterval   time.Duration // between full syncs without reason; 0 = 10 min
+	CheckInterval    time.Duration // between comparisons of a router with the kernel; 0 = 30 s
 	Workers          int           // routers configured at the same time; 0 = 8
 	MetadataPort     int           // metadata_port; 0 = 9697
 	IPv6Gateway      netip.Addr    // ipv6_gateway, a link-local address; the zero Addr = learn it from advertisements
@@ -87,6 +88,9 @@ func withDefaults(c Config) Config {
 	if c.ResyncInterval == 0 {
 		c.ResyncInterval = 10 * time.Minute
 	}
+	if c.CheckInterval == 0 {
+		c.CheckInterval = 30 * time.Second
+	}
 	if c.Workers == 0 {
 		c.Workers = 8
 	}
@@ -111,6 +115,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	start := func(f func(context.Context)) { tasks.Go(func() error { f(ctx); return nil }) }
 	start(a.reporter.Run)
 	start(a.announcer.run)
+	start(a.check)
 	start(func(ctx context.Context) {
 		a.waitReported(ctx)
 		a.sync.Kick()

@@ -42,6 +42,7 @@ func desired(r rpc.Router, o options) (State, []error) {
 		b.state.NAT.EnableSNAT = r.EnableSNAT
 	}
 	slices.SortFunc(b.state.Interfaces, func(x, y Interface) int { return cmp.Compare(x.Name, y.Name) })
+	b.scopes(r.GatewayPort, r.Interfaces)
 	b.extraRoutes(r.Routes, routes)
 	b.sortRoutes(routes)
 	return b.state, b.problems
@@ -53,7 +54,7 @@ func (b *builder) problem(format string, args ...any) {
 
 // port starts an Interface with what both kinds have in common.
 func (b *builder) port(p rpc.Port, prefix string) (Interface, bool) {
-	i := Interface{Name: veth.DeviceName(prefix, p.ID), Outer: veth.DeviceName(outerPrefix, p.ID), Network: p.NetworkID, MTU: p.MTU}
+	i := Interface{Port: p.ID, Name: veth.DeviceName(prefix, p.ID), Outer: veth.DeviceName(outerPrefix, p.ID), Network: p.NetworkID, MTU: p.MTU}
 	mac, err := net.ParseMAC(p.MACAddress)
 	if err != nil || len(mac) != 6 {
 		b.problem("port %s: MAC address %q", p.ID, p.MACAddress)

@@ -415,21 +415,6 @@ func TestNetworkUpdateChangesMTU(t *testing.T) {
 	}
 }
 
-func TestUpstreamsRulesGo(t *testing.T) {
-	needHost(t)
-	t.Cleanup(func() { removeRouters(t) })
-	_, err := netns.Ensure(namespaceOf(routerID))
-	must(t, err)
-	must(t, runNFT(t.Context(), namespaceOf(routerID),
-		"table ip nat { chain neutron-l3-agent-snat {}; }\ntable ip6 filter {}\ntable ip neutrino_metering {}\n"))
-	run(t, newServer(aRouter()), nil).settled()
-	found, err := findNAT(namespaceOf(routerID))
-	must(t, err)
-	if len(found.foreign) != 0 || found.mark == "" {
-		t.Errorf("found %+v", found)
-	}
-}
-
 // listeners is a metadata service that says who connected.
 type listeners struct {
 	t  *testing.T

@@ -45,7 +45,7 @@ func (a *Agent) fullSync(ctx context.Context) error {
 			return err
 		}
 		for _, r := range routers {
-			all = append(all, work{r.ID, &r, asOf})
+			all = append(all, work{id: r.ID, data: &r, asOf: asOf})
 			delete(local, r.ID)
 		}
 		start += len(part)

@@ -34,7 +34,9 @@ func interfaceSysctls(i Interface) []sysctl {
 		acceptRA = "2" // although forwarding is on
 	}
 	return []sysctl{
+		{"net/ipv4/conf/" + i.Name + "/forwarding", "1"},
 		{"net/ipv4/conf/" + i.Name + "/rp_filter", "0"},
+		{"net/ipv6/conf/" + i.Name + "/forwarding", "1"},
 		{"net/ipv6/conf/" + i.Name + "/accept_ra", acceptRA},
 	}
 }
@@ -55,7 +57,7 @@ func (r *router) setSysctls(wanted []sysctl) error {
 			if strings.TrimSpace(string(have)) == s.value {
 				continue
 			}
-			r.wrote()
+			r.changed("%s = %s", s.key, s.value)
 			if err := os.WriteFile(path, []byte(s.value), 0); err != nil {
 				return fmt.Errorf("sysctl: %w", err)
 			}

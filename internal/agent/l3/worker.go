@@ -44,6 +44,9 @@ func (a *Agent) work(ctx context.Context) {
 // process looks at one router: what should it be, and is it?
 func (a *Agent) process(ctx context.Context, w work) error {
 	h := a.known(w.id)
+	if w.check {
+		return a.mend(ctx, w.id, h)
+	}
 	if w.data == nil || h != nil && w.asOf.Before(h.asOf) {
 		w.asOf = time.Now()
 		found, err := a.fetch(ctx, []string{w.id})
@@ -90,6 +93,7 @@ func (a *Agent) update(ctx context.Context, data rpc.Router, asOf time.Time) err
 	a.mu.Unlock()
 
 	failed := h.router.configure(ctx, want)
+	a.log.Debug("router configured", "router", data.ID, "changed", h.router.changes)
 	if ctx.Err() != nil { // the agent ends; a failure says nothing of the router
 		return failed
 	}
