@@ -41,7 +41,7 @@ func newSite(t *testing.T, r rpc.Router) *site {
 	needHost(t)
 	bridge(t, "br-a", "tap11111111-11", "tap66666666-66")
 	bridge(t, "br-b", "tap22222222-22")
-	bridge(t, "br-x", "tapeeeeeeee-ee")
+	bridge(t, "br-x", "tapeeeeeeee-ee", "tapffffffff-ff")
 	s := &site{t: t, server: newServer(r),
 		a1:       newMachine(t, "a1", "br-a", "10.0.0.5/24", "10.0.0.1"),
 		a2:       newMachine(t, "a2", "br-a", "10.0.0.6/24", "10.0.0.1"),
