@@ -74,7 +74,7 @@ func (s *Sender) current() Config {
 }
 
 func (s *Sender) advertise() {
-	p := pace{random: func(below time.Duration) time.Duration { return rand.N(below) }}
+	p := pace{every: s.current().Interval, random: func(below time.Duration) time.Duration { return rand.N(below) }}
 	p.restart(time.Now())
 	for {
 		due := time.NewTimer(time.Until(p.next))
@@ -83,6 +83,7 @@ func (s *Sender) advertise() {
 			due.Stop()
 			return
 		case <-s.changed:
+			p.every = s.current().Interval
 			p.restart(time.Now())
 		case <-s.solicited:
 			p.solicited(time.Now())

@@ -37,6 +37,7 @@ type Config struct {
 	Workers          int           // routers configured at the same time; 0 = 8
 	MetadataPort     int           // metadata_port; 0 = 9697
 	IPv6Gateway      netip.Addr    // ipv6_gateway, a link-local address; the zero Addr = learn it from advertisements
+	Advertisements   ra.Interval   // min_rtr_adv_interval, max_rtr_adv_interval; zero = ra.DefaultInterval
 	LogHeartbeats    bool          // log_agent_heartbeats, reported only
 }
 
@@ -71,7 +72,7 @@ func New(c Config, t bus.Transport, log *slog.Logger, md MetadataListener) *Agen
 	c = withDefaults(c)
 	a := &Agent{config: c, bus: t, log: log, metadata: md, queue: newQueue(), announcer: newAnnouncer(log),
 		chunk: maxChunk, synced: make(chan struct{}), routers: map[string]*hosted{}}
-	a.options = options{ipv6: kernelHasIPv6(), ipv6Gateway: c.IPv6Gateway}
+	a.options = options{ipv6: kernelHasIPv6(), ipv6Gateway: c.IPv6Gateway, advertisements: c.Advertisements}
 	if md != nil {
 		a.options.metadataPort = c.MetadataPort
 	}
@@ -93,6 +94,9 @@ func withDefaults(c Config) Config {
 	}
 	if c.Workers == 0 {
 		c.Workers = 8
+	}
+	if c.Advertisements == (ra.Interval{}) {
+		c.Advertisements = ra.DefaultInterval
 	}
 	if c.MetadataPort == 0 {
 		c.MetadataPort = 9697

@@ -190,7 +190,7 @@ func TestIPv6Gateways(t *testing.T) {
 	a.settled()
 	s.a1.sees("[2001:db8:1::1]:7", "")
 	sender, err := ra.Start("internet", "eth0", netip.MustParseAddr("fe80::1"),
-		ra.ForSubnets(1500, []ra.Subnet{{Prefix: netip.MustParsePrefix("2001:db8::/64"), Mode: ra.Stateful}}), slog.New(slog.NewTextHandler(t.Output(), nil)))
+		ra.ForSubnets(1500, ra.DefaultInterval, []ra.Subnet{{Prefix: netip.MustParsePrefix("2001:db8::/64"), Mode: ra.Stateful}}), slog.New(slog.NewTextHandler(t.Output(), nil)))
 	must(t, err)
 	defer sender.Close()
 	s.a1.reaches("[2001:db8:1::1]:7")
