@@ -58,6 +58,7 @@ type Agent struct {
 
 	mu      sync.Mutex
 	routers map[string]*hosted
+	helpers map[string][]helper // of upstream's agent, by router, until the router is looked at
 }
 
 // hosted is a router that this agent looks after.

@@ -32,6 +32,7 @@ type router struct {
 	changes   []string    // what configure changed
 	senders   map[string]*ra.Sender
 	listeners map[listenAt]io.Closer
+	helpers   []helper          // processes of an earlier agent
 	told      map[string]string // status of floating IPs that the server knows
 }
 
@@ -94,6 +95,9 @@ func (r *router) configure(ctx context.Context, want State) error {
 // remove takes everything away. What is left of an earlier agent goes too.
 func (r *router) remove() error {
 	r.stopServing((*ra.Sender).Withdraw)
+	if err := r.endHelpers(); err != nil {
+		return err
+	}
 	if netns.Exists(r.namespace) {
 		h, err := netns.Handle(r.namespace)
 		if err != nil {

@@ -61,6 +61,9 @@ func (a *Agent) fullSync(ctx context.Context) error {
 	select {
 	case <-a.synced:
 	default:
+		a.mu.Lock()
+		a.helpers = findHelpers()
+		a.mu.Unlock()
 		close(a.synced)
 	}
 	return nil

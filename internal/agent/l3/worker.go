@@ -84,11 +84,11 @@ func (a *Agent) update(ctx context.Context, data rpc.Router, asOf time.Time) err
 		a.log.Warn("part of a router is left out", "router", data.ID, "reason", p)
 	}
 	h := a.known(data.ID)
-	a.mu.Lock()
 	if h == nil {
 		h = &hosted{router: a.newRouter(data.ID)}
-		a.routers[data.ID] = h
 	}
+	a.mu.Lock()
+	a.routers[data.ID] = h
 	h.state, h.asOf = want, asOf
 	a.mu.Unlock()
 
@@ -105,7 +105,11 @@ func (a *Agent) update(ctx context.Context, data rpc.Router, asOf time.Time) err
 }
 
 func (a *Agent) newRouter(id string) *router {
-	return &router{namespace: namespaceOf(id), log: a.log.With("router", id), writes: &a.writes, announcer: a.announcer,
+	a.mu.Lock()
+	helpers := a.helpers[id]
+	delete(a.helpers, id)
+	a.mu.Unlock()
+	return &router{helpers: helpers, namespace: namespaceOf(id), log: a.log.With("router", id), writes: &a.writes, announcer: a.announcer,
 		metadata: a.metadata, senders: map[string]*ra.Sender{}, listeners: map[listenAt]io.Closer{}, told: map[string]string{}}
 }
 
