@@ -19,6 +19,8 @@ type Cloud struct {
 	Internet *Node   // has InternetIP and InternetIP6 on the segment that ext0 of the network node is connected to
 
 	underlay, provider *Segment
+	extra              string         // ends every configuration file
+	gateways           map[*Host]bool // hosts that are connected to the outside
 }
 
 // Host is a machine with daemons of Neutrino on it.
@@ -72,17 +74,37 @@ func (l *Lab) AllInOne(binary string) *Cloud {
 // NATS and VXLAN.
 func (l *Lab) MultiHost(binary string, hypervisors int) *Cloud {
 	l.T.Helper()
+	return l.multiHost(binary, hypervisors, false, "")
+}
+
+// TwoGateways starts the same with one hypervisor, which is connected to the outside and has an L3 agent too. extra ends
+// the configuration of all daemons.
+func (l *Lab) TwoGateways(binary, extra string) *Cloud {
+	l.T.Helper()
+	return l.multiHost(binary, 1, true, extra)
+}
+
+func (l *Lab) multiHost(binary string, hypervisors int, gateways bool, extra string) *Cloud {
+	l.T.Helper()
 	c := l.cloud()
+	c.extra = extra
 	c.Network = c.host("network", 1)
 	c.outside(c.Network)
 	for i := range hypervisors {
-		c.Compute = append(c.Compute, c.host(fmt.Sprintf("compute%d", i+1), i+2))
+		h := c.host(fmt.Sprintf("compute%d", i+1), i+2)
+		c.Compute = append(c.Compute, h)
+		if gateways {
+			c.connectOutside(h)
+		}
 	}
 	for _, name := range networkDaemons {
 		c.start(c.Network, binary, name)
 	}
 	for _, h := range c.Compute {
 		c.start(h, binary, "linuxbridge-agent")
+		if gateways {
+			c.start(h, binary, "l3-agent")
+		}
 	}
 	for _, h := range c.Hosts() {
 		c.ready(h)
@@ -100,7 +122,7 @@ func (c *Cloud) Hosts() []*Host {
 
 func (l *Lab) cloud() *Cloud {
 	l.T.Helper()
-	c := &Cloud{Lab: l}
+	c := &Cloud{Lab: l, gateways: map[*Host]bool{}}
 	c.underlay = l.Segment("underlay", underlayMTU)
 	c.provider = l.Segment("provider", 1500)
 	return c
@@ -119,8 +141,7 @@ func (c *Cloud) host(name string, number int) *Host {
 // outside makes the internet and connects the host to it.
 func (c *Cloud) outside(h *Host) {
 	c.T.Helper()
-	c.provider.Attach(h.Node, "ext0")
-	h.Sysctl("net/ipv6/conf/ext0/disable_ipv6", "1")
+	c.connectOutside(h)
 	c.Internet = c.Node("internet")
 	c.Internet.Sysctl("net/ipv6/conf/default/accept_dad", "0")
 	c.provider.Attach(c.Internet, "eth0")
@@ -129,6 +150,13 @@ func (c *Cloud) outside(h *Host) {
 	c.Internet.Run(fmt.Sprintf("ip addr add %s/64 dev eth0", InternetIP6))
 	c.Nova = h.Nova(novaAddress, sharedSecret)
 	c.API = &API{lab: c.Lab, client: h.HTTP(30 * time.Second), base: "http://" + APIAddress}
+}
+
+func (c *Cloud) connectOutside(h *Host) {
+	c.T.Helper()
+	c.provider.Attach(h.Node, "ext0")
+	h.Sysctl("net/ipv6/conf/ext0/disable_ipv6", "1")
+	c.gateways[h] = true
 }
 
 // start writes the configuration of a daemon and starts it.
@@ -174,11 +202,11 @@ l2_population = true
 [neutrino]
 health_listen = `+healthListen+`
 `, h.Name, c.state(h), "127.0.0.1", 8775, sharedSecret, h.Underlay, healthPorts[command])
-	if h == c.Network {
+	if c.gateways[h] {
 		text += "[linux_bridge]\nphysical_interface_mappings = public:ext0\n"
 	}
 	if command == "all-in-one" {
-		return text
+		return text + c.extra
 	}
 	return text + fmt.Sprintf(`[neutrino]
 bus_token = %s
@@ -186,7 +214,7 @@ bus_listen = %s:%d
 bus_url = nats://%[2]s:%[3]d
 [database]
 connection = sqlite:///%s/neutron.db
-`, busToken, c.Network.Underlay, busPort, c.state(h))
+`, busToken, c.Network.Underlay, busPort, c.state(h)) + c.extra
 }
 
 // state is the directory for what survives a restart of the host's daemons.
