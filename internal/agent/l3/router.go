@@ -29,6 +29,7 @@ type router struct {
 
 	rules     *foundRules // as last read or written; nil: not known
 	stale     staleFlow   // connections still to be cut
+	fresh     bool        // the namespace was just made: no connections
 	changes   []string    // what configure changed
 	senders   map[string]*ra.Sender
 	listeners map[listenAt]io.Closer
@@ -53,7 +54,7 @@ func (r *router) configure(ctx context.Context, want State) error {
 	if err != nil {
 		return err
 	}
-	if created {
+	if r.fresh = created; created {
 		r.changed("namespace %s", r.namespace)
 		r.rules = nil
 		r.stopServing((*ra.Sender).Close) // what was in a namespace of this name that is gone
@@ -85,6 +86,7 @@ func (r *router) configure(ctx context.Context, want State) error {
 			have = nil // a link that was made or went down has not what it had
 		}
 	}
+	failed = append(failed, r.setSysctls(interfaceSysctls(want.Interfaces)))
 	// The translation is there before the addresses that attract the traffic.
 	failed = append(failed, r.translate(ctx, want.NAT), r.setAddresses(h, have, want.Interfaces), r.setRoutes(h, want.Routes))
 	r.stale.lost(before, want.Interfaces)
@@ -154,7 +156,7 @@ func (r *router) plug(h *netlink.Handle, i Interface) (changed bool, err error) 
 			r.stopServingOn(i.Name, (*ra.Sender).Close)
 		}
 	}
-	return changed, r.setSysctls(interfaceSysctls(i))
+	return changed, nil
 }
 
 func plugged(h *netlink.Handle, i Interface) bool {
@@ -222,7 +224,7 @@ func (r *router) replaceRules(ctx context.Context, want NAT, found *foundRules) 
 		script += command + "\n"
 	}
 	r.changed("nft rules")
-	r.stale.moved = true
+	r.stale.moved = r.stale.moved || !r.fresh
 	if err := runNFT(ctx, r.namespace, script); err != nil {
 		return err
 	}

@@ -28,17 +28,19 @@ var namespaceSysctls = []sysctl{
 	{"net/netfilter/nf_conntrack_tcp_be_liberal", "1"},
 }
 
-func interfaceSysctls(i Interface) []sysctl {
-	acceptRA := "0"
-	if i.AcceptRA {
-		acceptRA = "2" // although forwarding is on
+func interfaceSysctls(interfaces []Interface) (out []sysctl) {
+	for _, i := range interfaces {
+		acceptRA := "0"
+		if i.AcceptRA {
+			acceptRA = "2" // although forwarding is on
+		}
+		out = append(out,
+			sysctl{"net/ipv4/conf/" + i.Name + "/forwarding", "1"},
+			sysctl{"net/ipv4/conf/" + i.Name + "/rp_filter", "0"},
+			sysctl{"net/ipv6/conf/" + i.Name + "/forwarding", "1"},
+			sysctl{"net/ipv6/conf/" + i.Name + "/accept_ra", acceptRA})
 	}
-	return []sysctl{
-		{"net/ipv4/conf/" + i.Name + "/forwarding", "1"},
-		{"net/ipv4/conf/" + i.Name + "/rp_filter", "0"},
-		{"net/ipv6/conf/" + i.Name + "/forwarding", "1"},
-		{"net/ipv6/conf/" + i.Name + "/accept_ra", acceptRA},
-	}
+	return out
 }
 
 // setSysctls writes the values that differ. A key that the kernel does not have is passed over: IPv6 may be switched
