@@ -65,6 +65,7 @@ type Agent struct {
 type hosted struct {
 	router *router // used by the worker that has the router
 	state  State   // as last wanted
+	done   bool    // the kernel was brought in line with state once: what differs later was changed by somebody
 	asOf   time.Time
 }
 

@@ -93,8 +93,8 @@ func BenchmarkRouters(b *testing.B) {
 	}{
 		{"restart", func(b *testing.B) { a = benchAgent(s); a.syncAll(b) }},
 		{"check", func(b *testing.B) {
-			for id, h := range a.routers {
-				if err := a.mend(b.Context(), id, h); err != nil {
+			for _, h := range a.routers {
+				if err := a.mend(b.Context(), h); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -36,16 +36,12 @@ func (a *Agent) check(ctx context.Context) {
 	}
 }
 
-// mend brings a router in line with what was last wanted, and says what somebody had changed.
-func (a *Agent) mend(ctx context.Context, id string, h *hosted) error {
+// mend brings a router in line with what was last wanted.
+func (a *Agent) mend(ctx context.Context, h *hosted) error {
 	if h == nil { // removed meanwhile
 		return nil
 	}
-	failed := h.router.configure(ctx, h.state)
-	if changes := h.router.changes; len(changes) > 0 && ctx.Err() == nil {
-		a.log.Warn("router was changed by somebody, and is as it should be again", "router", id, "restored", summary(changes))
-	}
-	return errors.Join(failed, h.router.serve(ctx, h.state))
+	return errors.Join(a.configure(ctx, h), h.router.serve(ctx, h.state))
 }
 
 // summary names a few of the changes.

@@ -69,7 +69,7 @@ func TestDrift(t *testing.T) {
 	scoped(&r.Interfaces[1], "two")
 	s := newSite(t, r)
 	var log journal
-	a := runWith(t, s.server, Config{CheckInterval: 100 * time.Millisecond}, slog.New(slog.NewTextHandler(&log, nil)))
+	a := runWith(t, s.server, Config{CheckInterval: 40 * time.Millisecond}, slog.New(slog.NewTextHandler(&log, nil)))
 	a.settled()
 	s.internet.reaches("203.0.113.10:7")
 	quiet(t, a)
@@ -130,7 +130,7 @@ func quiet(t *testing.T, a *running) {
 	t.Helper()
 	eventually(t, "no more writes", func() bool {
 		before := a.Writes()
-		time.Sleep(250 * time.Millisecond)
+		time.Sleep(120 * time.Millisecond)
 		return a.Writes() == before
 	})
 }

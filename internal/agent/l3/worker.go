@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"time"
 
 	"neutrino/internal/ra"
@@ -45,7 +46,7 @@ func (a *Agent) work(ctx context.Context) {
 func (a *Agent) process(ctx context.Context, w work) error {
 	h := a.known(w.id)
 	if w.check {
-		return a.mend(ctx, w.id, h)
+		return a.mend(ctx, h)
 	}
 	if w.data == nil || h != nil && w.asOf.Before(h.asOf) {
 		w.asOf = time.Now()
@@ -89,11 +90,11 @@ func (a *Agent) update(ctx context.Context, data rpc.Router, asOf time.Time) err
 	}
 	a.mu.Lock()
 	a.routers[data.ID] = h
+	h.done = h.done && reflect.DeepEqual(h.state, want)
 	h.state, h.asOf = want, asOf
 	a.mu.Unlock()
 
-	failed := h.router.configure(ctx, want)
-	a.log.Debug("router configured", "router", data.ID, "changed", h.router.changes)
+	failed := a.configure(ctx, h)
 	if ctx.Err() != nil { // the agent ends; a failure says nothing of the router
 		return failed
 	}
@@ -102,6 +103,21 @@ func (a *Agent) update(ctx context.Context, data rpc.Router, asOf time.Time) err
 		is = statusError
 	}
 	return errors.Join(failed, h.router.serve(ctx, want), a.tell(ctx, h.router, data.ID, statuses(data, is)))
+}
+
+// configure brings the router in line with its state, and says what somebody had changed.
+func (a *Agent) configure(ctx context.Context, h *hosted) error {
+	err := h.router.configure(ctx, h.state)
+	changes := h.router.changes
+	switch {
+	case len(changes) == 0 || ctx.Err() != nil:
+	case h.done:
+		a.log.Warn("router was changed by somebody, and is as it should be again", "router", h.state.ID, "restored", summary(changes))
+	default:
+		a.log.Debug("router configured", "router", h.state.ID, "changed", summary(changes))
+	}
+	h.done = h.done || err == nil
+	return err
 }
 
 func (a *Agent) newRouter(id string) *router {
