@@ -85,13 +85,13 @@ var (
 	l3 = neutron.Section("L3 agent", Default)
 
 	AgentMode                 = l3.String("agent_mode", "legacy", "Which part of distributed routers this host has; `legacy` means whole routers.").Limit(OneOf("legacy", "dvr", "dvr_snat", "dvr_no_external")).NoEffect()
-	HandleInternalOnlyRouters = l3.Bool("handle_internal_only_routers", true, "Serve routers without an external gateway too.").NoEffect()
+	HandleInternalOnlyRouters = l3.Bool("handle_internal_only_routers", true, "Serve routers without an external gateway too.")
 	EnableMetadataProxy       = l3.Bool("enable_metadata_proxy", true, "Serve metadata in routers.")
 	MetadataPort              = l3.Int("metadata_port", 9697, "Port of the metadata proxy within a router.").Limit(Port())
 	MetadataAccessMark        = l3.String("metadata_access_mark", "0x1", "Packet mark of metadata requests; the lower 16 bits count.").NoEffect()
 	ExternalIngressMark       = l3.String("external_ingress_mark", "0x2", "Packet mark of what comes from an external network; the lower 16 bits count.").NoEffect()
 	IPv6Gateway               = l3.String("ipv6_gateway", "", "Link-local address of the next router outside; empty means to learn it from its advertisements.").Limit(Address())
-	CleanupOnShutdown         = l3.Bool("cleanup_on_shutdown", false, "Delete all routers when the agent stops.").NoEffect()
+	CleanupOnShutdown         = l3.Bool("cleanup_on_shutdown", false, "Delete all routers when the agent stops.")
 	MinRtrAdvInterval         = l3.Seconds("min_rtr_adv_interval", 30*time.Second, "Shortest time between router advertisements.").Limit(AtLeast(3 * time.Second))
 	MaxRtrAdvInterval         = l3.Seconds("max_rtr_adv_interval", 100*time.Second, "Longest time between router advertisements.").Limit(AtLeast(4 * time.Second))
 

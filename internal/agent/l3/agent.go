@@ -38,6 +38,8 @@ type Config struct {
 	MetadataPort     int           // metadata_port; 0 = 9697
 	IPv6Gateway      netip.Addr    // ipv6_gateway, a link-local address; the zero Addr = learn it from advertisements
 	Advertisements   ra.Interval   // min_rtr_adv_interval, max_rtr_adv_interval; zero = ra.DefaultInterval
+	CleanUpOnStop    bool          // cleanup_on_shutdown: routers go with the agent
+	NoInternalOnly   bool          // not handle_internal_only_routers; the scheduler heeds it
 	LogHeartbeats    bool          // log_agent_heartbeats, reported only
 }
 
@@ -111,7 +113,7 @@ func kernelHasIPv6() bool {
 	return err == nil
 }
 
-// Run works until ctx ends. It leaves the routers as they are.
+// Run works until ctx ends. It leaves the routers as they are, unless CleanUpOnStop.
 func (a *Agent) Run(ctx context.Context) error {
 	stop, err := a.listen()
 	if err != nil {
@@ -134,6 +136,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	stop()
 	for _, h := range a.routers { // nobody else is left to use them
 		h.router.stopServing((*ra.Sender).Close)
+		if a.config.CleanUpOnStop {
+			err = errors.Join(err, h.router.remove())
+		}
 	}
 	return err
 }
@@ -223,7 +228,7 @@ func (a *Agent) reportedState() rpc.AgentState {
 		AvailabilityZone: a.config.AvailabilityZone,
 		Configurations: map[string]any{
 			"agent_mode":                   "legacy",
-			"handle_internal_only_routers": true,
+			"handle_internal_only_routers": !a.config.NoInternalOnly,
 			"interface_driver":             a.config.InterfaceDriver,
 			"log_agent_heartbeats":         a.config.LogHeartbeats,
 			"extensions":                   []string{},

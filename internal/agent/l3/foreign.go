@@ -54,6 +54,9 @@ func foreignRules(tables, chains, rules []object) (script []string) {
 				others = true
 			}
 		}
+		if len(jumps)+len(gone) == 0 { // such as what `iptables -L` makes
+			continue
+		}
 		if !others {
 			script = append(script, "delete table "+table)
 			continue

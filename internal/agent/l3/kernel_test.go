@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -196,20 +197,42 @@ func TestNewFloatingIPIsAnnounced(t *testing.T) {
 }
 
 func TestExtraRoutes(t *testing.T) {
-	r := aRouter()
+	r := dual(aRouter())
 	r.Routes = []rpc.Route{{Destination: "192.168.9.0/24", Nexthop: "10.0.0.6"},
-		{Destination: "192.168.8.0/24", Nexthop: "10.0.0.6"}, {Destination: "192.168.8.0/24", Nexthop: "10.0.0.5"}}
+		{Destination: "192.168.8.0/24", Nexthop: "10.0.0.6"}, {Destination: "192.168.8.0/24", Nexthop: "10.0.0.5"},
+		{Destination: "fd00:9::/64", Nexthop: "fd00:a::6"}, {Destination: "fd00:9::/64", Nexthop: "fd00:a::5"}}
 	s := newSite(t, r)
+	s.withIPv6()
+	for _, a := range []string{"fd00:a::6/64", "fd00:9::1/128"} {
+		s.a2.address(a)
+	}
+	s.a1.address("fd00:9::1/128")
+	s.a2.route("::/0", "fd00:a::1")
 	s.a2.address("192.168.9.1/32")
 	a := run(t, s.server, nil)
 	a.settled()
 	s.b1.reaches("192.168.9.1:7")
+	s.b1.reaches("[fd00:9::1]:7")
 	before := a.Writes()
 	notify(t, s.server, rpc.RoutersUpdated, rpc.RoutersArgs{Routers: []string{routerID}})
 	a.settled()
 	if n := a.Writes() - before; n != 0 {
 		t.Errorf("%d writes without a change", n)
 	}
+	// One way less, and one that leads nowhere: a destination is reached whichever way is left.
+	s.a1.address("192.168.8.1/32")
+	s.a1.address("fd00:9::1/128")
+	for _, hops := range [][2]string{{"10.0.0.5", "fd00:a::5"}, {"10.0.0.6", "fd00:a::6"}} {
+		r.Routes = []rpc.Route{{Destination: "192.168.8.0/24", Nexthop: hops[0]}, {Destination: "fd00:9::/64", Nexthop: hops[1]}}
+		s.server.set(t, r)
+		a.settled()
+		for to, through := range map[string]string{"192.168.8.1": hops[0], "fd00:9::1": hops[1]} {
+			if got := in(t, namespaceOf(routerID), "ip route get "+to); !strings.Contains(got, "via "+through+" ") {
+				t.Errorf("to %s: %s", to, got)
+			}
+		}
+	}
+	s.b1.reaches("[fd00:9::1]:7")
 	r.Routes = nil
 	s.server.set(t, r)
 	a.settled()
@@ -364,6 +387,20 @@ func TestStaleNamespaceGoesAfterTheFirstSync(t *testing.T) {
 	}
 	if !netns.Exists(foreign) {
 		t.Error("a namespace that is not of a router was removed")
+	}
+}
+
+func TestRoutersGoWithTheAgentIfWanted(t *testing.T) {
+	needHost(t)
+	t.Cleanup(func() { removeRouters(t) })
+	a := runWith(t, newServer(aRouter()), Config{CleanUpOnStop: true}, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	a.settled()
+	if !netns.Exists(namespaceOf(routerID)) {
+		t.Fatal("the router was never there")
+	}
+	a.stop()
+	if netns.Exists(namespaceOf(routerID)) || linkExists("tap11111111-11") {
+		t.Error("the router is left")
 	}
 }
 
