@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -76,6 +77,25 @@ func TestRouterFailover(t *testing.T) {
 	if c.hostOfRouter() != second {
 		t.Error("the router went back")
 	}
+
+	// An agent that only was cut off remembers what it had, and still must not have the last word about it.
+	agent := second.Daemons["l3-agent"].Pid()
+	if err := syscall.Kill(agent, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(agent, syscall.SIGCONT) })
+	if err := lab.Eventually(15*time.Second, func() error { return namespaceOn(first, c.router.ID(), true) }); err != nil {
+		t.Fatal(err)
+	}
+	reached()
+	if err := syscall.Kill(agent, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if err := lab.Eventually(15*time.Second, func() error { return namespaceOn(second, c.router.ID(), false) }); err != nil {
+		t.Error(err)
+	}
+	reached()
+	time.Sleep(500 * time.Millisecond)
 	if got := c.API.Show("floatingips", c.API.List("floatingips", "")[0].ID()).Str("status"); got != "ACTIVE" {
 		t.Errorf("the floating IP is %s", got)
 	}
