@@ -33,7 +33,7 @@ type Config struct {
 	InterfaceDriver  string        // reported only; "" = "linuxbridge"
 	ReportInterval   time.Duration // report_interval; 0 = 30 s
 	ResyncInterval   time.Duration // between full syncs without reason; 0 = 10 min
-	CheckInterval    time.Duration // between comparisons of a router with the kernel; 0 = 40 s
+	CheckInterval    time.Duration // between comparisons of a router with the kernel; 0 = 30 s
 	Workers          int           // routers configured at the same time; 0 = 8
 	MetadataPort     int           // metadata_port; 0 = 9697
 	IPv6Gateway      netip.Addr    // ipv6_gateway, a link-local address; the zero Addr = learn it from advertisements
@@ -69,6 +69,7 @@ type hosted struct {
 	state  State   // as last wanted
 	done   bool    // the kernel was brought in line with state once: what differs later was changed by somebody
 	asOf   time.Time
+	looked time.Time // when it was compared with the kernel
 }
 
 // New makes an agent. md serves metadata in router namespaces; nil = none.
@@ -94,7 +95,7 @@ func withDefaults(c Config) Config {
 		c.ResyncInterval = 10 * time.Minute
 	}
 	if c.CheckInterval == 0 {
-		c.CheckInterval = 40 * time.Second
+		c.CheckInterval = 30 * time.Second
 	}
 	if c.Workers == 0 {
 		c.Workers = 8

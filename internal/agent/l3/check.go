@@ -3,37 +3,50 @@ package l3
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 	"time"
 )
 
-// check has every router compared with the kernel once in CheckInterval, one after the other, because somebody may have
-// changed a namespace by hand. That takes no process and no question to the server, and writes nothing where nothing
-// differs.
+// checkSteps is in how many steps a CheckInterval is divided.
+const checkSteps = 30
+
+// check has every router compared with the kernel when nobody has looked at it for CheckInterval, because somebody may
+// have changed its namespace by hand. That takes no process and no question to the server, and writes nothing where
+// nothing differs.
 func (a *Agent) check(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 		return
 	case <-a.synced:
 	}
+	step := time.NewTicker(a.config.CheckInterval / checkSteps)
+	defer step.Stop()
 	for {
-		a.mu.Lock()
-		ids := slices.Sorted(maps.Keys(a.routers))
-		a.mu.Unlock()
-		pause := a.config.CheckInterval / time.Duration(max(len(ids), 1))
-		for _, id := range append(ids, "")[:max(len(ids), 1)] {
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(pause):
-			}
-			if id != "" {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-step.C:
+			for _, id := range a.due(now) {
 				a.queue.add(work{id: id, check: true}, byCheck)
 			}
 		}
 	}
+}
+
+// due returns routers to check, those first that were not looked at for the longest time. They are so few that the work
+// is spread over the interval.
+func (a *Agent) due(now time.Time) []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var ids []string
+	for id, h := range a.routers {
+		if now.Sub(h.looked) >= a.config.CheckInterval {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(x, y string) int { return a.routers[x].looked.Compare(a.routers[y].looked) })
+	return ids[:min(len(ids), 2*len(a.routers)/checkSteps+1)]
 }
 
 // mend brings a router in line with what was last wanted.

@@ -108,6 +108,9 @@ func (a *Agent) update(ctx context.Context, data rpc.Router, asOf time.Time) err
 // configure brings the router in line with its state, and says what somebody had changed.
 func (a *Agent) configure(ctx context.Context, h *hosted) error {
 	err := h.router.configure(ctx, h.state)
+	a.mu.Lock()
+	h.looked = time.Now()
+	a.mu.Unlock()
 	changes := h.router.changes
 	switch {
 	case len(changes) == 0 || ctx.Err() != nil:
