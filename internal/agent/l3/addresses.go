@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -27,7 +28,8 @@ func dump[T any](list func() (T, error)) (all T, err error) {
 	return all, err
 }
 
-// setAddresses brings the addresses of the interfaces in line, and announces those that are new. Addresses that the
+// setAddresses brings the addresses of the interfaces in line, and announces those that are new, or all of
+// an interface that was corrected. Addresses that the
 // kernel made from router advertisements are left alone. have is what is there; nil: to be listed.
 func (r *router) setAddresses(h *netlink.Handle, have addressesByLink, wanted []Interface) (err error) {
 	if have == nil {
@@ -45,6 +47,12 @@ func (r *router) setAddresses(h *netlink.Handle, have addressesByLink, wanted []
 		fresh, err := r.interfaceAddresses(h, link, have[link.Attrs().Index], i)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("addresses of %s: %w", i.Name, err))
+		}
+		if slices.Contains(r.replugged, i.Name) {
+			fresh = nil
+			for _, p := range i.Addresses {
+				fresh = append(fresh, p.Addr())
+			}
 		}
 		r.announcer.announce(r.namespace, i, fresh)
 	}

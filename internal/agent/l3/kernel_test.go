@@ -118,11 +118,16 @@ func TestSourceNAT(t *testing.T) {
 
 func TestFloatingIPs(t *testing.T) {
 	r := aRouter()
-	r.FloatingIPs = []rpc.FloatingIP{fip("fip-a1", "203.0.113.10", "10.0.0.5"), fip("fip-b1", "203.0.113.11", "10.0.1.5")}
+	r.FloatingIPs = []rpc.FloatingIP{fip("fip-a1", "203.0.113.10", "10.0.0.5"), fip("fip-b1", "203.0.113.11", "10.0.1.5"),
+		fip("fip-bad", "203.0.113.12", "fd00::5")}
 	s := newSite(t, r)
 	a := run(t, s.server, nil)
 	a.settled()
 	s.internet.reaches("203.0.113.10:7")
+	if got := s.server.status("fip-bad"); got != statusError {
+		t.Errorf("status of one that cannot be translated %q", got)
+	}
+	r.FloatingIPs = r.FloatingIPs[:2]
 	for _, c := range []struct {
 		from     machine
 		to, want string

@@ -30,6 +30,7 @@ type router struct {
 	rules     *foundRules // as last read or written; nil: not known
 	stale     staleFlow   // connections still to be cut
 	fresh     bool        // the namespace was just made: no connections
+	replugged []string    // interfaces that configure corrected: neighbours may have learned what was wrong
 	changes   []string    // what configure changed
 	senders   map[string]*ra.Sender
 	listeners map[listenAt]io.Closer
@@ -49,7 +50,7 @@ func (r *router) changed(format string, args ...any) {
 // configure makes links, addresses, translation and routes as wanted. It goes as far as it can: one broken interface
 // does not stop the others.
 func (r *router) configure(ctx context.Context, want State) error {
-	r.changes = nil
+	r.changes, r.replugged = nil, nil
 	created, err := netns.Ensure(r.namespace)
 	if err != nil {
 		return err
@@ -83,6 +84,7 @@ func (r *router) configure(ctx context.Context, want State) error {
 		}
 		if changed {
 			r.changes = append(r.changes, "interface "+i.Name)
+			r.replugged = append(r.replugged, i.Name)
 			have = nil // a link that was made or went down has not what it had
 		}
 	}

@@ -102,7 +102,7 @@ func (a *Agent) update(ctx context.Context, data rpc.Router, asOf time.Time) err
 	if failed != nil {
 		is = statusError
 	}
-	return errors.Join(failed, h.router.serve(ctx, want), a.tell(ctx, h.router, data.ID, statuses(data, is)))
+	return errors.Join(failed, h.router.serve(ctx, want), a.tell(ctx, h.router, data.ID, statuses(data, want.NAT, is)))
 }
 
 // configure brings the router in line with its state, and says what somebody had changed.
@@ -152,15 +152,24 @@ func (a *Agent) remove(ctx context.Context, id string) error {
 // status is the state of a floating IP: what it is, and what the server thought when it sent the router.
 type status struct{ is, was string }
 
-// statuses are those of the floating IPs that this router has to serve: without a gateway none.
-func statuses(r rpc.Router, is string) map[string]status {
+// statuses are those of the floating IPs that this router has to serve: without a gateway none. One that could not be
+// understood is not translated.
+func statuses(r rpc.Router, nat NAT, is string) map[string]status {
 	out := map[string]status{}
 	if r.GatewayPort == nil {
 		return out
 	}
+	translated := map[string]bool{}
+	for _, p := range nat.FloatingIPs {
+		translated[p.Floating.String()] = true
+	}
 	for _, f := range r.FloatingIPs {
-		if f.FixedIPAddress != nil {
+		switch {
+		case f.FixedIPAddress == nil:
+		case translated[f.FloatingIPAddress]:
 			out[f.ID] = status{is, f.Status}
+		default:
+			out[f.ID] = status{statusError, f.Status}
 		}
 	}
 	return out
