@@ -56,11 +56,14 @@ type Agent struct {
 	sync      *reconcile.Loop
 	writes    atomic.Int64
 	chunk     int           // routers asked for at once
+	pause     time.Duration // between two checks because of changes by others
 	synced    chan struct{} // closed after the first full sync
 
 	mu      sync.Mutex
 	routers map[string]*hosted
-	helpers map[string][]helper // of upstream's agent, by router, until the router is looked at
+	watched map[int]string       // routers by the ids of their namespaces
+	touched map[string]time.Time // routers whose namespaces somebody changed, and when
+	helpers map[string][]helper  // of upstream's agent, by router, until the router is looked at
 }
 
 // hosted is a router that this agent looks after.
@@ -70,13 +73,17 @@ type hosted struct {
 	done   bool    // the kernel was brought in line with state once: what differs later was changed by somebody
 	asOf   time.Time
 	looked time.Time // when it was compared with the kernel
+
+	watched bool // the namespace is in Agent.watched by this id
+	nsid    int
 }
 
 // New makes an agent. md serves metadata in router namespaces; nil = none.
 func New(c Config, t bus.Transport, log *slog.Logger, md MetadataListener) *Agent {
 	c = withDefaults(c)
 	a := &Agent{config: c, bus: t, log: log, metadata: md, queue: newQueue(), announcer: newAnnouncer(log),
-		chunk: maxChunk, synced: make(chan struct{}), routers: map[string]*hosted{}}
+		chunk: maxChunk, pause: 3 * time.Second, synced: make(chan struct{}), routers: map[string]*hosted{},
+		watched: map[int]string{}, touched: map[string]time.Time{}}
 	a.options = options{ipv6: kernelHasIPv6(), ipv6Gateway: c.IPv6Gateway, advertisements: c.Advertisements}
 	if md != nil {
 		a.options.metadataPort = c.MetadataPort
@@ -125,6 +132,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	start(a.reporter.Run)
 	start(a.announcer.run)
 	start(a.check)
+	start(a.watch)
 	start(func(ctx context.Context) {
 		a.waitReported(ctx)
 		a.sync.Kick()

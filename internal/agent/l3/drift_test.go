@@ -145,6 +145,40 @@ func rulesText(t *testing.T, namespace string) string {
 	return strings.Join(tables, "")
 }
 
+// What the kernel tells of is restored without waiting for the regular check.
+func TestDriftIsSeenAtOnce(t *testing.T) {
+	r := aRouter()
+	r.FloatingIPs = []rpc.FloatingIP{fip("fip", "203.0.113.10", "10.0.0.5")}
+	s := newSite(t, r)
+	var log journal
+	agent := New(Config{Host: "host", ReportInterval: 50 * time.Millisecond, CheckInterval: time.Hour}, s.server,
+		slog.New(slog.NewTextHandler(&log, nil)), nil)
+	agent.pause = 10 * time.Millisecond
+	a := start(t, agent)
+	a.settled()
+	s.internet.reaches("203.0.113.10:7")
+	const ns = namespacePrefix + routerID
+	for _, c := range []struct{ namespace, do, logged string }{
+		{ns, "nft delete element ip neutrino floating { 203.0.113.10 }", "203.0.113.10"},
+		{ns, "nft flush ruleset", "nft rules"},
+		{ns, "ip addr del 203.0.113.10/32 dev qg-eeeeeeee-ee", "203.0.113.10/32"},
+		{ns, "ip route del default", "route to 0.0.0.0/0"},
+		{"", "ip link del tap11111111-11", "interface qr-11111111-11"},
+		{"", "ip netns del " + ns, "namespace"},
+		{ns, "nft flush ruleset", "nft rules"}, // the namespace is another one now
+	} {
+		time.Sleep(2 * ownChanges)
+		log.mu.Lock()
+		log.text.Reset()
+		log.mu.Unlock()
+		in(t, c.namespace, c.do)
+		eventually(t, c.do+" is undone", func() bool { return log.has("restored", c.logged) })
+	}
+	s.internet.reaches("203.0.113.10:7")
+	s.a1.reaches("203.0.113.1:7")
+	quiet(t, a)
+}
+
 // What was changed while no agent ran is seen by the next one.
 func TestDriftWhileNoAgentRuns(t *testing.T) {
 	r := aRouter()

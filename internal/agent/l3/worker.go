@@ -108,9 +108,7 @@ func (a *Agent) update(ctx context.Context, data rpc.Router, asOf time.Time) err
 // configure brings the router in line with its state, and says what somebody had changed.
 func (a *Agent) configure(ctx context.Context, h *hosted) error {
 	err := h.router.configure(ctx, h.state)
-	a.mu.Lock()
-	h.looked = time.Now()
-	a.mu.Unlock()
+	a.looked(h)
 	changes := h.router.changes
 	switch {
 	case len(changes) == 0 || ctx.Err() != nil:
@@ -140,9 +138,7 @@ func (a *Agent) remove(ctx context.Context, id string) error {
 	if err := h.router.remove(); err != nil {
 		return fmt.Errorf("remove: %w", err)
 	}
-	a.mu.Lock()
-	delete(a.routers, id)
-	a.mu.Unlock()
+	a.forget(id, h)
 	if err := a.tell(ctx, h.router, id, nil); err != nil { // the router may be unknown to the server by now
 		a.log.Info("floating IPs of a removed router are not reported", "router", id, "error", err)
 	}
