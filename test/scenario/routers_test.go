@@ -74,6 +74,37 @@ func TestRouters(t *testing.T) {
 		}
 	})
 
+	t.Run("changes by hand", func(t *testing.T) {
+		address := c.floatingIP(a.Port)
+		if err := reach(c.Internet, address); err != nil {
+			t.Error(err)
+		}
+		ns := "qrouter-" + c.router.ID()
+		before := c.steady()
+		for _, command := range []string{"nft flush ruleset", "ip route del default", "ip -4 addr flush dev qg-" + c.gatewayPort()[:11]} {
+			host.Run("ip netns exec " + ns + " " + command)
+		}
+		for _, line := range host.WaitState(before[host], 15*time.Second) {
+			t.Errorf("is not as before: %s", line)
+		}
+		host.Run("ip netns del " + ns)
+		if err := lab.Eventually(15*time.Second, func() error { return namespaceOn(host, c.router.ID(), true) }); err != nil {
+			t.Error(err)
+		}
+		for from, to := range map[*lab.Node]netip.Addr{c.Internet: address, a.Node: lab.InternetIP} {
+			if err := reach(from, to); err != nil {
+				t.Error(err)
+			}
+		}
+		if id, err := a.Get("http://169.254.169.254/latest/meta-data/instance-id"); err != nil || id != a.ID {
+			t.Errorf("metadata: %q, %v", id, err)
+		}
+		if n := strings.Count(host.Daemons["all-in-one"].Log(), "router was changed by somebody"); n < 2 {
+			t.Errorf("it is in the log %d times", n)
+		}
+		c.API.Delete("floatingips", c.API.List("floatingips", "")[0].ID())
+	})
+
 	t.Run("extra routes through two routers", func(t *testing.T) {
 		transit, transitSubnet := c.network("transit", "10.9.0.0/24")
 		for _, r := range []struct{ router, address, far, via string }{
