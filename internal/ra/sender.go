@@ -1,11 +1,9 @@
 package ra
 
 import (
-	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"sync"
 	"time"
 )
@@ -100,10 +98,12 @@ func (s *Sender) advertise() {
 func (s *Sender) receive() {
 	for {
 		err := s.conn.receive()
-		if errors.Is(err, os.ErrClosed) {
-			return
-		}
 		if err != nil {
+			select {
+			case <-s.done:
+				return
+			default:
+			}
 			s.log.Warn("router solicitations are not answered any more", "error", err)
 			return
 		}
