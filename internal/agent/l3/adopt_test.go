@@ -69,6 +69,23 @@ COMMIT
 COMMIT
 `
 
+const upstreamRules6 = `*mangle
+:neutron-l3-agent-PREROUTING - [0:0]
+:neutron-l3-agent-scope - [0:0]
+-A PREROUTING -j neutron-l3-agent-PREROUTING
+-A neutron-l3-agent-PREROUTING -j neutron-l3-agent-scope
+-A neutron-l3-agent-scope -i qr-11111111-11 -j MARK --set-xmark 0x4000000/0xffff0000
+COMMIT
+*filter
+:neutron-filter-top - [0:0]
+:neutron-l3-agent-FORWARD - [0:0]
+:neutron-l3-agent-local - [0:0]
+-A FORWARD -j neutron-filter-top
+-A FORWARD -j neutron-l3-agent-FORWARD
+-A neutron-filter-top -j neutron-l3-agent-local
+COMMIT
+`
+
 // upstreamRouter makes what upstream's agent leaves when it ends: namespace, devices, addresses, rules and helpers.
 func upstreamRouter(t *testing.T) (helpers []chan struct{}) { // closed when one has ended
 	t.Helper()
@@ -92,10 +109,12 @@ func upstreamRouter(t *testing.T) (helpers []chan struct{}) { // closed when one
 	}
 	in(t, ns, "ip route add default via 203.0.113.1 dev qg-eeeeeeee-ee proto static")
 	in(t, ns, "ip route add 192.168.77.0/24 via 10.0.0.6 proto static")
-	restore := exec.Command("ip", "netns", "exec", ns, "iptables-restore", "-n")
-	restore.Stdin = strings.NewReader(upstreamRules)
-	if out, err := restore.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	for program, rules := range map[string]string{"iptables-restore": upstreamRules, "ip6tables-restore": upstreamRules6} {
+		restore := exec.Command("ip", "netns", "exec", ns, program, "-n")
+		restore.Stdin = strings.NewReader(rules)
+		if out, err := restore.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", program, err, out)
+		}
 	}
 	dir := t.TempDir()
 	radvd := filepath.Join(dir, routerID+".radvd.conf")
@@ -171,7 +190,7 @@ func TestAdoptsUpstreamsRouter(t *testing.T) {
 	}
 	rules := in(t, ns, "nft list ruleset")
 	if strings.Contains(rules, "neutron-l3-agent") || !strings.Contains(rules, "neutron-meter-l-12345678-12") ||
-		strings.Contains(rules, "table ip nat") || strings.Contains(rules, "table ip mangle") {
+		strings.Contains(rules, "table ip6") || strings.Contains(rules, "table ip nat") || strings.Contains(rules, "table ip mangle") {
 		t.Error(rules)
 	}
 	s.internet.sees("203.0.113.10:7", "203.0.113.1")
@@ -182,6 +201,18 @@ func TestAdoptsUpstreamsRouter(t *testing.T) {
 			t.Errorf("%s is left:\n%s", gone, addresses)
 		}
 	}
+	allEnded(t, helpers)
+	s.a1.reaches("169.254.169.254:80")
+	before := a.Writes()
+	a.queue.add(work{id: routerID, check: true}, byCheck)
+	a.settled()
+	if n := a.Writes() - before; n != 0 {
+		t.Errorf("%d writes after the adoption", n)
+	}
+}
+
+func allEnded(t *testing.T, helpers []chan struct{}) {
+	t.Helper()
 	for _, done := range helpers {
 		select {
 		case <-done:
@@ -189,12 +220,34 @@ func TestAdoptsUpstreamsRouter(t *testing.T) {
 			t.Error("a helper of upstream's agent still runs")
 		}
 	}
-	s.a1.reaches("169.254.169.254:80")
-	before := a.Writes()
-	a.queue.add(work{id: routerID, check: true}, byCheck)
-	a.settled()
-	if n := a.Writes() - before; n != 0 {
-		t.Errorf("%d writes after the adoption", n)
+}
+
+// A router that upstream's agent left and that is not on this host any more goes, with all that runs in it. Helpers of
+// other namespaces stay, whatever their arguments say.
+func TestUpstreamsStaleRouterGoes(t *testing.T) {
+	needHost(t)
+	t.Cleanup(func() { removeRouters(t) })
+	helpers := upstreamRouter(t)
+	const elsewhere = "elsewhere"
+	_, err := netns.Ensure(elsewhere)
+	must(t, err)
+	t.Cleanup(func() { _ = netns.Delete(elsewhere) })
+	haproxy := filepath.Join(t.TempDir(), routerID+".conf")
+	must(t, os.WriteFile(haproxy, []byte("defaults\n timeout connect 1s\n timeout client 1s\n timeout server 1s\nlisten x\n bind 127.0.0.1:1234\n"), 0o444))
+	other := exec.Command("ip", "netns", "exec", elsewhere, "haproxy", "-f", haproxy)
+	must(t, other.Start())
+	t.Cleanup(func() { _ = other.Process.Kill(); _ = other.Wait() })
+	time.Sleep(200 * time.Millisecond) // until it is haproxy
+	run(t, newServer(), nil).settled()
+	if netns.Exists(namespacePrefix+routerID) || linkExists("tap11111111-11") || linkExists("tapeeeeeeee-ee") {
+		t.Error("something is left")
+	}
+	allEnded(t, helpers)
+	if name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", other.Process.Pid)); err != nil || string(name) != "haproxy\n" {
+		t.Errorf("a process of another namespace was ended: %q, %v", name, err)
+	}
+	if state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", other.Process.Pid)); err != nil || strings.Contains(string(state), ") Z ") {
+		t.Errorf("a process of another namespace was ended: %s, %v", state, err)
 	}
 }
 
