@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -19,8 +20,9 @@ type Cloud struct {
 	Internet *Node   // has InternetIP and InternetIP6 on the segment that ext0 of the network node is connected to
 
 	underlay, provider *Segment
-	extra              string         // ends every configuration file
-	gateways           map[*Host]bool // hosts that are connected to the outside
+	extra              string // configuration
+
+	gateways map[*Host]bool // connected to the outside
 }
 
 // Host is a machine with daemons of Neutrino on it.
@@ -58,10 +60,11 @@ var healthPorts = map[string]int{
 // networkDaemons of the network node, in the order of start.
 var networkDaemons = []string{"server", "linuxbridge-agent", "metadata-agent", "dhcp-agent", "l3-agent"}
 
-// AllInOne starts a cloud of one host and one process.
-func (l *Lab) AllInOne(binary string) *Cloud {
+// AllInOne starts a cloud of one host and one process. extra is added to its configuration file.
+func (l *Lab) AllInOne(binary string, extra ...string) *Cloud {
 	l.T.Helper()
 	c := l.cloud()
+	c.extra = strings.Join(extra, "\n")
 	h := c.host("host", 1)
 	c.Compute, c.Network = []*Host{h}, h
 	c.outside(h)
@@ -71,40 +74,43 @@ func (l *Lab) AllInOne(binary string) *Cloud {
 }
 
 // MultiHost starts hypervisors and a network node with the server, each daemon in a process of its own, connected by
-// NATS and VXLAN.
-func (l *Lab) MultiHost(binary string, hypervisors int) *Cloud {
-	l.T.Helper()
-	return l.multiHost(binary, hypervisors, false, "")
-}
-
-// TwoGateways starts the same with one hypervisor, which is connected to the outside and has an L3 agent too. extra ends
-// the configuration of all daemons.
-func (l *Lab) TwoGateways(binary, extra string) *Cloud {
-	l.T.Helper()
-	return l.multiHost(binary, 1, true, extra)
-}
-
-func (l *Lab) multiHost(binary string, hypervisors int, gateways bool, extra string) *Cloud {
+// NATS and VXLAN. extra is added to all configuration files.
+func (l *Lab) MultiHost(binary string, hypervisors int, extra ...string) *Cloud {
 	l.T.Helper()
 	c := l.cloud()
-	c.extra = extra
+	c.extra = strings.Join(extra, "\n")
 	c.Network = c.host("network", 1)
 	c.outside(c.Network)
 	for i := range hypervisors {
-		h := c.host(fmt.Sprintf("compute%d", i+1), i+2)
-		c.Compute = append(c.Compute, h)
-		if gateways {
-			c.connectOutside(h)
-		}
+		c.Compute = append(c.Compute, c.host(fmt.Sprintf("compute%d", i+1), i+2))
 	}
 	for _, name := range networkDaemons {
 		c.start(c.Network, binary, name)
 	}
 	for _, h := range c.Compute {
 		c.start(h, binary, "linuxbridge-agent")
-		if gateways {
-			c.start(h, binary, "l3-agent")
-		}
+	}
+	for _, h := range c.Hosts() {
+		c.ready(h)
+	}
+	return c
+}
+
+// TwoGateways starts a network node and one hypervisor that is connected to the outside and has an L3 agent too.
+func (l *Lab) TwoGateways(binary, extra string) *Cloud {
+	l.T.Helper()
+	c := l.cloud()
+	c.extra = extra
+	c.Network = c.host("network", 1)
+	c.outside(c.Network)
+	for _, name := range networkDaemons {
+		c.start(c.Network, binary, name)
+	}
+	h := c.host("compute1", 2)
+	c.Compute = []*Host{h}
+	c.connectOutside(h)
+	for _, name := range []string{"linuxbridge-agent", "l3-agent"} {
+		c.start(h, binary, name)
 	}
 	for _, h := range c.Hosts() {
 		c.ready(h)
@@ -205,8 +211,9 @@ health_listen = `+healthListen+`
 	if c.gateways[h] {
 		text += "[linux_bridge]\nphysical_interface_mappings = public:ext0\n"
 	}
+	text += c.extra
 	if command == "all-in-one" {
-		return text + c.extra
+		return text
 	}
 	return text + fmt.Sprintf(`[neutrino]
 bus_token = %s
@@ -214,7 +221,7 @@ bus_listen = %s:%d
 bus_url = nats://%[2]s:%[3]d
 [database]
 connection = sqlite:///%s/neutron.db
-`, busToken, c.Network.Underlay, busPort, c.state(h)) + c.extra
+`, busToken, c.Network.Underlay, busPort, c.state(h))
 }
 
 // state is the directory for what survives a restart of the host's daemons.

@@ -40,7 +40,7 @@ func (b *builder) scopes(gateway *rpc.Port, internal []rpc.Port) {
 	}
 	for _, p := range ports {
 		for _, i := range b.state.Interfaces {
-			if i.Port == p.ID {
+			if i.PortID == p.ID {
 				add(i, p)
 			}
 		}

@@ -29,8 +29,8 @@ type State struct {
 
 // Interface is a port of the router.
 type Interface struct {
-	Port      string // its id
 	Name      string // of the inner end: qr-… or qg-…
+	PortID    string
 	Outer     string // tap…, which the L2 agent wires
 	Network   string
 	MAC       net.HardwareAddr
