@@ -99,7 +99,7 @@ func upstreamRouter(t *testing.T) (helpers []chan struct{}) { // closed when one
 		{"qr-99999999-99", "fa:16:3e:00:00:99", "10.0.9.1/24"}, // of a port that is gone
 		{"qg-eeeeeeee-ee", "fa:16:3e:00:00:0e", "203.0.113.2/24 203.0.113.10/32 203.0.113.99/32"},
 	} {
-		outer := outerOf(d.inner)
+		outer := "tap" + d.inner[len(internalPrefix):]
 		in(t, "", fmt.Sprintf("ip link add %s mtu 1450 type veth peer name %s address %s mtu 1450 netns %s", outer, d.inner, d.mac, ns))
 		in(t, "", "ip link set "+outer+" up")
 		in(t, ns, "ip link set "+d.inner+" up")

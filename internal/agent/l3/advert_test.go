@@ -96,7 +96,7 @@ func TestAdvertisements(t *testing.T) {
 		}
 		r.Interfaces = append(r.Interfaces, p)
 		name := fmt.Sprintf("br-%d", n)
-		bridge(t, name, outerOf("qr-"+id[:11]))
+		bridge(t, name, "tap"+id[:11])
 		machines = append(machines, newMachine(t, fmt.Sprintf("m%d", n), name, "", ""))
 		heard = append(heard, machines[n].hearAdvertisements())
 	}
