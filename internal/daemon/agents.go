@@ -19,6 +19,7 @@ import (
 	"neutrino/internal/config"
 	md "neutrino/internal/metadata"
 	"neutrino/internal/notify"
+	"neutrino/internal/ra"
 )
 
 // Which options of the configuration files make up the configuration of each agent.
@@ -106,7 +107,10 @@ func (d *Daemon) AddDHCP(t bus.Transport, backend md.Backend) error {
 func (d *Daemon) AddL3(t bus.Transport, backend md.Backend) error {
 	f := d.File
 	cfg := l3.Config{Host: d.Host, AvailabilityZone: config.AvailabilityZone.Get(f), ReportInterval: config.ReportInterval.Get(f),
-		MetadataPort: config.MetadataPort.Get(f)}
+		MetadataPort:   config.MetadataPort.Get(f),
+		CleanUpOnStop:  config.CleanupOnShutdown.Get(f),
+		NoInternalOnly: !config.HandleInternalOnlyRouters.Get(f),
+		Advertisements: ra.Interval{Min: config.MinRtrAdvInterval.Get(f), Max: config.MaxRtrAdvInterval.Get(f)}}
 	if s := config.IPv6Gateway.Get(f); s != "" {
 		addr, err := netip.ParseAddr(s)
 		if err != nil {

@@ -19,17 +19,22 @@ const (
 	Stateless = "dhcpv6-stateless"
 )
 
-// Intervals between unsolicited advertisements: upstream's min_rtr_adv_interval and max_rtr_adv_interval.
-const (
-	minInterval = 30 * time.Second
-	maxInterval = 100 * time.Second
-)
+// Interval is the shortest and the longest time between unsolicited advertisements (upstream's min_rtr_adv_interval and
+// max_rtr_adv_interval). Lifetimes follow from the longest, as radvd's defaults do, which upstream relies on.
+type Interval struct{ Min, Max time.Duration }
 
-// Lifetimes are radvd's defaults, which upstream relies on.
+// DefaultInterval is upstream's.
+var DefaultInterval = Interval{30 * time.Second, 100 * time.Second}
+
+func (i Interval) routerLifetime() time.Duration { return min(3*i.Max, maxRouterLifetime) }
+func (i Interval) routeLifetime() time.Duration  { return 3 * i.Max }
+func (i Interval) dnsLifetime() time.Duration    { return 2 * i.Max }
+
+// maxRouterLifetime is the longest that RFC 4861 section 6.2.1 allows.
+const maxRouterLifetime = 9000 * time.Second
+
+// Lifetimes of prefixes are radvd's defaults.
 const (
-	routerLifetime    = 3 * maxInterval
-	routeLifetime     = 3 * maxInterval
-	dnsLifetime       = 2 * maxInterval
 	validLifetime     = 24 * time.Hour
 	preferredLifetime = 4 * time.Hour
 )
@@ -45,7 +50,7 @@ var metadataRoute = netip.MustParsePrefix("fe80::a9fe:a9fe/128")
 // Subnet is what matters of an IPv6 subnet.
 type Subnet struct {
 	Prefix      netip.Prefix
-	Mode        string // ipv6_ra_mode; "" is not advertised
+	Mode        string // ipv6_ra_mode; "" = the router advertises itself, and not this prefix
 	NameServers []netip.Addr
 }
 
@@ -57,6 +62,7 @@ type Prefix struct {
 
 // Config is what is advertised on one link. The zero value advertises nothing.
 type Config struct {
+	Interval    Interval
 	MTU         int
 	Managed     bool // hosts get addresses by DHCPv6
 	Other       bool // hosts get other settings by DHCPv6
@@ -64,9 +70,12 @@ type Config struct {
 	NameServers []netip.Addr
 }
 
-// ForSubnets makes the Config of a link with these subnets.
-func ForSubnets(mtu int, subnets []Subnet) Config {
-	c := Config{MTU: mtu}
+// ForSubnets makes the Config of a link with these subnets; without subnets it advertises nothing.
+func ForSubnets(mtu int, every Interval, subnets []Subnet) Config {
+	if len(subnets) == 0 {
+		return Config{}
+	}
+	c := Config{Interval: every, MTU: mtu}
 	for _, s := range subnets {
 		switch s.Mode {
 		case SLAAC:
@@ -81,9 +90,6 @@ func ForSubnets(mtu int, subnets []Subnet) Config {
 		}
 		c.Prefixes = append(c.Prefixes, Prefix{s.Prefix.Masked(), s.Mode != Stateful})
 	}
-	if c.Empty() {
-		return Config{}
-	}
 	slices.SortFunc(c.Prefixes, func(a, b Prefix) int {
 		return cmp.Or(a.Prefix.Addr().Compare(b.Prefix.Addr()), a.Prefix.Bits()-b.Prefix.Bits())
 	})
@@ -93,11 +99,11 @@ func ForSubnets(mtu int, subnets []Subnet) Config {
 }
 
 // Empty tells whether there is nothing to advertise.
-func (c Config) Empty() bool { return len(c.Prefixes) == 0 }
+func (c Config) Empty() bool { return c.Interval.Max == 0 }
 
 // Equal tells whether both advertise the same.
 func (c Config) Equal(o Config) bool {
-	return c.MTU == o.MTU && c.Managed == o.Managed && c.Other == o.Other &&
+	return c.Interval == o.Interval && c.MTU == o.MTU && c.Managed == o.Managed && c.Other == o.Other &&
 		slices.Equal(c.Prefixes, o.Prefixes) && slices.Equal(c.NameServers, o.NameServers)
 }
 
@@ -107,7 +113,7 @@ func (c Config) Message(mac net.HardwareAddr) *ndp.RouterAdvertisement {
 		CurrentHopLimit:      64,
 		ManagedConfiguration: c.Managed,
 		OtherConfiguration:   c.Other,
-		RouterLifetime:       routerLifetime,
+		RouterLifetime:       c.Interval.routerLifetime(),
 		Options:              []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: mac}},
 	}
 	if c.MTU >= minLinkMTU {
@@ -121,10 +127,10 @@ func (c Config) Message(mac net.HardwareAddr) *ndp.RouterAdvertisement {
 		})
 	}
 	if len(c.NameServers) > 0 {
-		m.Options = append(m.Options, &ndp.RecursiveDNSServer{Lifetime: dnsLifetime, Servers: c.NameServers})
+		m.Options = append(m.Options, &ndp.RecursiveDNSServer{Lifetime: c.Interval.dnsLifetime(), Servers: c.NameServers})
 	}
 	m.Options = append(m.Options, &ndp.RouteInformation{
-		Prefix: metadataRoute.Addr(), PrefixLength: uint8(metadataRoute.Bits()), RouteLifetime: routeLifetime})
+		Prefix: metadataRoute.Addr(), PrefixLength: uint8(metadataRoute.Bits()), RouteLifetime: c.Interval.routeLifetime()})
 	return m
 }
 

@@ -33,18 +33,19 @@ func TestForSubnets(t *testing.T) {
 		subnets []Subnet
 		want    Config
 	}{
-		{"no mode, no advertisement", []Subnet{{prefixA, "", servers}}, Config{}},
+		{"no subnet, no advertisement", nil, Config{}},
+		{"no mode: only a router", []Subnet{{prefixA, "", servers}}, Config{Interval: DefaultInterval, MTU: 1450}},
 		{"slaac", []Subnet{{prefixA, SLAAC, servers}},
-			Config{MTU: 1450, Prefixes: []Prefix{{prefixA, true}}, NameServers: addrs("fd00::1", "fd00::2", "fd00::3")}},
-		{"stateless", []Subnet{{prefixA, Stateless, servers}}, Config{MTU: 1450, Other: true, Prefixes: []Prefix{{prefixA, true}}}},
-		{"stateful", []Subnet{{prefixA, Stateful, servers}}, Config{MTU: 1450, Managed: true, Prefixes: []Prefix{{prefixA, false}}}},
+			Config{Interval: DefaultInterval, MTU: 1450, Prefixes: []Prefix{{prefixA, true}}, NameServers: addrs("fd00::1", "fd00::2", "fd00::3")}},
+		{"stateless", []Subnet{{prefixA, Stateless, servers}}, Config{Interval: DefaultInterval, MTU: 1450, Other: true, Prefixes: []Prefix{{prefixA, true}}}},
+		{"stateful", []Subnet{{prefixA, Stateful, servers}}, Config{Interval: DefaultInterval, MTU: 1450, Managed: true, Prefixes: []Prefix{{prefixA, false}}}},
 		{"two subnets in any order", []Subnet{{prefixB, Stateful, nil}, {prefixA, SLAAC, nil}},
-			Config{MTU: 1450, Managed: true, Prefixes: []Prefix{{prefixA, true}, {prefixB, false}}}},
+			Config{Interval: DefaultInterval, MTU: 1450, Managed: true, Prefixes: []Prefix{{prefixA, true}, {prefixB, false}}}},
 		{"only one of two", []Subnet{{prefixB, "", servers}, {prefixA, SLAAC, nil}},
-			Config{MTU: 1450, Prefixes: []Prefix{{prefixA, true}}}},
+			Config{Interval: DefaultInterval, MTU: 1450, Prefixes: []Prefix{{prefixA, true}}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := ForSubnets(1450, c.subnets)
+			got := ForSubnets(1450, DefaultInterval, c.subnets)
 			if len(got.NameServers) == 0 {
 				got.NameServers = nil
 			}
@@ -56,7 +57,7 @@ func TestForSubnets(t *testing.T) {
 }
 
 func TestMessage(t *testing.T) {
-	c := Config{MTU: 1450, Managed: true, Other: true, Prefixes: []Prefix{{prefixA, true}, {prefixB, false}}, NameServers: addrs("fd00::1")}
+	c := Config{Interval: DefaultInterval, MTU: 1450, Managed: true, Other: true, Prefixes: []Prefix{{prefixA, true}, {prefixB, false}}, NameServers: addrs("fd00::1")}
 	want := &ndp.RouterAdvertisement{
 		CurrentHopLimit: 64, ManagedConfiguration: true, OtherConfiguration: true, RouterLifetime: 300 * time.Second,
 		Options: []ndp.Option{
@@ -92,7 +93,7 @@ func TestSmallMTUIsNotAdvertised(t *testing.T) {
 }
 
 func TestFarewellKeepsAddresses(t *testing.T) {
-	m := Config{Prefixes: []Prefix{{prefixA, true}}, NameServers: addrs("fd00::1")}.farewell(mac)
+	m := Config{Interval: DefaultInterval, Prefixes: []Prefix{{prefixA, true}}, NameServers: addrs("fd00::1")}.farewell(mac)
 	if m.RouterLifetime != 0 {
 		t.Error("router lifetime", m.RouterLifetime)
 	}

@@ -13,7 +13,8 @@ const (
 // pace decides when the next advertisement is due.
 type pace struct {
 	random  func(below time.Duration) time.Duration // evenly in [0, below)
-	initial int                                     // adverts left of the initial burst
+	every   Interval
+	initial int // adverts left of the initial burst
 	last    time.Time
 	next    time.Time
 }
@@ -27,7 +28,7 @@ func (p *pace) restart(now time.Time) {
 // sent plans the next unsolicited advertisement.
 func (p *pace) sent(now time.Time) {
 	p.last = now
-	wait := minInterval + p.random(maxInterval-minInterval)
+	wait := p.every.Min + p.random(max(p.every.Max-p.every.Min, 1))
 	if p.initial > 0 {
 		p.initial--
 	}

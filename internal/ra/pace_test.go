@@ -41,7 +41,7 @@ func TestPace(t *testing.T) {
 		{"news are three seconds apart too", none, func(p *pace) { p.sent(at(0)); p.restart(at(1)) }, at(3)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := &pace{random: c.rand}
+			p := &pace{every: DefaultInterval, random: c.rand}
 			c.do(p)
 			if !p.next.Equal(c.want) {
 				t.Errorf("next after %v, want %v", p.next.Sub(start), c.want.Sub(start))

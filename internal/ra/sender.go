@@ -1,11 +1,9 @@
 package ra
 
 import (
-	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"sync"
 	"time"
 )
@@ -74,7 +72,7 @@ func (s *Sender) current() Config {
 }
 
 func (s *Sender) advertise() {
-	p := pace{random: func(below time.Duration) time.Duration { return rand.N(below) }}
+	p := pace{every: s.current().Interval, random: func(below time.Duration) time.Duration { return rand.N(below) }}
 	p.restart(time.Now())
 	for {
 		due := time.NewTimer(time.Until(p.next))
@@ -83,6 +81,7 @@ func (s *Sender) advertise() {
 			due.Stop()
 			return
 		case <-s.changed:
+			p.every = s.current().Interval
 			p.restart(time.Now())
 		case <-s.solicited:
 			p.solicited(time.Now())
@@ -99,10 +98,12 @@ func (s *Sender) advertise() {
 func (s *Sender) receive() {
 	for {
 		err := s.conn.receive()
-		if errors.Is(err, os.ErrClosed) {
-			return
-		}
 		if err != nil {
+			select {
+			case <-s.done:
+				return
+			default:
+			}
 			s.log.Warn("router solicitations are not answered any more", "error", err)
 			return
 		}

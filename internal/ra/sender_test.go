@@ -82,14 +82,14 @@ func up(t *testing.T, h *netlink.Handle, name, address string) {
 func TestHostFollowsAdvertisements(t *testing.T) {
 	router, _, h := link(t)
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	s, err := Start(router, "qr-test", routerAddr, Config{Prefixes: []Prefix{{prefixA, true}}}, slog.New(slog.DiscardHandler))
+	s, err := Start(router, "qr-test", routerAddr, Config{Interval: DefaultInterval, Prefixes: []Prefix{{prefixA, true}}}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "an address from the prefix", func() bool { return hasAddress(t, h, prefixA) })
 	eventually(t, "a default route", func() bool { return defaultRoutes(t, h) == 1 })
 
-	s.Update(Config{Prefixes: []Prefix{{prefixA, true}, {prefixB, true}}})
+	s.Update(Config{Interval: DefaultInterval, Prefixes: []Prefix{{prefixA, true}, {prefixB, true}}})
 	eventually(t, "an address from the new prefix", func() bool { return hasAddress(t, h, prefixB) })
 
 	s.Withdraw()
@@ -101,7 +101,7 @@ func TestHostFollowsAdvertisements(t *testing.T) {
 
 func TestSolicitationIsAnswered(t *testing.T) {
 	router, host, h := link(t)
-	s, err := Start(router, "qr-test", routerAddr, Config{Prefixes: []Prefix{{prefixA, true}}}, slog.New(slog.DiscardHandler))
+	s, err := Start(router, "qr-test", routerAddr, Config{Interval: DefaultInterval, Prefixes: []Prefix{{prefixA, true}}}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,6 +21,8 @@ type Cloud struct {
 
 	underlay, provider *Segment
 	extra              string // configuration
+
+	gateways map[*Host]bool // connected to the outside
 }
 
 // Host is a machine with daemons of Neutrino on it.
@@ -102,6 +104,28 @@ func (c *Cloud) StartDaemon(h *Host, binary, command string) {
 	c.ready(h)
 }
 
+// TwoGateways starts a network node and one hypervisor that is connected to the outside and has an L3 agent too.
+func (l *Lab) TwoGateways(binary, extra string) *Cloud {
+	l.T.Helper()
+	c := l.cloud()
+	c.extra = extra
+	c.Network = c.host("network", 1)
+	c.outside(c.Network)
+	for _, name := range networkDaemons {
+		c.start(c.Network, binary, name)
+	}
+	h := c.host("compute1", 2)
+	c.Compute = []*Host{h}
+	c.connectOutside(h)
+	for _, name := range []string{"linuxbridge-agent", "l3-agent"} {
+		c.start(h, binary, name)
+	}
+	for _, h := range c.Hosts() {
+		c.ready(h)
+	}
+	return c
+}
+
 // Hosts are all hosts.
 func (c *Cloud) Hosts() []*Host {
 	if len(c.Compute) > 0 && c.Compute[0] == c.Network {
@@ -112,7 +136,7 @@ func (c *Cloud) Hosts() []*Host {
 
 func (l *Lab) cloud() *Cloud {
 	l.T.Helper()
-	c := &Cloud{Lab: l}
+	c := &Cloud{Lab: l, gateways: map[*Host]bool{}}
 	c.underlay = l.Segment("underlay", underlayMTU)
 	c.provider = l.Segment("provider", 1500)
 	return c
@@ -131,8 +155,7 @@ func (c *Cloud) host(name string, number int) *Host {
 // outside makes the internet and connects the host to it.
 func (c *Cloud) outside(h *Host) {
 	c.T.Helper()
-	c.provider.Attach(h.Node, "ext0")
-	h.Sysctl("net/ipv6/conf/ext0/disable_ipv6", "1")
+	c.connectOutside(h)
 	c.Internet = c.Node("internet")
 	c.Internet.Sysctl("net/ipv6/conf/default/accept_dad", "0")
 	c.provider.Attach(c.Internet, "eth0")
@@ -141,6 +164,13 @@ func (c *Cloud) outside(h *Host) {
 	c.Internet.Run(fmt.Sprintf("ip addr add %s/64 dev eth0", InternetIP6))
 	c.Nova = h.Nova(novaAddress, sharedSecret)
 	c.API = &API{lab: c.Lab, client: h.HTTP(30 * time.Second), base: "http://" + APIAddress}
+}
+
+func (c *Cloud) connectOutside(h *Host) {
+	c.T.Helper()
+	c.provider.Attach(h.Node, "ext0")
+	h.Sysctl("net/ipv6/conf/ext0/disable_ipv6", "1")
+	c.gateways[h] = true
 }
 
 // start writes the configuration of a daemon and starts it.
@@ -186,7 +216,7 @@ l2_population = true
 [neutrino]
 health_listen = `+healthListen+`
 `, h.Name, c.state(h), "127.0.0.1", 8775, sharedSecret, h.Underlay, healthPorts[command])
-	if h == c.Network {
+	if c.gateways[h] {
 		text += "[linux_bridge]\nphysical_interface_mappings = public:ext0\n"
 	}
 	text += c.extra

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -27,7 +28,8 @@ func dump[T any](list func() (T, error)) (all T, err error) {
 	return all, err
 }
 
-// setAddresses brings the addresses of the interfaces in line, and announces those that are new. Addresses that the
+// setAddresses brings the addresses of the interfaces in line, and announces those that are new, or all of
+// an interface that was corrected. Addresses that the
 // kernel made from router advertisements are left alone. have is what is there; nil: to be listed.
 func (r *router) setAddresses(h *netlink.Handle, have addressesByLink, wanted []Interface) (err error) {
 	if have == nil {
@@ -46,6 +48,12 @@ func (r *router) setAddresses(h *netlink.Handle, have addressesByLink, wanted []
 		if err != nil {
 			failed = append(failed, fmt.Errorf("addresses of %s: %w", i.Name, err))
 		}
+		if slices.Contains(r.replugged, i.Name) {
+			fresh = nil
+			for _, p := range i.Addresses {
+				fresh = append(fresh, p.Addr())
+			}
+		}
 		r.announcer.announce(r.namespace, i, fresh)
 	}
 	return errors.Join(failed...)
@@ -62,7 +70,7 @@ func (r *router) interfaceAddresses(h *netlink.Handle, link netlink.Link, have m
 		if old, ok := have[p]; ok && permanent(old) {
 			continue
 		}
-		r.wrote()
+		r.changed("address %s on %s", p, i.Name)
 		if err := h.AddrReplace(link, netlinkAddr(p)); err != nil {
 			failed = append(failed, fmt.Errorf("add %s: %w", p, err))
 			continue
@@ -73,7 +81,7 @@ func (r *router) interfaceAddresses(h *netlink.Handle, link netlink.Link, have m
 		if wanted[p] || !permanent(old) {
 			continue
 		}
-		r.wrote()
+		r.changed("no address %s on %s", p, i.Name)
 		if err := h.AddrDel(link, &old); err != nil {
 			failed = append(failed, fmt.Errorf("remove %s: %w", p, err))
 		}

@@ -33,9 +33,13 @@ type Config struct {
 	InterfaceDriver  string        // reported only; "" = "linuxbridge"
 	ReportInterval   time.Duration // report_interval; 0 = 30 s
 	ResyncInterval   time.Duration // between full syncs without reason; 0 = 10 min
+	CheckInterval    time.Duration // between comparisons of a router with the kernel; 0 = 30 s
 	Workers          int           // routers configured at the same time; 0 = 8
 	MetadataPort     int           // metadata_port; 0 = 9697
 	IPv6Gateway      netip.Addr    // ipv6_gateway, a link-local address; the zero Addr = learn it from advertisements
+	Advertisements   ra.Interval   // min_rtr_adv_interval, max_rtr_adv_interval; zero = ra.DefaultInterval
+	CleanUpOnStop    bool          // cleanup_on_shutdown: routers go with the agent
+	NoInternalOnly   bool          // not handle_internal_only_routers; the scheduler heeds it
 	LogHeartbeats    bool          // log_agent_heartbeats, reported only
 }
 
@@ -52,25 +56,35 @@ type Agent struct {
 	sync      *reconcile.Loop
 	writes    atomic.Int64
 	chunk     int           // routers asked for at once
+	pause     time.Duration // between two checks because of changes by others
 	synced    chan struct{} // closed after the first full sync
 
 	mu      sync.Mutex
 	routers map[string]*hosted
+	watched map[int]string       // routers by the ids of their namespaces
+	touched map[string]time.Time // routers whose namespaces somebody changed, and when
+	helpers map[string][]helper  // of upstream's agent, by router, until the router is looked at
 }
 
 // hosted is a router that this agent looks after.
 type hosted struct {
 	router *router // used by the worker that has the router
 	state  State   // as last wanted
+	done   bool    // the kernel was brought in line with state once: what differs later was changed by somebody
 	asOf   time.Time
+	looked time.Time // when it was compared with the kernel
+
+	watched bool // the namespace is in Agent.watched by this id
+	nsid    int
 }
 
 // New makes an agent. md serves metadata in router namespaces; nil = none.
 func New(c Config, t bus.Transport, log *slog.Logger, md MetadataListener) *Agent {
 	c = withDefaults(c)
 	a := &Agent{config: c, bus: t, log: log, metadata: md, queue: newQueue(), announcer: newAnnouncer(log),
-		chunk: maxChunk, synced: make(chan struct{}), routers: map[string]*hosted{}}
-	a.options = options{ipv6: kernelHasIPv6(), ipv6Gateway: c.IPv6Gateway}
+		chunk: maxChunk, pause: 3 * time.Second, synced: make(chan struct{}), routers: map[string]*hosted{},
+		watched: map[int]string{}, touched: map[string]time.Time{}}
+	a.options = options{ipv6: kernelHasIPv6(), ipv6Gateway: c.IPv6Gateway, advertisements: c.Advertisements}
 	if md != nil {
 		a.options.metadataPort = c.MetadataPort
 	}
@@ -87,8 +101,14 @@ func withDefaults(c Config) Config {
 	if c.ResyncInterval == 0 {
 		c.ResyncInterval = 10 * time.Minute
 	}
+	if c.CheckInterval == 0 {
+		c.CheckInterval = 30 * time.Second
+	}
 	if c.Workers == 0 {
 		c.Workers = 8
+	}
+	if c.Advertisements == (ra.Interval{}) {
+		c.Advertisements = ra.DefaultInterval
 	}
 	if c.MetadataPort == 0 {
 		c.MetadataPort = 9697
@@ -101,7 +121,7 @@ func kernelHasIPv6() bool {
 	return err == nil
 }
 
-// Run works until ctx ends. It leaves the routers as they are.
+// Run works until ctx ends. It leaves the routers as they are, unless CleanUpOnStop.
 func (a *Agent) Run(ctx context.Context) error {
 	stop, err := a.listen()
 	if err != nil {
@@ -111,6 +131,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	start := func(f func(context.Context)) { tasks.Go(func() error { f(ctx); return nil }) }
 	start(a.reporter.Run)
 	start(a.announcer.run)
+	start(a.check)
+	start(a.watch)
 	start(func(ctx context.Context) {
 		a.waitReported(ctx)
 		a.sync.Kick()
@@ -123,6 +145,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	stop()
 	for _, h := range a.routers { // nobody else is left to use them
 		h.router.stopServing((*ra.Sender).Close)
+		if a.config.CleanUpOnStop {
+			err = errors.Join(err, h.router.remove())
+		}
 	}
 	return err
 }
@@ -212,7 +237,7 @@ func (a *Agent) reportedState() rpc.AgentState {
 		AvailabilityZone: a.config.AvailabilityZone,
 		Configurations: map[string]any{
 			"agent_mode":                   "legacy",
-			"handle_internal_only_routers": true,
+			"handle_internal_only_routers": !a.config.NoInternalOnly,
 			"interface_driver":             a.config.InterfaceDriver,
 			"log_agent_heartbeats":         a.config.LogHeartbeats,
 			"extensions":                   []string{},

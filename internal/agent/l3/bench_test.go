@@ -62,3 +62,76 @@ func BenchmarkFloatingIPs(b *testing.B) {
 		}
 	})
 }
+
+// A host with many routers: made, looked at by an agent that starts, and compared once by an agent that runs. The last
+// two take no process: nft is not to be found meanwhile.
+func BenchmarkRouters(b *testing.B) {
+	const n = 300
+	needHost(b)
+	s := newServer()
+	for i := range n {
+		r := aRouter()
+		r.ID = fmt.Sprintf("0a0a0a0a-0000-4000-8000-%012d", i)
+		for j := range r.Interfaces {
+			r.Interfaces[j].ID = fmt.Sprintf("%06d%02d-0000", i, j)
+		}
+		gateway := *r.GatewayPort
+		gateway.ID = fmt.Sprintf("%06d%02d-0000", i, 9)
+		r.GatewayPort = &gateway
+		r.FloatingIPs = manyFloatingIPs(3)
+		s.routers[r.ID] = r
+	}
+	defer removeRouters(b)
+	start := time.Now()
+	a := benchAgent(s)
+	a.syncAll(b)
+	b.Logf("%d routers made in %v", n, time.Since(start))
+	b.Setenv("PATH", b.TempDir())
+	for _, c := range []struct {
+		name string
+		do   func(b *testing.B)
+	}{
+		{"restart", func(b *testing.B) { a = benchAgent(s); a.syncAll(b) }},
+		{"check", func(b *testing.B) {
+			for _, h := range a.routers {
+				if err := a.mend(b.Context(), h); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			before := a.Writes()
+			for b.Loop() {
+				c.do(b)
+			}
+			if c.name == "restart" {
+				before = 0
+			}
+			if a.Writes() != before || len(a.routers) != n {
+				b.Fatal("writes:", a.Writes()-before, "routers:", len(a.routers))
+			}
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*n), "µs/router")
+		})
+	}
+}
+
+type benched struct{ *Agent }
+
+func benchAgent(s *server) benched {
+	return benched{New(Config{Host: "host"}, s, slog.New(slog.DiscardHandler), nil)}
+}
+
+// syncAll does a full sync and all that follows from it, by one worker.
+func (a benched) syncAll(b *testing.B) {
+	if err := a.fullSync(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	for len(a.queue.entries) > 0 {
+		w, _ := a.queue.next(b.Context())
+		if err := a.process(b.Context(), w); err != nil {
+			b.Fatal(err)
+		}
+		a.queue.done(w.id, nil, time.Now())
+	}
+}

@@ -17,6 +17,8 @@ type options struct {
 	metadataPort int        // 0: no metadata proxy
 	ipv6         bool       // the kernel knows IPv6
 	ipv6Gateway  netip.Addr // default gateway of external networks without IPv6 gateway; invalid = by advertisement
+
+	advertisements ra.Interval
 }
 
 // builder collects a State, and what of the router could not be understood.
@@ -42,6 +44,7 @@ func desired(r rpc.Router, o options) (State, []error) {
 		b.state.NAT.EnableSNAT = r.EnableSNAT
 	}
 	slices.SortFunc(b.state.Interfaces, func(x, y Interface) int { return cmp.Compare(x.Name, y.Name) })
+	b.scopes(r.GatewayPort, r.Interfaces)
 	b.extraRoutes(r.Routes, routes)
 	b.sortRoutes(routes)
 	return b.state, b.problems
@@ -53,7 +56,7 @@ func (b *builder) problem(format string, args ...any) {
 
 // port starts an Interface with what both kinds have in common.
 func (b *builder) port(p rpc.Port, prefix string) (Interface, bool) {
-	i := Interface{Name: veth.DeviceName(prefix, p.ID), Outer: veth.DeviceName(outerPrefix, p.ID), Network: p.NetworkID, MTU: p.MTU}
+	i := Interface{Name: veth.DeviceName(prefix, p.ID), PortID: p.ID, Outer: veth.DeviceName(outerPrefix, p.ID), Network: p.NetworkID, MTU: p.MTU}
 	mac, err := net.ParseMAC(p.MACAddress)
 	if err != nil || len(mac) != 6 {
 		b.problem("port %s: MAC address %q", p.ID, p.MACAddress)
@@ -92,7 +95,7 @@ func (b *builder) internal(p rpc.Port) {
 		return
 	}
 	if hasIPv6(i.Addresses) {
-		i.Advertise = ra.ForSubnets(p.MTU, b.advertised(p.Subnets))
+		i.Advertise = ra.ForSubnets(p.MTU, b.advertisements, b.advertised(p.Subnets))
 		i.Addresses = append(i.Addresses, linkLocal(i.MAC))
 		if b.metadataPort != 0 {
 			i.Metadata = true
@@ -112,10 +115,13 @@ func (b *builder) advertised(subnets []rpc.RouterSubnet) []ra.Subnet {
 	var out []ra.Subnet
 	for _, s := range subnets {
 		prefix, err := netip.ParsePrefix(s.CIDR)
-		if err != nil || !prefix.Addr().Is6() || s.IPv6RAMode == nil {
+		if err != nil || !prefix.Addr().Is6() {
 			continue
 		}
-		sub := ra.Subnet{Prefix: prefix, Mode: *s.IPv6RAMode}
+		sub := ra.Subnet{Prefix: prefix}
+		if s.IPv6RAMode != nil {
+			sub.Mode = *s.IPv6RAMode
+		}
 		for _, server := range s.DNSNameservers {
 			if addr, err := netip.ParseAddr(server); err == nil {
 				sub.NameServers = append(sub.NameServers, addr)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"neutrino/internal/ra"
 	"neutrino/internal/rpc"
 
 	"github.com/google/go-cmp/cmp"
@@ -59,6 +60,9 @@ func (s State) text() string {
 		}
 		for _, a := range i.Addresses {
 			fmt.Fprintf(&b, "\n  addr %s", a)
+		}
+		if !i.Advertise.Empty() {
+			b.WriteString("\n  advertise the router")
 		}
 		for _, p := range i.Advertise.Prefixes {
 			fmt.Fprintf(&b, "\n  advertise %s autonomous %v dns %v", p.Prefix, p.Autonomous, i.Advertise.NameServers)
@@ -171,12 +175,14 @@ route 192.168.2.0/24 via 10.0.0.9 dev qr-11111111-11
   addr fd00:6::1/64
   addr fe80::a9fe:a9fe/64
   addr fe80::f816:3eff:fe00:6/64
+  advertise the router
   advertise fd00:6::/64 autonomous true dns [fd00::53]
 `},
-		{name: "IPv6 without advertisements", router: rpc.Router{Interfaces: []rpc.Port{v6("")}}, options: options{ipv6: true},
+		{name: "IPv6 without mode: no prefix", router: rpc.Router{Interfaces: []rpc.Port{v6("")}}, options: options{ipv6: true},
 			want: `link qr-66666666-66 outer tap66666666-66 mac fa:16:3e:00:00:06 mtu 1450
   addr fd00:6::1/64
   addr fe80::f816:3eff:fe00:6/64
+  advertise the router
 `},
 		{name: "a kernel without IPv6", router: rpc.Router{Interfaces: []rpc.Port{v6("slaac")}},
 			want: "link qr-66666666-66 outer tap66666666-66 mac fa:16:3e:00:00:06 mtu 1450\n"},
@@ -193,6 +199,7 @@ route 192.168.2.0/24 via 10.0.0.9 dev qr-11111111-11
 			}()}}, want: internalText},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			c.options.advertisements = ra.DefaultInterval
 			got, problems := desired(c.router, c.options)
 			if diff := cmp.Diff(c.want, got.text()); diff != "" {
 				t.Error(diff)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -41,7 +42,7 @@ func newSite(t *testing.T, r rpc.Router) *site {
 	needHost(t)
 	bridge(t, "br-a", "tap11111111-11", "tap66666666-66")
 	bridge(t, "br-b", "tap22222222-22")
-	bridge(t, "br-x", "tapeeeeeeee-ee")
+	bridge(t, "br-x", "tapeeeeeeee-ee", "tapffffffff-ff")
 	s := &site{t: t, server: newServer(r),
 		a1:       newMachine(t, "a1", "br-a", "10.0.0.5/24", "10.0.0.1"),
 		a2:       newMachine(t, "a2", "br-a", "10.0.0.6/24", "10.0.0.1"),
@@ -61,7 +62,7 @@ func removeRouters(t testing.TB) {
 	links, err := netlink.LinkList()
 	must(t, err)
 	for _, l := range links {
-		if strings.HasPrefix(l.Attrs().Name, outerPrefix) {
+		if strings.HasPrefix(l.Attrs().Name, "tap") {
 			must(t, netlink.LinkDel(l))
 		}
 	}
@@ -117,11 +118,16 @@ func TestSourceNAT(t *testing.T) {
 
 func TestFloatingIPs(t *testing.T) {
 	r := aRouter()
-	r.FloatingIPs = []rpc.FloatingIP{fip("fip-a1", "203.0.113.10", "10.0.0.5"), fip("fip-b1", "203.0.113.11", "10.0.1.5")}
+	r.FloatingIPs = []rpc.FloatingIP{fip("fip-a1", "203.0.113.10", "10.0.0.5"), fip("fip-b1", "203.0.113.11", "10.0.1.5"),
+		fip("fip-bad", "203.0.113.12", "fd00::5")}
 	s := newSite(t, r)
 	a := run(t, s.server, nil)
 	a.settled()
 	s.internet.reaches("203.0.113.10:7")
+	if got := s.server.status("fip-bad"); got != statusError {
+		t.Errorf("status of one that cannot be translated %q", got)
+	}
+	r.FloatingIPs = r.FloatingIPs[:2]
 	for _, c := range []struct {
 		from     machine
 		to, want string
@@ -196,20 +202,42 @@ func TestNewFloatingIPIsAnnounced(t *testing.T) {
 }
 
 func TestExtraRoutes(t *testing.T) {
-	r := aRouter()
+	r := dual(aRouter())
 	r.Routes = []rpc.Route{{Destination: "192.168.9.0/24", Nexthop: "10.0.0.6"},
-		{Destination: "192.168.8.0/24", Nexthop: "10.0.0.6"}, {Destination: "192.168.8.0/24", Nexthop: "10.0.0.5"}}
+		{Destination: "192.168.8.0/24", Nexthop: "10.0.0.6"}, {Destination: "192.168.8.0/24", Nexthop: "10.0.0.5"},
+		{Destination: "fd00:9::/64", Nexthop: "fd00:a::6"}, {Destination: "fd00:9::/64", Nexthop: "fd00:a::5"}}
 	s := newSite(t, r)
+	s.withIPv6()
+	for _, a := range []string{"fd00:a::6/64", "fd00:9::1/128"} {
+		s.a2.address(a)
+	}
+	s.a1.address("fd00:9::1/128")
+	s.a2.route("::/0", "fd00:a::1")
 	s.a2.address("192.168.9.1/32")
 	a := run(t, s.server, nil)
 	a.settled()
 	s.b1.reaches("192.168.9.1:7")
+	s.b1.reaches("[fd00:9::1]:7")
 	before := a.Writes()
 	notify(t, s.server, rpc.RoutersUpdated, rpc.RoutersArgs{Routers: []string{routerID}})
 	a.settled()
 	if n := a.Writes() - before; n != 0 {
 		t.Errorf("%d writes without a change", n)
 	}
+	// One way less, and one that leads nowhere: a destination is reached whichever way is left.
+	s.a1.address("192.168.8.1/32")
+	s.a1.address("fd00:9::1/128")
+	for _, hops := range [][2]string{{"10.0.0.5", "fd00:a::5"}, {"10.0.0.6", "fd00:a::6"}} {
+		r.Routes = []rpc.Route{{Destination: "192.168.8.0/24", Nexthop: hops[0]}, {Destination: "fd00:9::/64", Nexthop: hops[1]}}
+		s.server.set(t, r)
+		a.settled()
+		for to, through := range map[string]string{"192.168.8.1": hops[0], "fd00:9::1": hops[1]} {
+			if got := in(t, namespaceOf(routerID), "ip route get "+to); !strings.Contains(got, "via "+through+" ") {
+				t.Errorf("to %s: %s", to, got)
+			}
+		}
+	}
+	s.b1.reaches("[fd00:9::1]:7")
 	r.Routes = nil
 	s.server.set(t, r)
 	a.settled()
@@ -367,6 +395,20 @@ func TestStaleNamespaceGoesAfterTheFirstSync(t *testing.T) {
 	}
 }
 
+func TestRoutersGoWithTheAgentIfWanted(t *testing.T) {
+	needHost(t)
+	t.Cleanup(func() { removeRouters(t) })
+	a := runWith(t, newServer(aRouter()), Config{CleanUpOnStop: true}, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	a.settled()
+	if !netns.Exists(namespaceOf(routerID)) {
+		t.Fatal("the router was never there")
+	}
+	a.stop()
+	if netns.Exists(namespaceOf(routerID)) || linkExists("tap11111111-11") {
+		t.Error("the router is left")
+	}
+}
+
 func TestBrokenRouterBlocksNoOther(t *testing.T) {
 	needHost(t)
 	t.Cleanup(func() { removeRouters(t) })
@@ -412,21 +454,6 @@ func TestNetworkUpdateChangesMTU(t *testing.T) {
 	must(t, err)
 	if l.Attrs().MTU != 1400 {
 		t.Error("MTU", l.Attrs().MTU)
-	}
-}
-
-func TestUpstreamsRulesGo(t *testing.T) {
-	needHost(t)
-	t.Cleanup(func() { removeRouters(t) })
-	_, err := netns.Ensure(namespaceOf(routerID))
-	must(t, err)
-	must(t, runNFT(t.Context(), namespaceOf(routerID),
-		"table ip nat { chain neutron-l3-agent-snat {}; }\ntable ip6 filter {}\ntable ip neutrino_metering {}\n"))
-	run(t, newServer(aRouter()), nil).settled()
-	found, err := findNAT(namespaceOf(routerID))
-	must(t, err)
-	if len(found.foreign) != 0 || found.mark == "" {
-		t.Errorf("found %+v", found)
 	}
 }
 

@@ -19,27 +19,36 @@ const (
 	fixedMap    = "fixed"
 )
 
-// markPrefix starts the name of an empty chain that tells which rules the table has: the rest is their hash. It is
-// replaced together with the rules, so a restarted agent sees without reading them whether they are as wanted.
+// markPrefix starts the name of an empty chain that says which rules the table has: a hash of what was wanted, apart from
+// the elements of the maps, and one of what the kernel then showed. A restarted agent sees by it whether the rules are as
+// wanted, and any agent whether somebody changed them.
 const markPrefix = "state-"
 
-// equal tells whether both translate alike.
-func (n NAT) equal(o NAT) bool { return n.sameRules(o) && slices.Equal(n.FloatingIPs, o.FloatingIPs) }
-
-// sameRules tells whether both differ in elements of the maps at most.
-func (n NAT) sameRules(o NAT) bool {
-	return n.Gateway == o.Gateway && n.Source == o.Source && n.EnableSNAT == o.EnableSNAT && n.MetadataPort == o.MetadataPort
+// mark names the chain that stands for these rules if the kernel shows them as hash.
+func (n NAT) mark(hash string) string {
+	if !n.needOwners() {
+		n.FloatingIPs = nil
+	}
+	sum := sha256.Sum256([]byte(n.tables()))
+	return markPrefix + hex.EncodeToString(sum[:8]) + "-" + hash
 }
 
-// mark names the chain that stands for these rules.
-func (n NAT) mark() string {
-	sum := sha256.Sum256([]byte(n.table("")))
-	return markPrefix + hex.EncodeToString(sum[:8])
+// replace is the nft script that puts our tables in place of those of the families in old, in one transaction.
+func (n NAT) replace(old []family) string {
+	var b strings.Builder
+	for _, f := range old {
+		fmt.Fprintf(&b, "delete table %s %s\n", f, tableName)
+	}
+	return b.String() + n.tables()
 }
 
-// replace is the nft script that puts the table in place of whatever is there, in one transaction.
-func (n NAT) replace() string {
-	return fmt.Sprintf("add table ip %s\ndelete table ip %[1]s\n%s", tableName, n.table("\tchain "+n.mark()+" {}\n"))
+// tables describes our tables; that for IPv6 is only there if scopes keep interfaces apart.
+func (n NAT) tables() string {
+	text := n.table()
+	if len(n.Scopes6) > 1 {
+		text += fmt.Sprintf("table ip6 %s {\n%s}\n", tableName, scopeChains(n.Scopes6))
+	}
+	return text
 }
 
 // table describes the table. The order of the rules is upstream's chains read from top to bottom:
@@ -50,11 +59,14 @@ func (n NAT) replace() string {
 //   - between internal networks nothing is translated.
 //
 // iifname in postrouting needs Linux 5.7.
-func (n NAT) table(extra string) string {
+func (n NAT) table() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "table ip %s {\n%s", tableName, extra)
+	fmt.Fprintf(&b, "table ip %s {\n", tableName)
 	writeMap(&b, floatingMap, n.byFloating())
 	writeMap(&b, fixedMap, n.byFixed())
+	if n.needOwners() {
+		writeOwners(&b, n.byFixed())
+	}
 	b.WriteString("\tchain prerouting {\n\t\ttype nat hook prerouting priority -100; policy accept;\n")
 	if n.MetadataPort != 0 {
 		fmt.Fprintf(&b, "\t\tiifname \"qr-*\" ip daddr 169.254.169.254 tcp dport 80 redirect to :%d\n", n.MetadataPort)
@@ -68,6 +80,9 @@ func (n NAT) table(extra string) string {
 		b.WriteString("\tchain input {\n\t\ttype filter hook input priority 0; policy accept;\n")
 		fmt.Fprintf(&b, "\t\ttcp dport %d ct status dnat accept\n\t\ttcp dport %[1]d drop\n\t}\n", n.MetadataPort)
 	}
+	if len(n.Scopes4) > 1 {
+		b.WriteString(scopeChains(n.Scopes4, n.acrossScopes()...))
+	}
 	b.WriteString("}\n")
 	return b.String()
 }
@@ -75,6 +90,9 @@ func (n NAT) table(extra string) string {
 func (n NAT) writeSourceNAT(b *strings.Builder) {
 	b.WriteString("\tchain leaving {\n\t\tsnat to ip saddr map @fixed\n")
 	if n.EnableSNAT && n.Source.IsValid() {
+		if len(n.SameScope) > 0 {
+			fmt.Fprintf(b, "\t\tiifname %s accept\n", nameSet(n.SameScope))
+		}
 		fmt.Fprintf(b, "\t\tiifname \"qr-*\" snat to %s fully-random\n", n.Source)
 	}
 	b.WriteString("\t}\n")

@@ -109,9 +109,72 @@ func TestTable(t *testing.T) {
 	}
 }
 `},
+		{"address scopes", NAT{Gateway: "qg-x", Source: netip.MustParseAddr("203.0.113.2"), EnableSNAT: true, SameScope: []string{"qr-a"},
+			Scopes4: [][]string{{"qg-x", "qr-a"}, {"qr-b", "qr-c"}}, Scopes6: [][]string{{"qr-a"}, {"qr-b"}}}, `table ip neutrino {
+	map floating {
+		type ipv4_addr : ipv4_addr
+	}
+	map fixed {
+		type ipv4_addr : ipv4_addr
+	}
+	chain prerouting {
+		type nat hook prerouting priority -100; policy accept;
+		dnat to ip daddr map @floating
+	}
+	chain output {
+		type nat hook output priority -100; policy accept;
+		dnat to ip daddr map @floating
+	}
+	chain leaving {
+		snat to ip saddr map @fixed
+		iifname { "qr-a" } accept
+		iifname "qr-*" snat to 203.0.113.2 fully-random
+	}
+	chain hairpin {
+		iifname "qg-x" accept
+		snat to ip saddr map @fixed
+		snat to 203.0.113.2 fully-random
+	}
+	chain postrouting {
+		type nat hook postrouting priority 100; policy accept;
+		oifname "qg-x" goto leaving
+		ct status dnat goto hairpin
+	}
+	chain scope1 {
+		oifname { "qg-x", "qr-a" } accept
+		drop
+	}
+	chain scope2 {
+		oifname { "qr-b", "qr-c" } accept
+		drop
+	}
+	chain forward {
+		type filter hook forward priority 0; policy accept;
+		ct direction reply accept
+		ct status dnat accept
+		oifname "qg-x" accept
+		iifname vmap { "qg-x" : jump scope1, "qr-a" : jump scope1, "qr-b" : jump scope2, "qr-c" : jump scope2 }
+	}
+}
+table ip6 neutrino {
+	chain scope1 {
+		oifname { "qr-a" } accept
+		drop
+	}
+	chain scope2 {
+		oifname { "qr-b" } accept
+		drop
+	}
+	chain forward {
+		type filter hook forward priority 0; policy accept;
+		ct direction reply accept
+		iifname vmap { "qr-a" : jump scope1, "qr-b" : jump scope2 }
+	}
+}
+`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if diff := cmp.Diff(c.want, c.nat.table("")); diff != "" {
+			if diff := cmp.Diff(c.want, c.nat.tables()); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -120,20 +183,25 @@ func TestTable(t *testing.T) {
 
 func TestMarkStandsForTheRules(t *testing.T) {
 	for name, change := range map[string]func(*NAT){
-		"SNAT":         func(n *NAT) { n.EnableSNAT = false },
-		"source":       func(n *NAT) { n.Source = netip.MustParseAddr("203.0.113.3") },
-		"metadata":     func(n *NAT) { n.MetadataPort = 0 },
-		"gateway":      func(n *NAT) { n.Gateway = "qg-ffffffff-ff" },
-		"floating IPs": func(n *NAT) { n.FloatingIPs = n.FloatingIPs[1:] },
+		"SNAT":     func(n *NAT) { n.EnableSNAT = false },
+		"source":   func(n *NAT) { n.Source = netip.MustParseAddr("203.0.113.3") },
+		"metadata": func(n *NAT) { n.MetadataPort = 0 },
+		"gateway":  func(n *NAT) { n.Gateway = "qg-ffffffff-ff" },
+		"scopes":   func(n *NAT) { n.Scopes6 = [][]string{{"qr-1"}, {"qr-2"}} },
 	} {
 		n := fullNAT()
 		change(&n)
-		if n.mark() == fullNAT().mark() || n.equal(fullNAT()) {
+		if n.mark("h") == fullNAT().mark("h") {
 			t.Error("not seen: another", name)
 		}
 	}
-	if one, other := fullNAT(), fullNAT(); one.mark() != other.mark() {
+	same := fullNAT()
+	same.FloatingIPs = same.FloatingIPs[1:] // only elements
+	if same.mark("h") != fullNAT().mark("h") {
 		t.Error("the same rules have two marks")
+	}
+	if same.mark("h") == same.mark("other") {
+		t.Error("not seen: the kernel shows something else")
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"slices"
 	"strings"
 	"time"
 
@@ -38,15 +37,10 @@ func firstLine(s string) string {
 	return line
 }
 
-// changeElements changes both maps and the mark in one transaction. It goes by netlink, because nft reads all elements
-// before it changes one.
-func changeElements(namespace string, floating, fixed mapChange, oldMark, newMark string) error {
-	return netns.Do(namespace, func() error {
-		c, err := nftables.New()
-		if err != nil {
-			return err
-		}
-		table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName}
+// changeElements changes both maps in one transaction. It goes by netlink, because nft reads all elements before it
+// changes one.
+func changeElements(namespace string, floating, fixed mapChange) error {
+	return changeRules(namespace, func(c *nftables.Conn, table *nftables.Table) (err error) {
 		for name, change := range map[string]mapChange{floatingMap: floating, fixedMap: fixed} {
 			set := &nftables.Set{Table: table, Name: name, IsMap: true, KeyType: nftables.TypeIPAddr, DataType: nftables.TypeIPAddr}
 			if len(change.gone) > 0 {
@@ -56,13 +50,29 @@ func changeElements(namespace string, floating, fixed mapChange, oldMark, newMar
 				err = errors.Join(err, c.SetAddElements(set, setElements(change.added)))
 			}
 		}
-		if err != nil {
-			return fmt.Errorf("change nft maps: %w", err)
+		return err
+	})
+}
+
+// setMark adds the chain of this name.
+func setMark(namespace, mark string) error {
+	return changeRules(namespace, func(c *nftables.Conn, table *nftables.Table) error {
+		c.AddChain(&nftables.Chain{Table: table, Name: mark})
+		return nil
+	})
+}
+
+func changeRules(namespace string, collect func(*nftables.Conn, *nftables.Table) error) error {
+	return netns.Do(namespace, func() error {
+		c, err := nftables.New()
+		if err == nil {
+			err = collect(c, &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName})
 		}
-		c.DelChain(&nftables.Chain{Table: table, Name: oldMark})
-		c.AddChain(&nftables.Chain{Table: table, Name: newMark})
-		if err := c.Flush(); err != nil {
-			return fmt.Errorf("change nft maps: %w", err)
+		if err == nil {
+			err = c.Flush()
+		}
+		if err != nil {
+			return fmt.Errorf("change nft rules: %w", err)
 		}
 		return nil
 	})
@@ -73,54 +83,4 @@ func setElements(elements []element) (out []nftables.SetElement) {
 		out = append(out, nftables.SetElement{Key: e.key.AsSlice(), Val: e.value.AsSlice()})
 	}
 	return out
-}
-
-// foundNAT is what a namespace has of address translation.
-type foundNAT struct {
-	mark    string   // of our table; "" if there is none
-	foreign []string // "family name" of tables that iptables made for upstream's agent
-}
-
-// findNAT reads by netlink, which takes no process: an agent that restarts asks this for every router.
-func findNAT(namespace string) (found foundNAT, err error) {
-	err = netns.Do(namespace, func() error {
-		c, err := nftables.New()
-		if err != nil {
-			return err
-		}
-		chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyIPv4)
-		if err != nil {
-			return fmt.Errorf("list nft chains: %w", err)
-		}
-		for _, chain := range chains {
-			if chain.Table.Name == tableName && strings.HasPrefix(chain.Name, markPrefix) {
-				found.mark = chain.Name
-			}
-		}
-		tables, err := c.ListTables()
-		if err != nil {
-			return fmt.Errorf("list nft tables: %w", err)
-		}
-		for _, t := range tables {
-			if family := iptablesFamily(t); family != "" {
-				found.foreign = append(found.foreign, family+" "+t.Name)
-			}
-		}
-		return nil
-	})
-	return found, err
-}
-
-// iptablesFamily tells the family of a table that iptables-nft made, "" for other tables.
-func iptablesFamily(t *nftables.Table) string {
-	if !slices.Contains([]string{"raw", "mangle", "nat", "filter"}, t.Name) {
-		return ""
-	}
-	switch t.Family {
-	case nftables.TableFamilyIPv4:
-		return "ip"
-	case nftables.TableFamilyIPv6:
-		return "ip6"
-	}
-	return ""
 }

@@ -20,6 +20,7 @@ type priority int
 const (
 	byNotification priority = iota // somebody changed it just now
 	bySync                         // found by a full sync, or to be tried again
+	byCheck                        // its turn to be compared with the kernel
 )
 
 // work is one router to look at.
@@ -27,6 +28,8 @@ type work struct {
 	id   string
 	data *rpc.Router // what a full sync said of it; nil: ask the server
 	asOf time.Time   // data is at least that new
+
+	check bool // only compare the kernel with what was wanted last; ask nobody
 }
 
 // entry is a router in the queue. It is there once, however often it changes, which bounds the queue.
@@ -59,9 +62,12 @@ func (q *queue) add(w work, p priority) {
 		e = &entry{work: w}
 		q.entries[w.id] = e
 	}
+	if e.waiting && w.check { // it will be looked at anyway
+		return
+	}
 	if e.waiting {
 		p = min(p, e.priority)
-		if e.data == nil {
+		if e.data == nil && !e.check {
 			w.data = nil
 		}
 	} else {

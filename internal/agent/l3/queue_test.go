@@ -3,6 +3,8 @@ package l3
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -105,5 +107,31 @@ func TestNextEndsWithContext(t *testing.T) {
 	cancel()
 	if _, ok := newQueue().next(ctx); ok {
 		t.Error("work from an empty queue")
+	}
+}
+
+// Every router is checked within little more than the interval, and the work is spread.
+func TestChecksAreSpread(t *testing.T) {
+	const n, interval = 100, 30 * time.Second
+	a := New(Config{Host: "host", CheckInterval: interval}, newServer(), slog.New(slog.DiscardHandler), nil)
+	start := time.Now()
+	for i := range n {
+		a.routers[fmt.Sprint(i)] = &hosted{looked: start}
+	}
+	at := func(d time.Duration) []string { return a.due(start.Add(d)) }
+	if ids := at(interval - time.Second); len(ids) > 0 {
+		t.Error("too early:", ids)
+	}
+	most, checked := 0, map[string]bool{}
+	for second := interval; second <= interval*8/5; second += time.Second {
+		ids := at(second)
+		most = max(most, len(ids))
+		for _, id := range ids {
+			checked[id] = true
+			a.routers[id].looked = start.Add(second)
+		}
+	}
+	if len(checked) != n || most > 7 {
+		t.Errorf("%d checked, %d at once", len(checked), most)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -17,8 +18,8 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// router brings one namespace in line with a State. What is there is listed each time, apart from the nft table, which
-// nobody else changes. A router is used by one worker at a time.
+// router brings one namespace in line with a State. What is there is listed each time; the rules only if anybody has
+// committed some since. A router is used by one worker at a time.
 type router struct {
 	namespace string
 	log       *slog.Logger
@@ -26,27 +27,37 @@ type router struct {
 	announcer *announcer
 	metadata  MetadataListener // nil: none
 
-	nat       *NAT      // what the table has; nil: not known
-	mark      string    // of nat
-	stale     staleFlow // connections still to be cut
+	rules     *foundRules // as last read or written; nil: not known
+	stale     staleFlow   // connections still to be cut
+	fresh     bool        // the namespace was just made: no connections
+	replugged []string    // interfaces that configure corrected: neighbours may have learned what was wrong
+	changes   []string    // what configure changed
 	senders   map[string]*ra.Sender
 	listeners map[listenAt]io.Closer
+	helpers   []helper          // processes of an earlier agent
 	told      map[string]string // status of floating IPs that the server knows
 }
 
 // wrote counts a change of the kernel.
 func (r *router) wrote() { r.writes.Add(1) }
 
+// changed counts a change of the kernel and remembers it for the log.
+func (r *router) changed(format string, args ...any) {
+	r.wrote()
+	r.changes = append(r.changes, fmt.Sprintf(format, args...))
+}
+
 // configure makes links, addresses, translation and routes as wanted. It goes as far as it can: one broken interface
 // does not stop the others.
 func (r *router) configure(ctx context.Context, want State) error {
+	r.changes, r.replugged = nil, nil
 	created, err := netns.Ensure(r.namespace)
 	if err != nil {
 		return err
 	}
-	if created {
-		r.wrote()
-		r.nat = nil
+	if r.fresh = created; created {
+		r.changed("namespace %s", r.namespace)
+		r.rules = nil
 		r.stopServing((*ra.Sender).Close) // what was in a namespace of this name that is gone
 	}
 	if err := r.setSysctls(namespaceSysctls); err != nil {
@@ -72,9 +83,12 @@ func (r *router) configure(ctx context.Context, want State) error {
 			failed = append(failed, fmt.Errorf("interface %s: %w", i.Name, err))
 		}
 		if changed {
+			r.changes = append(r.changes, "interface "+i.Name)
+			r.replugged = append(r.replugged, i.Name)
 			have = nil // a link that was made or went down has not what it had
 		}
 	}
+	failed = append(failed, r.setSysctls(interfaceSysctls(want.Interfaces)))
 	// The translation is there before the addresses that attract the traffic.
 	failed = append(failed, r.translate(ctx, want.NAT), r.setAddresses(h, have, want.Interfaces), r.setRoutes(h, want.Routes))
 	r.stale.lost(before, want.Interfaces)
@@ -85,6 +99,9 @@ func (r *router) configure(ctx context.Context, want State) error {
 // remove takes everything away. What is left of an earlier agent goes too.
 func (r *router) remove() error {
 	r.stopServing((*ra.Sender).Withdraw)
+	if err := r.endHelpers(); err != nil {
+		return err
+	}
 	if netns.Exists(r.namespace) {
 		h, err := netns.Handle(r.namespace)
 		if err != nil {
@@ -141,7 +158,7 @@ func (r *router) plug(h *netlink.Handle, i Interface) (changed bool, err error) 
 			r.stopServingOn(i.Name, (*ra.Sender).Close)
 		}
 	}
-	return changed, r.setSysctls(interfaceSysctls(i))
+	return changed, nil
 }
 
 func plugged(h *netlink.Handle, i Interface) bool {
@@ -158,49 +175,79 @@ func settled(l netlink.Link, mtu int) bool {
 	return (mtu == 0 || a.MTU == mtu) && a.Flags&net.FlagUp != 0
 }
 
-// translate brings the nft table in line. The first time it only looks which rules are there.
+// translate brings our rules in line, and removes those of upstream's agent, which would win over ours.
 func (r *router) translate(ctx context.Context, want NAT) error {
-	if r.nat != nil && r.nat.equal(want) {
+	found, err := readRules(r.namespace, r.rules)
+	r.rules = nil // until it is known
+	if err != nil {
+		return err
+	}
+	floating, fixed := difference(found.floating, want.byFloating()), difference(found.fixed, want.byFixed())
+	switch {
+	case found.mark != want.mark(found.hash) || len(found.foreign) > 0 || max(floating.size(), fixed.size()) > maxElements:
+		return r.replaceRules(ctx, want, found)
+	case floating.size()+fixed.size() == 0:
+		r.rules = found
 		return nil
 	}
-	mark := want.mark()
-	if r.nat == nil {
-		found, err := findNAT(r.namespace)
-		if err != nil {
-			return err
-		}
-		if found.mark != mark {
-			err = r.replaceTable(ctx, want, found.foreign)
-		}
-		return r.translated(want, mark, err)
-	}
-	floating, fixed := difference(r.nat.byFloating(), want.byFloating()), difference(r.nat.byFixed(), want.byFixed())
-	if !r.nat.sameRules(want) || floating.size() > maxElements {
-		return r.translated(want, mark, r.replaceTable(ctx, want, nil))
-	}
-	r.wrote()
+	r.changed("nft elements of %s", describe(floating, fixed))
 	r.stale.moved = r.stale.moved || len(floating.gone) > 0
-	return r.translated(want, mark, changeElements(r.namespace, floating, fixed, r.mark, mark))
+	if err := changeElements(r.namespace, floating, fixed); err != nil {
+		return err
+	}
+	now := *found
+	now.floating, now.fixed = want.byFloating(), want.byFixed()
+	return r.committed(now, 1)
+}
+
+// describe names the keys of changed elements, a few at most.
+func describe(changes ...mapChange) string {
+	const most = 4
+	var names []string
+	for _, c := range changes {
+		for _, e := range append(slices.Clone(c.gone), c.added...) {
+			if name := e.key.String(); !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	if n := len(names); n > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), n-most)
+	}
+	return strings.Join(names, ", ")
 }
 
 // maxElements is how many elements of a map are changed by themselves; from there on the whole table is as fast.
 const maxElements = 200
 
-func (r *router) replaceTable(ctx context.Context, want NAT, foreign []string) error {
-	script := want.replace()
-	for _, table := range foreign { // upstream's rules would win over ours
-		script += "delete table " + table + "\n"
+func (r *router) replaceRules(ctx context.Context, want NAT, found *foundRules) error {
+	script := want.replace(found.tables)
+	for _, command := range found.foreign {
+		script += command + "\n"
 	}
-	r.wrote()
-	r.stale.moved = true
-	return runNFT(ctx, r.namespace, script)
+	r.changed("nft rules")
+	r.stale.moved = r.stale.moved || !r.fresh
+	if err := runNFT(ctx, r.namespace, script); err != nil {
+		return err
+	}
+	now, err := readRules(r.namespace, nil)
+	if err != nil {
+		return err
+	}
+	now.mark = want.mark(now.hash)
+	if err := setMark(r.namespace, now.mark); err != nil {
+		return err
+	}
+	return r.committed(*now, 1)
 }
 
-// translated remembers what the table has now; after a failure nothing is known.
-func (r *router) translated(n NAT, mark string, err error) error {
-	r.nat, r.mark = &n, mark
-	if err != nil {
-		r.nat = nil
+// committed remembers what the rules are after as many commits of ours. If somebody else committed too, they are read
+// next time.
+func (r *router) committed(now foundRules, commits uint32) error {
+	generation, err := generationOf(r.namespace)
+	if err == nil && generation == now.generation+commits {
+		now.generation = generation
+		r.rules = &now
 	}
 	return err
 }

@@ -69,12 +69,12 @@ func (r *router) setRoute(h *netlink.Handle, want Route, have []foundRoute, inde
 			return err
 		}
 	}
-	r.wrote()
+	r.changed("route to %s", want.Dst)
 	return h.RouteReplace(netlinkRoute(want, indexes))
 }
 
 func (r *router) deleteRoute(h *netlink.Handle, route netlink.Route) error {
-	r.wrote()
+	r.changed("no route to %s", route.Dst)
 	if err := h.RouteDel(&route); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return err
 	}

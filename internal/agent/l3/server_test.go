@@ -189,8 +189,19 @@ type running struct {
 func run(t *testing.T, s *server, md MetadataListener) *running {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return start(t, New(Config{Host: "host", ReportInterval: 50 * time.Millisecond}, s, log, md))
+}
+
+// runWith starts an agent with a configuration and a log of its own.
+func runWith(t *testing.T, s *server, c Config, log *slog.Logger) *running {
+	t.Helper()
+	c.Host, c.ReportInterval = "host", 50*time.Millisecond
+	return start(t, New(c, s, log, nil))
+}
+
+func start(t *testing.T, a *Agent) *running {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &running{New(Config{Host: "host", ReportInterval: 50 * time.Millisecond}, s, log, md), t, cancel, make(chan error, 1)}
+	r := &running{a, t, cancel, make(chan error, 1)}
 	go func() { r.done <- r.Run(ctx) }()
 	t.Cleanup(r.stop)
 	return r

@@ -22,7 +22,7 @@ type listenAt struct{ iface, address string }
 
 // serve starts, updates and stops what answers in the namespace. The interfaces must be configured.
 func (r *router) serve(ctx context.Context, want State) error {
-	return errors.Join(r.advertise(want), r.serveMetadata(ctx, want))
+	return errors.Join(r.endHelpers(), r.advertise(want), r.serveMetadata(ctx, want))
 }
 
 func (r *router) advertise(want State) error {

@@ -30,6 +30,7 @@ type State struct {
 // Interface is a port of the router.
 type Interface struct {
 	Name      string // of the inner end: qr-… or qg-…
+	PortID    string
 	Outer     string // tap…, which the L2 agent wires
 	Network   string
 	MAC       net.HardwareAddr
@@ -60,6 +61,9 @@ type NAT struct {
 	EnableSNAT   bool       // translate connections of addresses without floating IP
 	MetadataPort int        // of the metadata proxy in the namespace; 0 = none
 	FloatingIPs  []Pair     // by Floating
+	SameScope    []string   // interfaces of the gateway's address scope, whose addresses go out as they are
+	Scopes4      [][]string // interfaces by address scope; nil = all may talk to all
+	Scopes6      [][]string
 }
 
 // Pair is a floating IP and the address behind it.

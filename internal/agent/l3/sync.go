@@ -45,7 +45,7 @@ func (a *Agent) fullSync(ctx context.Context) error {
 			return err
 		}
 		for _, r := range routers {
-			all = append(all, work{r.ID, &r, asOf})
+			all = append(all, work{id: r.ID, data: &r, asOf: asOf})
 			delete(local, r.ID)
 		}
 		start += len(part)
@@ -61,6 +61,9 @@ func (a *Agent) fullSync(ctx context.Context) error {
 	select {
 	case <-a.synced:
 	default:
+		a.mu.Lock()
+		a.helpers = findHelpers()
+		a.mu.Unlock()
 		close(a.synced)
 	}
 	return nil

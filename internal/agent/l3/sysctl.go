@@ -28,15 +28,19 @@ var namespaceSysctls = []sysctl{
 	{"net/netfilter/nf_conntrack_tcp_be_liberal", "1"},
 }
 
-func interfaceSysctls(i Interface) []sysctl {
-	acceptRA := "0"
-	if i.AcceptRA {
-		acceptRA = "2" // although forwarding is on
+func interfaceSysctls(interfaces []Interface) (out []sysctl) {
+	for _, i := range interfaces {
+		acceptRA := "0"
+		if i.AcceptRA {
+			acceptRA = "2" // although forwarding is on
+		}
+		out = append(out,
+			sysctl{"net/ipv4/conf/" + i.Name + "/forwarding", "1"},
+			sysctl{"net/ipv4/conf/" + i.Name + "/rp_filter", "0"},
+			sysctl{"net/ipv6/conf/" + i.Name + "/forwarding", "1"},
+			sysctl{"net/ipv6/conf/" + i.Name + "/accept_ra", acceptRA})
 	}
-	return []sysctl{
-		{"net/ipv4/conf/" + i.Name + "/rp_filter", "0"},
-		{"net/ipv6/conf/" + i.Name + "/accept_ra", acceptRA},
-	}
+	return out
 }
 
 // setSysctls writes the values that differ. A key that the kernel does not have is passed over: IPv6 may be switched
@@ -55,7 +59,7 @@ func (r *router) setSysctls(wanted []sysctl) error {
 			if strings.TrimSpace(string(have)) == s.value {
 				continue
 			}
-			r.wrote()
+			r.changed("%s = %s", s.key, s.value)
 			if err := os.WriteFile(path, []byte(s.value), 0); err != nil {
 				return fmt.Errorf("sysctl: %w", err)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"time"
 
 	"neutrino/internal/ra"
@@ -44,6 +45,9 @@ func (a *Agent) work(ctx context.Context) {
 // process looks at one router: what should it be, and is it?
 func (a *Agent) process(ctx context.Context, w work) error {
 	h := a.known(w.id)
+	if w.check {
+		return a.mend(ctx, h)
+	}
 	if w.data == nil || h != nil && w.asOf.Before(h.asOf) {
 		w.asOf = time.Now()
 		found, err := a.fetch(ctx, []string{w.id})
@@ -81,15 +85,16 @@ func (a *Agent) update(ctx context.Context, data rpc.Router, asOf time.Time) err
 		a.log.Warn("part of a router is left out", "router", data.ID, "reason", p)
 	}
 	h := a.known(data.ID)
-	a.mu.Lock()
 	if h == nil {
 		h = &hosted{router: a.newRouter(data.ID)}
-		a.routers[data.ID] = h
 	}
+	a.mu.Lock()
+	a.routers[data.ID] = h
+	h.done = h.done && reflect.DeepEqual(h.state, want)
 	h.state, h.asOf = want, asOf
 	a.mu.Unlock()
 
-	failed := h.router.configure(ctx, want)
+	failed := a.configure(ctx, h)
 	if ctx.Err() != nil { // the agent ends; a failure says nothing of the router
 		return failed
 	}
@@ -97,11 +102,31 @@ func (a *Agent) update(ctx context.Context, data rpc.Router, asOf time.Time) err
 	if failed != nil {
 		is = statusError
 	}
-	return errors.Join(failed, h.router.serve(ctx, want), a.tell(ctx, h.router, data.ID, statuses(data, is)))
+	return errors.Join(failed, h.router.serve(ctx, want), a.tell(ctx, h.router, data.ID, statuses(data, want.NAT, is)))
+}
+
+// configure brings the router in line with its state, and says what somebody had changed.
+func (a *Agent) configure(ctx context.Context, h *hosted) error {
+	err := h.router.configure(ctx, h.state)
+	a.looked(h)
+	changes := h.router.changes
+	switch {
+	case len(changes) == 0 || ctx.Err() != nil:
+	case h.done:
+		a.log.Warn("router was changed by somebody, and is as it should be again", "router", h.state.ID, "restored", summary(changes))
+	default:
+		a.log.Debug("router configured", "router", h.state.ID, "changed", summary(changes))
+	}
+	h.done = h.done || err == nil
+	return err
 }
 
 func (a *Agent) newRouter(id string) *router {
-	return &router{namespace: namespaceOf(id), log: a.log.With("router", id), writes: &a.writes, announcer: a.announcer,
+	a.mu.Lock()
+	helpers := a.helpers[id]
+	delete(a.helpers, id)
+	a.mu.Unlock()
+	return &router{helpers: helpers, namespace: namespaceOf(id), log: a.log.With("router", id), writes: &a.writes, announcer: a.announcer,
 		metadata: a.metadata, senders: map[string]*ra.Sender{}, listeners: map[listenAt]io.Closer{}, told: map[string]string{}}
 }
 
@@ -113,9 +138,7 @@ func (a *Agent) remove(ctx context.Context, id string) error {
 	if err := h.router.remove(); err != nil {
 		return fmt.Errorf("remove: %w", err)
 	}
-	a.mu.Lock()
-	delete(a.routers, id)
-	a.mu.Unlock()
+	a.forget(id, h)
 	if err := a.tell(ctx, h.router, id, nil); err != nil { // the router may be unknown to the server by now
 		a.log.Info("floating IPs of a removed router are not reported", "router", id, "error", err)
 	}
@@ -125,15 +148,24 @@ func (a *Agent) remove(ctx context.Context, id string) error {
 // status is the state of a floating IP: what it is, and what the server thought when it sent the router.
 type status struct{ is, was string }
 
-// statuses are those of the floating IPs that this router has to serve: without a gateway none.
-func statuses(r rpc.Router, is string) map[string]status {
+// statuses are those of the floating IPs that this router has to serve: without a gateway none. One that could not be
+// understood is not translated.
+func statuses(r rpc.Router, nat NAT, is string) map[string]status {
 	out := map[string]status{}
 	if r.GatewayPort == nil {
 		return out
 	}
+	translated := map[string]bool{}
+	for _, p := range nat.FloatingIPs {
+		translated[p.Floating.String()] = true
+	}
 	for _, f := range r.FloatingIPs {
-		if f.FixedIPAddress != nil {
+		switch {
+		case f.FixedIPAddress == nil:
+		case translated[f.FloatingIPAddress]:
 			out[f.ID] = status{is, f.Status}
+		default:
+			out[f.ID] = status{statusError, f.Status}
 		}
 	}
 	return out

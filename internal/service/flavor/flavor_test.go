@@ -124,9 +124,8 @@ func TestProfiles(t *testing.T) {
 	e.must("ServiceProfileEmpty", try(model.ServiceProfile{}))
 	e.must("ServiceProfileDriverNotFound", try(model.ServiceProfile{Driver: "nobody"}))
 	e.must("", try(model.ServiceProfile{Metainfo: &info}))
-	e.must("InvalidServiceType", e.write(func(tx *store.Tx) error {
-		return e.s.Flavors().Create(&resource.Change[model.Flavor]{Resource: e.catalog.Flavors, Tx: tx, New: &model.Flavor{ServiceType: "TEA"}})
-	}))
+	_, _, err := e.catalog.Flavors.Create(identity.System(), map[string]any{"service_type": "TEA"})
+	e.must("InvalidServiceType", err)
 	id := e.flavor("neutron.services.l3_router.service_providers.ha.HaDriver")
 	e.must("", e.write(func(tx *store.Tx) error {
 		profile, _, err := store.One[string](tx.QueryRow("SELECT service_profile_id FROM flavorserviceprofilebindings WHERE flavor_id = ?", id))

@@ -230,3 +230,25 @@ func TestFloatingIPStatuses(t *testing.T) {
 	}
 	expect(t, report(map[string]string{up.ID: "FINE"}), 400, "InvalidInput", "Invalid input for operation: 'FINE' is not a status of a floating IP.")
 }
+
+// A floating IP that is reported down although it is in use makes its agent look again.
+func TestFloatingIPReportedDownByTheWrongAgent(t *testing.T) {
+	x := newSite(setUp(t))
+	x.agent("h1", 0, "z", "{}")
+	x.schedule()
+	f := x.floatingIP(body{"floating_network_id": x.external.ID, "port_id": x.server("10.0.0.30").ID})
+	for _, c := range []struct {
+		status string
+		want   []string
+	}{{"ACTIVE", nil}, {"DOWN", []string{"h1 updated " + x.gateway.ID}}} {
+		x.told.take()
+		if err := x.db.Write(ctx, func(tx *store.Tx) error {
+			return x.l3.UpdateFloatingIPStatuses(tx, missing, map[string]string{f.ID: c.status})
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(c.want, x.told.take()); diff != "" {
+			t.Errorf("reported %s, told (-want +got):\n%s", c.status, diff)
+		}
+	}
+}

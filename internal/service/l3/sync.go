@@ -217,7 +217,31 @@ func (s *Service) UpdateFloatingIPStatuses(tx *store.Tx, router string, statuses
 			}
 		}
 	}
-	return setStatus(tx, statusDown, resource.Cond{SQL: "last_known_router_id = ? AND router_id IS NULL", Args: []any{router}})
+	if err := setStatus(tx, statusDown, resource.Cond{SQL: "last_known_router_id = ? AND router_id IS NULL", Args: []any{router}}); err != nil {
+		return err
+	}
+	return s.askAgain(tx, byStatus[statusDown])
+}
+
+// askAgain has the agents of floating IPs that somebody reported down look at their routers again, and report what is
+// true: when a router or a floating IP moves, the last word of the agent that lost it may come after the first word of the
+// agent that has it now.
+func (s *Service) askAgain(tx *store.Tx, floating []string) error {
+	for some := range slices.Chunk(floating, chunk) {
+		in := resource.In("id", some)
+		routers, err := store.Strings(tx.Query("SELECT DISTINCT router_id FROM floatingips WHERE router_id IS NOT NULL AND "+in.SQL, in.Args...))
+		if err != nil {
+			return fmt.Errorf("read routers of floating IPs: %w", err)
+		}
+		places, err := s.placements(tx, routers...)
+		if err != nil {
+			return err
+		}
+		if len(places) > 0 {
+			tx.OnCommit(func(ctx context.Context) { s.tell(ctx, places) })
+		}
+	}
+	return nil
 }
 
 // setStatus changes the status, and counts up the revision, of the floating IPs that have another one.
