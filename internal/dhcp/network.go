@@ -46,7 +46,7 @@ func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
 type Settings struct {
 	MAC       MAC           // of the server's own port; its DUID follows from it
 	MTU       int           // 0: not announced
-	Domain    string        // of hosts that have none of their own; may be empty
+	Domain    string        // of all hosts, as dnsmasq has it; may be empty
 	DNS       []netip.Addr  // announced where the subnet has no servers
 	Lease     time.Duration // negative: infinite
 	Renewal   time.Duration // T1; 0: half of Lease
@@ -87,7 +87,6 @@ type Assignment struct {
 	Addr     netip.Addr
 	SubnetID string
 	Name     string // host name without domain
-	Domain   string // of this name; empty: Settings.Domain
 }
 
 // Network is a snapshot of all that a Server must know. It does not change once made.
@@ -195,13 +194,6 @@ func (n *Network) servers(s *Subnet) []netip.Addr {
 		}
 	}
 	return out
-}
-
-func (n *Network) domain(a Assignment) string {
-	if a.Domain != "" {
-		return a.Domain
-	}
-	return n.Domain
 }
 
 // infinite is the lifetime that never ends, in both protocols.

@@ -85,7 +85,7 @@ func (n *Network) inform(req *dhcpv4.DHCPv4, host *Host, leases []lease) *dhcpv4
 func (n *Network) grant(req *dhcpv4.DHCPv4, t dhcpv4.MessageType, host *Host, l lease) *dhcpv4.DHCPv4 {
 	reply := answer(req, t, n.address(l.Subnet, true))
 	reply.YourIPAddr = l.Addr.AsSlice()
-	life, t1, t2 := n.times()
+	life, t1, t2 := n.times4(req, host)
 	reply.UpdateOption(dhcpv4.OptIPAddressLeaseTime(life))
 	if life != infinite {
 		reply.UpdateOption(dhcpv4.OptRenewTimeValue(t1))

@@ -242,13 +242,16 @@ func tags6(req *dhcpv6.Message) map[string]bool {
 // fqdn6 answers a Client FQDN option (RFC 4704) with the host's name; the server claims the DNS updates.
 func (n *Network) fqdn6(req *dhcpv6.Message, l lease) dhcpv6.Option {
 	const serverUpdates, override = 1, 2
-	asked := req.Options.FQDN()
-	if asked == nil || l.Name == "" {
+	if l.Name == "" || len(l.Name) > 63 {
 		return nil
 	}
+	asked := req.Options.FQDN()
+	if asked == nil { // told nevertheless, as dnsmasq does: the bare name, which has no end
+		return &dhcpv6.OptionGeneric{OptionCode: dhcpv6.OptionFQDN, OptionData: append([]byte{serverUpdates, byte(len(l.Name))}, l.Name...)}
+	}
 	full := l.Name
-	if d := n.domain(l.Assignment); d != "" {
-		full += "." + d
+	if n.Domain != "" {
+		full += "." + n.Domain
 	}
 	wire, err := encodeNames([]string{full})
 	if err != nil {

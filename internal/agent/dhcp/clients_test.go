@@ -154,7 +154,7 @@ func TestDhclient(t *testing.T) {
 	p.waits("done BOUND", 1)
 	want := map[string]string{
 		"new_ip_address": "10.0.0.5", "new_subnet_mask": "255.255.255.0", "new_broadcast_address": "10.0.0.255", "new_routers": "10.0.0.1",
-		"new_domain_name": "example.org", "new_domain_name_servers": "9.9.9.9 8.8.8.8", "new_domain_search": "one.example. two.example.",
+		"new_domain_name": "openstacklocal", "new_domain_name_servers": "9.9.9.9 8.8.8.8", "new_domain_search": "one.example. two.example.",
 		"new_host_name": "web", "new_interface_mtu": "1450", "new_ntp_servers": "10.0.0.123", "new_dhcp_lease_time": "60",
 		"new_dhcp_renewal_time": "1", "new_dhcp_rebinding_time": "3", "new_dhcp_server_identifier": "10.0.0.2",
 		"new_rfc3442_classless_static_routes": "24 192 0 2 10 0 0 9 0 10 0 0 1", "new_ms_routes": "24 192 0 2 10 0 0 9 0 10 0 0 1",
@@ -283,9 +283,9 @@ done
 	p := launch(t, filepath.Join(state, "log"), "unshare", "-m", path)
 	p.waits("DNS=9.9.9.9 8.8.8.8 2620:fe::9", 1)
 	p.waits("addresses=10.0.0.5/24 2001:db8::5/128", 1)
-	want := map[string]string{"ADDRESS": "10.0.0.5", "SERVER_ADDRESS": "10.0.0.2", "MTU": "1450", "HOSTNAME": "web", "DOMAINNAME": "example.org",
+	want := map[string]string{"ADDRESS": "10.0.0.5", "SERVER_ADDRESS": "10.0.0.2", "MTU": "1450", "HOSTNAME": "web", "DOMAINNAME": "openstacklocal",
 		"LIFETIME": "86400", "T1": "43200", "T2": "75600", "CLASSLESS_ROUTES": "192.0.2.0/24,10.0.0.9 0.0.0.0/0,10.0.0.1",
-		"DNS": "9.9.9.9 8.8.8.8 2620:fe::9", "NTP": "10.0.0.123 2001:db8::123", "DOMAINS": "example.org one.example two.example openstacklocal",
+		"DNS": "9.9.9.9 8.8.8.8 2620:fe::9", "NTP": "10.0.0.123 2001:db8::123", "DOMAINS": "openstacklocal one.example two.example",
 		"link mtu": "1450"}
 	var names []string
 	for name := range want {

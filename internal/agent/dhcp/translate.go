@@ -138,8 +138,8 @@ func (t *translator) host(p *rpc.Port) *dhcp.Host {
 			continue
 		}
 		has4, has6 = has4 || a.Is4(), has6 || a.Is6()
-		name, domain := hostName(p, ip.IPAddress)
-		h.Addrs = append(h.Addrs, dhcp.Assignment{Addr: a, SubnetID: ip.SubnetID, Name: name, Domain: domain})
+		name, _ := hostName(p, ip.IPAddress)
+		h.Addrs = append(h.Addrs, dhcp.Assignment{Addr: a, SubnetID: ip.SubnetID, Name: name})
 	}
 	for _, o := range p.ExtraDHCPOpts {
 		is4 := o.IPVersion != 6

@@ -1,0 +1,281 @@
+package dhcp
+
+import (
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/insomniacslk/dhcp/dhcpv6"
+	"github.com/insomniacslk/dhcp/iana"
+)
+
+// extra is an extra_dhcp_opt of one port.
+type extra struct {
+	is4         bool
+	name, value string
+}
+
+// compared are the options of the comparison with dnsmasq; each is given to a port of its own.
+func compared() []extra {
+	var list []extra
+	for _, o := range [][2]string{
+		{"tftp-server", "10.0.0.100"}, {"66", "10.0.0.100"}, {"tftp-server", "boot.example.org"}, {"bootfile-name", "pxelinux.0"}, {"67", "pxelinux.0"},
+		{"150", "10.0.0.100"}, {"150", "10.0.0.100,10.0.0.101"}, {"tftp-server-address", "10.0.0.100"}, {"server-ip-address", "10.0.0.100"},
+		{"255", "10.0.0.100"}, {"tag:!ipxe,67", "undionly.kpxe"}, {"tag:ipxe,67", "http://10.0.0.100/boot.ipxe"}, {"tag:!ipxe,bootfile-name", "a.kpxe"},
+		{"tag:ipxe,tag:other,67", "never"}, {"tag:!ipxe,tag:!other,67", "both"}, {"210", "/tftpboot/"}, {"209", "conf"},
+		{"ntp-server", "10.0.0.1,10.0.0.2"}, {"42", "10.0.0.1"}, {"dns-server", "10.0.0.9"}, {"6", "10.0.0.9,10.0.0.8"}, {"dns-server", ""},
+		{"router", "10.0.0.254"}, {"3", "10.0.0.254"}, {"router", ""}, {"3", ""}, {"domain-name", "other.example"}, {"15", "other.example"},
+		{"domain-search", "a.example,b.test"}, {"119", "a.example,b.test"}, {"mtu", "1400"}, {"26", "1400"}, {"12", "me"},
+		{"classless-static-route", "10.1.0.0/20,10.0.0.1,0.0.0.0/0,10.0.0.2"}, {"121", "192.168.0.0/16,10.0.0.1"}, {"249", "192.168.0.0/16,10.0.0.1"},
+		{"static-route", "10.1.0.0,10.0.0.1"}, {"netmask", "255.255.0.0"}, {"1", "255.255.0.0"}, {"28", "10.0.255.255"},
+		{"time-offset", "-3600"}, {"2", "3600"}, {"default-ttl", "33"}, {"23", "33"}, {"arp-timeout", "300"}, {"ip-forward-enable", "1"},
+		{"T1", "10m"}, {"58", "60"}, {"T2", "1d"}, {"59", "70"}, {"log-server", "10.0.0.7"}, {"nis-domain", "nis"}, {"root-path", "/export/root"},
+		{"netbios-ns", "10.0.0.7"}, {"netbios-nodetype", "8"}, {"vendor-class", "abc"}, {"posix-timezone", "CET-1CEST"}, {"tzdb-timezone", "Europe/Berlin"},
+		{"100", "EST5EDT,M3.2.0,M11.1.0"}, {"tzdb-timezone", "a,b"}, {"sip-server", "10.0.0.7"}, {"sip-server", "sip.example.org"}, {"120", "sip.example.org"},
+		{"smtp-server", "10.0.0.7"}, {"user-class", "uc"}, {"client-arch", "7"}, {"252", "http://wpad/wpad.dat"},
+		{"224", "5"}, {"225", "300"}, {"226", "70000"}, {"227", "-5"}, {"228", "01:02:ab"}, {"229", "text"}, {"230", "10.0.0.1"}, {"231", "10.0.0.1,10.0.0.2"},
+		{"232", "a,b"}, {"233", "0x10"}, {"234", "01"}, {"235", "1,2"}, {"236", "\"quoted, text\""}, {"237", "de:ad:be:ef"}, {"238", "10.0.0.0/24"}, {"239", "true"},
+		{"240", "5b"}, {"241", "300s"}, {"242", "TLSSRVR=10.0.0.1,HTTPSRVR=10.0.0.2"}, {"67", "a,b"}, {"ipv6-only", "300"}, {"108", "300"}, {"43", "01:04:0a:00:00:01"},
+		{"160", "https://x/y"}, {"114", "https://portal"}, {"60", "PXEClient"}, {"81", "x"}, {"175", "x"},
+		{"option:ntp-server", "10.0.0.3"}, {"17", "iscsi:10.0.0.1::::iqn"}, {"203", "iqn.x:1"},
+	} {
+		list = append(list, extra{true, o[0], o[1]})
+	}
+	for _, o := range [][2]string{
+		{"dns-server", "[2001:db8::99]"}, {"23", "[2001:db8::99]"}, {"dns-server", "2001:db8::99"}, {"dns-server", "[2001:db8::99],[2001:db8::98]"}, {"dns-server", ""},
+		{"domain-search", "a.example,b.example"}, {"24", "a.example"}, {"bootfile-url", "tftp://[2001:db8::1]/x"}, {"59", "tftp://[2001:db8::1]/x"},
+		{"bootfile-param", "one,two"}, {"60", "one"}, {"ntp-server", "[2001:db8::5]"}, {"56", "[2001:db8::5]"}, {"ntp-server", "ntp.example.org"}, {"sntp-server", "[2001:db8::5]"},
+		{"sip-server", "[2001:db8::5]"}, {"sip-server-domain", "sip.example"}, {"information-refresh-time", "1h"}, {"posix-timezone", "CET-1"},
+		{"nis-domain", "nis.example"}, {"tag:ipxe6,59", "http://never"}, {"tag:!ipxe6,59", "tftp://x"}, {"300", "text"}, {"301", "01:02"}, {"302", "5"}, {"303", "[2001:db8::1]"},
+		{"304", "70000"}, {"305", "a,b"}, {"103", "https://portal"}, {"option6:ntp-server", "[2001:db8::5]"},
+	} {
+		list = append(list, extra{false, o[0], o[1]})
+	}
+	return list
+}
+
+// upstreamLine writes an option as upstream does for dnsmasq (agent/linux/dhcp.py _format_option).
+func (e extra) upstreamLine(tag string) string {
+	name := strings.TrimPrefix(strings.TrimPrefix(e.name, "option:"), "option6:") // upstream doubles them, so that dnsmasq refuses
+	tags := ""
+	if i := strings.LastIndex(name, "tag:"); i >= 0 {
+		i += strings.Index(name[i:], ",") + 1
+		tags, name = name[:i], name[i:]
+	}
+	switch {
+	case !e.is4:
+		name = "option6:" + name
+	case strings.Trim(name, "0123456789") != "":
+		name = "option:" + name
+	}
+	line := "tag:" + tag + "," + tags + name
+	if e.value != "" {
+		line += "," + e.value
+	}
+	return line
+}
+
+// askDnsmasq starts dnsmasq with upstream's arguments and each option for a port of its own, in a namespace. The result
+// sends it a request by way of a relay.
+func askDnsmasq(t *testing.T, list []extra) (ask4 func(*dhcpv4.DHCPv4) *dhcpv4.DHCPv4, ask6 func(*dhcpv6.Message, MAC) *dhcpv6.Message) {
+	t.Helper()
+	namespace, client := link(t, "fa:16:3e:00:00:01", "2001:db8:1::1")
+	for _, args := range []string{"addr add 10.0.0.1/24 dev " + client, "link set " + client + " up"} {
+		if out, err := exec.Command("ip", strings.Fields(args)...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %s", args, out)
+		}
+	}
+	dir := t.TempDir()
+	var hosts, opts strings.Builder
+	for i, e := range list {
+		port := fmt.Sprintf("port-%d", i)
+		if e.is4 {
+			fmt.Fprintf(&hosts, "%s,host-%d.example.org,10.0.0.%d,set:%s\n", macOfCase(i), i, i+3, port)
+		} else {
+			fmt.Fprintf(&hosts, "%s,tag:dhcpv6,host-%d.example.org,[2001:db8:1::%x],set:%s\n", macOfCase(i), i, i+3, port)
+		}
+		fmt.Fprintln(&opts, e.upstreamLine(port))
+	}
+	fmt.Fprintf(&opts, "tag:subnet-v4,option:dns-server,9.9.9.9\ntag:subnet-v4,option:router,10.0.0.1\n")
+	fmt.Fprintf(&opts, "tag:subnet-v6,option6:dns-server,[2620:fe::9]\ntag:subnet-v6,option6:domain-search,openstacklocal\n")
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		must(t, os.WriteFile(path, []byte(text), 0o644))
+		return path
+	}
+	must(t, os.Chmod(filepath.Dir(dir), 0o755))
+	must(t, os.Chmod(dir, 0o777))
+	cmd := exec.Command("ip", "netns", "exec", namespace, "dnsmasq", "--no-daemon", "--no-hosts", "--no-resolv", "--pid-file="+filepath.Join(dir, "pid"),
+		"--dhcp-hostsfile="+file("host", hosts.String()), "--dhcp-optsfile="+file("opts", opts.String()), "--dhcp-leasefile="+file("leases", ""),
+		"--dhcp-match=set:ipxe,175", "--dhcp-userclass=set:ipxe6,iPXE", "--local-service", "--bind-dynamic", "--user=root",
+		"--dhcp-range=set:subnet-v4,10.0.0.0,static,255.255.255.0,86400s", "--dhcp-range=set:subnet-v6,2001:db8:1::,static,64,86400s",
+		"--dhcp-option-force=option:mtu,1450", "--dhcp-lease-max=1000", "--conf-file=/dev/null", "--domain=openstacklocal")
+	var log strings.Builder
+	cmd.Stdout, cmd.Stderr = &log, &log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+		for line := range strings.Lines(log.String()) {
+			if strings.Contains(line, "bad ") || strings.Contains(line, "error") || strings.Contains(line, "unrecog") {
+				t.Log(strings.TrimSpace(line))
+			}
+		}
+	})
+	conn4, err := net.ListenPacket("udp4", "10.0.0.1:67")
+	must(t, err)
+	conn6, err := net.ListenPacket("udp6", "[2001:db8:1::1]:547")
+	must(t, err)
+	t.Cleanup(func() { conn4.Close(); conn6.Close() })
+	exchange := func(conn net.PacketConn, to net.Addr, request []byte) []byte {
+		buf := make([]byte, 4096)
+		for range 40 { // it may not be up yet
+			_, err := conn.WriteTo(request, to)
+			must(t, err)
+			must(t, conn.SetReadDeadline(time.Now().Add(250*time.Millisecond)))
+			if n, _, err := conn.ReadFrom(buf); err == nil {
+				return buf[:n]
+			}
+		}
+		t.Fatalf("dnsmasq does not answer:\n%s", log.String())
+		return nil
+	}
+	ask4 = func(req *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
+		reply, err := dhcpv4.FromBytes(exchange(conn4, &net.UDPAddr{IP: net.IPv4(10, 0, 0, 2), Port: 67}, req.ToBytes()))
+		must(t, err)
+		return reply
+	}
+	ask6 = func(req *dhcpv6.Message, mac MAC) *dhcpv6.Message {
+		relay := &dhcpv6.RelayMessage{MessageType: dhcpv6.MessageTypeRelayForward, LinkAddr: net.ParseIP("2001:db8:1::1"), PeerAddr: net.ParseIP("fe80::1")}
+		relay.AddOption(dhcpv6.OptClientLinkLayerAddress(iana.HWTypeEthernet, mac[:]))
+		relay.AddOption(dhcpv6.OptRelayMessage(req))
+		packet, err := dhcpv6.FromBytes(exchange(conn6, &net.UDPAddr{IP: net.ParseIP("2001:db8:1::2"), Port: 547}, relay.ToBytes()))
+		must(t, err)
+		reply, err := packet.GetInnerMessage()
+		must(t, err)
+		return reply
+	}
+	return ask4, ask6
+}
+
+func macOfCase(i int) MAC { return MAC{0xfa, 0x16, 0x3e, 1, 0, byte(i)} }
+
+// theSame makes the network of askDnsmasq for our server.
+func theSame(t *testing.T, list []extra) *Network {
+	t.Helper()
+	hosts := map[MAC]*Host{}
+	parser := NewParser()
+	for i, e := range list {
+		h := &Host{MAC: macOfCase(i)}
+		a := Assignment{Addr: netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 3)}), SubnetID: "v4", Name: fmt.Sprintf("host-%d", i)}
+		o, err := parser.Parse(e.is4, e.name, e.value)
+		if !e.is4 {
+			a.Addr, a.SubnetID = netip.MustParseAddr(fmt.Sprintf("2001:db8:1::%x", i+3)), "v6"
+		}
+		h.Addrs = []Assignment{a}
+		switch {
+		case err != nil:
+			t.Logf("refused: %v", err)
+		case e.is4:
+			h.Options4 = []Option{o}
+		default:
+			h.Options6 = []Option{o}
+		}
+		hosts[h.MAC] = h
+	}
+	return NewNetwork(Settings{MAC: mustMAC(t, "fa:16:3e:00:00:02"), MTU: 1450, Domain: "openstacklocal", Lease: 24 * time.Hour, Subnets: []Subnet{
+		{ID: "v4", Prefix: netip.MustParsePrefix("10.0.0.0/24"), Server: netip.MustParseAddr("10.0.0.2"), Gateway: netip.MustParseAddr("10.0.0.1"),
+			DNS: []netip.Addr{netip.MustParseAddr("9.9.9.9")}},
+		{ID: "v6", Prefix: netip.MustParsePrefix("2001:db8:1::/64"), Server: netip.MustParseAddr("2001:db8:1::2"), DNS: []netip.Addr{netip.MustParseAddr("2620:fe::9")}},
+	}}, hosts)
+}
+
+// text4 is what a client sees of a reply.
+func text4(r *dhcpv4.DHCPv4) map[string]string {
+	if r == nil {
+		return nil
+	}
+	out := map[string]string{"address": r.YourIPAddr.String(), "siaddr": r.ServerIPAddr.String(), "file": r.BootFileName, "sname": r.ServerHostName}
+	for code, data := range r.Options {
+		out[fmt.Sprint(code)] = hex.EncodeToString(data)
+	}
+	delete(out, "52")
+	return out
+}
+
+func text6(m *dhcpv6.Message) map[string]string {
+	if m == nil {
+		return nil
+	}
+	out := map[string]string{}
+	for _, o := range m.Options.Options {
+		out[fmt.Sprint(o.Code())] += hex.EncodeToString(o.ToBytes()) + " "
+	}
+	for _, code := range []dhcpv6.OptionCode{dhcpv6.OptionServerID, dhcpv6.OptionStatusCode, dhcpv6.OptionIANA} {
+		delete(out, fmt.Sprint(code))
+	}
+	maps.DeleteFunc(out, func(name, data string) bool { // dnsmasq's ways to say nothing
+		return name == fmt.Sprint(dhcpv6.OptionPreference) && data == "00 " || data == " "
+	})
+	return out
+}
+
+// Each extra DHCP option gives the same reply as upstream's dnsmasq gives, to clients that ask for everything, for
+// nothing but the option, by PXE, and by iPXE.
+func TestOptionsAsDnsmasq(t *testing.T) {
+	list := compared()
+	ask4, ask6 := askDnsmasq(t, list)
+	n := theSame(t, list)
+	relay := net.IPv4(10, 0, 0, 1)
+	for i, e := range list {
+		mac := macOfCase(i)
+		if !e.is4 {
+			for name, add := range map[string]func(m *dhcpv6.Message){
+				"all": func(*dhcpv6.Message) {}, "some": func(m *dhcpv6.Message) {
+					m.AddOption(dhcpv6.OptRequestedOption(dhcpv6.OptionDNSRecursiveNameServer, dhcpv6.OptionBootfileURL, 302))
+				},
+				"ipxe": func(m *dhcpv6.Message) { m.AddOption(&dhcpv6.OptUserClass{UserClasses: [][]byte{[]byte("iPXE")}}) },
+			} {
+				req := &dhcpv6.Message{MessageType: dhcpv6.MessageTypeSolicit, TransactionID: dhcpv6.TransactionID{1, 2, byte(i)}}
+				req.AddOption(dhcpv6.OptClientID(&dhcpv6.DUIDLL{HWType: iana.HWTypeEthernet, LinkLayerAddr: mac[:]}))
+				req.AddOption(&dhcpv6.OptIANA{IaId: [4]byte{0, 0, 0, 1}})
+				add(req)
+				want, got := text6(ask6(req, mac)), text6(n.Reply6(req, Client6{MAC: mac, Link: netip.MustParseAddr("2001:db8:1::1")}))
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("IPv6 %s=%q, %s (-dnsmasq +ours):\n%s", e.name, e.value, name, diff)
+				}
+			}
+			continue
+		}
+		for name, modify := range map[string][]dhcpv4.Modifier{
+			"all": nil, "some": {dhcpv4.WithRequestedOptions(dhcpv4.OptionRouter, dhcpv4.OptionTFTPServerName, dhcpv4.GenericOptionCode(229))},
+			"pxe": {dhcpv4.WithRequestedOptions(dhcpv4.OptionRouter, dhcpv4.OptionDomainNameServer, dhcpv4.OptionBootfileName, dhcpv4.OptionTFTPServerName,
+				dhcpv4.GenericOptionCode(150), dhcpv4.GenericOptionCode(43)), dhcpv4.WithOption(dhcpv4.OptClassIdentifier("PXEClient:Arch:00007:UNDI:003016")),
+				dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.OptionClientSystemArchitectureType, []byte{0, 7}))},
+			"ipxe": {dhcpv4.WithRequestedOptions(dhcpv4.OptionBootfileName), dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.GenericOptionCode(175), []byte{1, 1, 1}))},
+		} {
+			req, err := dhcpv4.NewDiscovery(net.HardwareAddr(mac[:]), dhcpv4.WithRelay(relay))
+			must(t, err)
+			delete(req.Options, dhcpv4.OptionParameterRequestList.Code())
+			for _, m := range modify {
+				m(req)
+			}
+			want, got := text4(ask4(req)), text4(n.Reply4(req))
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("IPv4 %s=%q, %s (-dnsmasq +ours):\n%s", e.name, e.value, name, diff)
+			}
+		}
+	}
+}
