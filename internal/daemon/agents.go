@@ -16,6 +16,7 @@ import (
 	"neutrino/internal/agent/metadata"
 	"neutrino/internal/bus"
 	"neutrino/internal/config"
+	"neutrino/internal/dns"
 	md "neutrino/internal/metadata"
 )
 
@@ -86,18 +87,33 @@ func (d *Daemon) AddDHCP(t bus.Transport, backend md.Backend) error {
 	cfg.BroadcastReply, cfg.IsolatedMetadata = config.DHCPBroadcastReply.Get(f), config.EnableIsolatedMetadata.Get(f)
 	cfg.ForceMetadata, cfg.MetadataNetwork = config.ForceMetadata.Get(f), config.EnableMetadataNetwork.Get(f)
 	cfg.ReportInterval, cfg.Metadata = config.ReportInterval.Get(f), backend
-	for _, s := range config.DNSServers.Get(f) {
-		addr, err := netip.ParseAddr(s)
-		if err != nil {
-			return fmt.Errorf("dnsmasq_dns_servers: %w", err)
-		}
-		cfg.DNSServers = append(cfg.DNSServers, addr)
-	}
+	cfg.Resolvers, cfg.Text = d.resolvers(), dns.ParseText(config.DNSTextRecord.Get(f))
 	a := dhcp.New(cfg, t, d.Logger("agent.dhcp"))
 	d.Check(a.Healthy)
 	d.CountWrites("dhcp", a.Writes)
 	d.Go("DHCP agent", a.Run)
 	return nil
+}
+
+// resolvers are those that DHCP ports forward questions to: the configured ones, or else if asked for those of this host.
+// dnsmasq also takes "/domain/address", which is left out with a warning.
+func (d *Daemon) resolvers() []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, s := range config.DNSServers.Get(d.File) {
+		if to, err := dns.ParseResolver(s); err != nil {
+			d.Log.Warn("dnsmasq_dns_servers: not used", "server", s, "error", err)
+		} else {
+			out = append(out, to)
+		}
+	}
+	if len(out) > 0 || !config.DNSLocalResolv.Get(d.File) {
+		return out
+	}
+	out, err := dns.HostResolvers("/etc/resolv.conf")
+	if err != nil {
+		d.Log.Warn("dnsmasq_local_resolv: names are not forwarded", "error", err)
+	}
+	return out
 }
 
 // AddL3 adds the L3 agent; backend answers metadata requests in routers.

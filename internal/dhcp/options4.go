@@ -81,7 +81,7 @@ func (n *Network) subnetOptions4(l lease) map[uint8][]byte {
 	values := map[uint8][]byte{
 		dhcpv4.OptionSubnetMask.Code():           mask4(l.Prefix),
 		dhcpv4.OptionBroadcastAddress.Code():     broadcast4(l.Prefix),
-		dhcpv4.OptionDomainNameServer.Code():     addresses(n.servers(l.Subnet)),
+		dhcpv4.OptionDomainNameServer.Code():     addresses(l.Subnet.servers()),
 		dhcpv4.OptionHostName.Code():             []byte(l.Name),
 		dhcpv4.OptionDomainName.Code():           []byte(n.Domain),
 		dhcpv4.OptionClasslessStaticRoute.Code(): routes4(l.Routes),

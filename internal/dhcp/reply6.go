@@ -192,7 +192,7 @@ func (n *Network) context6(host *Host, leases []lease, from Client6) lease {
 func (n *Network) options6(req, reply *dhcpv6.Message, host *Host, l lease) {
 	values := map[dhcpv6.OptionCode][]byte{}
 	if l.Subnet != nil {
-		values[dhcpv6.OptionDNSRecursiveNameServer] = addresses(n.servers(l.Subnet))
+		values[dhcpv6.OptionDNSRecursiveNameServer] = addresses(l.Subnet.servers())
 		if search, err := encodeNames([]string{n.Domain}); err == nil && n.Domain != "" {
 			values[dhcpv6.OptionDomainSearchList] = search
 		}

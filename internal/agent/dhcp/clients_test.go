@@ -12,9 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"neutrino/internal/linux/netns"
 	"neutrino/internal/rpc"
 
 	"github.com/google/go-cmp/cmp"
+	query "github.com/miekg/dns"
 )
 
 // The tests of this file let the clients that guests have ask our server: ISC's dhclient, dhcpcd, systemd-networkd,
@@ -234,7 +236,7 @@ func TestDhcpcd(t *testing.T) {
 	p := launch(t, filepath.Join(state, "log"), "dhcpcd", "-B", "-d", "-f", conf, "-c", path, "eth0")
 	p.waits("done BOUND6", 1)
 	p.waits("done BOUND\n", 1)
-	want := map[string]string{"new_ip_address": "10.0.0.5", "new_domain_name_servers": "9.9.9.9 8.8.8.8", "new_domain_search": "one.example two.example",
+	want := map[string]string{"new_ip_address": "10.0.0.5", "new_domain_name_servers": "9.9.9.9 8.8.8.8", "new_domain_search": "one.example two.example openstacklocal",
 		"new_host_name": "web", "new_interface_mtu": "1450", "new_ntp_servers": "10.0.0.123", "new_classless_static_routes": "192.0.2.0/24 10.0.0.9 0.0.0.0/0 10.0.0.1",
 		"new_dhcp6_ia_na1_ia_addr1": "2001:db8::5", "new_dhcp6_name_servers": "2620:fe::9", "new_dhcp6_domain_search": "openstacklocal"}
 	var names []string
@@ -285,7 +287,7 @@ done
 	p.waits("addresses=10.0.0.5/24 2001:db8::5/128", 1)
 	want := map[string]string{"ADDRESS": "10.0.0.5", "SERVER_ADDRESS": "10.0.0.2", "MTU": "1450", "HOSTNAME": "web", "DOMAINNAME": "openstacklocal",
 		"LIFETIME": "86400", "T1": "43200", "T2": "75600", "CLASSLESS_ROUTES": "192.0.2.0/24,10.0.0.9 0.0.0.0/0,10.0.0.1",
-		"DNS": "9.9.9.9 8.8.8.8 2620:fe::9", "NTP": "10.0.0.123 2001:db8::123", "DOMAINS": "openstacklocal one.example two.example",
+		"DNS": "9.9.9.9 8.8.8.8 2620:fe::9", "NTP": "10.0.0.123 2001:db8::123", "DOMAINS": "openstacklocal one.example two.example openstacklocal",
 		"link mtu": "1450"}
 	var names []string
 	for name := range want {
@@ -308,4 +310,46 @@ func TestDhcp6c(t *testing.T) {
 	eventually(t, "address", func() bool { return strings.Contains(run(t, "ip", "-n", "vm", "-6", "addr"), "2001:db8::5/") })
 	p.waits("2620:fe::9", 1)
 	p.waits("openstacklocal", 1)
+}
+
+// Where a subnet names no DNS server, the agents' ports are that: they know the network's ports, also one that comes later.
+func TestInternalDNS(t *testing.T) {
+	n := testNetwork(1)
+	n.Ports[1].DNSAssignment = []rpc.DNSAssignment{{IPAddress: "10.0.0.6", Hostname: "db", FQDN: "db.openstacklocal."}}
+	n.Ports = append(n.Ports, rpc.Port{ID: "other-agent", NetworkID: "net1", DeviceID: "dhcp-elsewhere", DeviceOwner: ownerDHCP, MACAddress: "fa:16:3e:00:01:03",
+		FixedIPs: []rpc.FixedIP{{SubnetID: "sub1", IPAddress: "10.0.0.3"}}})
+	s := guest(t, n, testConfig())
+	lease := udhcpc(t, "vm")
+	if lease["dns"] != "10.0.0.2 10.0.0.3" {
+		t.Errorf("DNS servers %q", lease["dns"])
+	}
+	ask := func(name string, kind uint16) (answer string) {
+		err := netns.Do("vm", func() error {
+			reply, err := query.Exchange(new(query.Msg).SetQuestion(name, kind), "10.0.0.2:53")
+			if err == nil {
+				answer = query.RcodeToString[reply.Rcode]
+				for _, rr := range reply.Answer {
+					answer += " " + strings.TrimPrefix(rr.String(), rr.Header().String())
+				}
+			}
+			return err
+		})
+		must(t, err)
+		return answer
+	}
+	for name, want := range map[string]string{"db.openstacklocal.": "NOERROR 10.0.0.6", "db.": "NOERROR 10.0.0.6", "host-10-0-0-5.openstacklocal.": "NOERROR 10.0.0.5",
+		"www.example.org.": "REFUSED"} {
+		if got := ask(name, query.TypeA); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+	if got := ask("6.0.0.10.in-addr.arpa.", query.TypePTR); got != "NOERROR db.openstacklocal." {
+		t.Errorf("PTR: %s", got)
+	}
+	s.addPort(t, rpc.Port{ID: "new", NetworkID: "net1", MACAddress: "fa:16:3e:00:01:07", DeviceOwner: "compute:nova",
+		FixedIPs: []rpc.FixedIP{{SubnetID: "sub1", IPAddress: "10.0.0.7"}}})
+	eventually(t, "new port ready", s.isReady("new"))
+	if got := ask("host-10-0-0-7.openstacklocal.", query.TypeA); got != "NOERROR 10.0.0.7" {
+		t.Errorf("new port: %s", got)
+	}
 }

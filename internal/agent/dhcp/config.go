@@ -11,20 +11,21 @@ import (
 type Config struct {
 	Host             string // of this agent
 	AvailabilityZone string
-	Driver           string        // dhcp_driver; only reported
-	LeaseDuration    time.Duration // dhcp_lease_duration; negative: infinite
-	RenewalTime      time.Duration // dhcp_renewal_time; 0: half the lease
-	RebindingTime    time.Duration // dhcp_rebinding_time; 0: 7/8 of the lease
-	Domain           string        // dns_domain
-	DNSServers       []netip.Addr  // dnsmasq_dns_servers; announced where a subnet has none, see package internal/dhcp
-	BroadcastReply   bool          // dhcp_broadcast_reply
-	IsolatedMetadata bool          // enable_isolated_metadata
-	ForceMetadata    bool          // force_metadata
-	MetadataNetwork  bool          // enable_metadata_network
-	SyncThreads      int           // num_sync_threads: networks that are set up at the same time
-	ResyncInterval   time.Duration // everything is fetched again this often even if nothing seems wrong
-	ReportInterval   time.Duration // report_interval
-	LogHeartbeats    bool          // log_agent_heartbeats
+	Driver           string              // dhcp_driver; only reported
+	LeaseDuration    time.Duration       // dhcp_lease_duration; negative: infinite
+	RenewalTime      time.Duration       // dhcp_renewal_time; 0: half the lease
+	RebindingTime    time.Duration       // dhcp_rebinding_time; 0: 7/8 of the lease
+	Domain           string              // dns_domain
+	Resolvers        []netip.AddrPort    // asked for names that are not of the network: dnsmasq_dns_servers, dnsmasq_local_resolv
+	Text             map[string][]string // dnsmasq_txt_record
+	BroadcastReply   bool                // dhcp_broadcast_reply
+	IsolatedMetadata bool                // enable_isolated_metadata
+	ForceMetadata    bool                // force_metadata
+	MetadataNetwork  bool                // enable_metadata_network
+	SyncThreads      int                 // num_sync_threads: networks that are set up at the same time
+	ResyncInterval   time.Duration       // everything is fetched again this often even if nothing seems wrong
+	ReportInterval   time.Duration       // report_interval
+	LogHeartbeats    bool                // log_agent_heartbeats
 
 	// Metadata answers the requests of instances on networks where this agent serves metadata. Nil: they are refused.
 	Metadata metadata.Backend

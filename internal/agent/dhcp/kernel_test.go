@@ -117,7 +117,7 @@ env
 		t.Fatalf("udhcpc: %v\n%s", err, out)
 	}
 	lease := map[string]string{}
-	for _, key := range []string{"ip", "mask", "router", "lease", "mtu", "hostname", "domain", "staticroutes", "serverid"} {
+	for _, key := range []string{"ip", "mask", "router", "lease", "mtu", "hostname", "domain", "staticroutes", "serverid", "dns"} {
 		for line := range strings.Lines(string(out)) {
 			if v, ok := strings.CutPrefix(line, key+"="); ok {
 				lease[key] = strings.TrimSpace(v)
@@ -143,7 +143,7 @@ default via 192.0.2.1 dev ns-00000001-00 proto static
 	}
 	wire(t, "vm", "fa:16:3e:00:01:05", "tap00000001-00")
 	want := map[string]string{"ip": "10.0.0.5", "mask": "24", "router": "192.0.2.1", "lease": "86400", "mtu": "1450",
-		"hostname": "host-10-0-0-5", "domain": "openstacklocal", "serverid": "10.0.0.2"}
+		"hostname": "host-10-0-0-5", "domain": "openstacklocal", "serverid": "10.0.0.2", "dns": "10.0.0.2"}
 	if diff := cmp.Diff(want, udhcpc(t, "vm")); diff != "" {
 		t.Errorf("lease (-want +got):\n%s", diff)
 	}

@@ -46,9 +46,6 @@ func describe(s dhcp.Settings) string {
 		if n.Stateless {
 			b.WriteString(" stateless")
 		}
-		if n.NoDNS {
-			b.WriteString(" nodns")
-		}
 		b.WriteString("\n")
 		for _, r := range n.Routes {
 			fmt.Fprintf(&b, "  %s via %s\n", r.Destination, r.Router)
@@ -58,9 +55,9 @@ func describe(s dhcp.Settings) string {
 }
 
 func TestSettings(t *testing.T) {
-	const v6 = `stateless 2001:db8:2::/64 server 2001:db8:2::2 gateway invalid IP dns [] stateless
-stateful 2001:db8:3::/64 server 2001:db8:3::2 gateway invalid IP dns []
-plain 2001:db8:4::/64 server 2001:db8:4::2 gateway invalid IP dns []
+	const v6 = `stateless 2001:db8:2::/64 server 2001:db8:2::2 gateway invalid IP dns [2001:db8:2::2] stateless
+stateful 2001:db8:3::/64 server 2001:db8:3::2 gateway invalid IP dns [2001:db8:3::2]
+plain 2001:db8:4::/64 server 2001:db8:4::2 gateway invalid IP dns [2001:db8:4::2]
 `
 	for name, c := range map[string]struct {
 		cfg  Config
@@ -72,7 +69,7 @@ plain 2001:db8:4::/64 server 2001:db8:4::2 gateway invalid IP dns []
   10.7.0.0/16 via 10.0.0.7
   169.254.169.254/32 via 10.0.0.1
   0.0.0.0/0 via 10.0.0.1
-b 10.1.0.0/24 server 10.1.0.2 gateway 10.1.0.8 dns [] nodns
+b 10.1.0.0/24 server 10.1.0.2 gateway 10.1.0.8 dns []
   10.2.0.0/24 via 0.0.0.0
   10.0.0.0/24 via 0.0.0.0
   0.0.0.0/0 via 10.1.0.8
@@ -84,7 +81,7 @@ b 10.1.0.0/24 server 10.1.0.2 gateway 10.1.0.8 dns [] nodns
   10.7.0.0/16 via 10.0.0.7
   169.254.169.254/32 via 10.0.0.1
   0.0.0.0/0 via 10.0.0.1
-b 10.1.0.0/24 server 10.1.0.2 gateway 10.1.0.8 dns [] nodns
+b 10.1.0.0/24 server 10.1.0.2 gateway 10.1.0.8 dns []
   10.2.0.0/24 via 0.0.0.0
   10.0.0.0/24 via 0.0.0.0
   169.254.169.254/32 via 10.1.0.2
@@ -97,7 +94,7 @@ b 10.1.0.0/24 server 10.1.0.2 gateway 10.1.0.8 dns [] nodns
   10.7.0.0/16 via 10.0.0.7
   169.254.169.254/32 via 10.0.0.2
   0.0.0.0/0 via 10.0.0.1
-b 10.1.0.0/24 server 10.1.0.2 gateway 10.1.0.8 dns [] nodns
+b 10.1.0.0/24 server 10.1.0.2 gateway 10.1.0.8 dns []
   10.2.0.0/24 via 0.0.0.0
   10.0.0.0/24 via 0.0.0.0
   169.254.169.254/32 via 10.1.0.2
