@@ -74,7 +74,7 @@ var (
 	EnableMetadataNetwork  = dhcp.Bool("enable_metadata_network", false, "Serve metadata also in networks with a subnet within 169.254.0.0/16.")
 	DNSServers             = dhcp.List("dnsmasq_dns_servers", nil, "DNS servers that questions are forwarded to: ADDRESS or ADDRESS#PORT.")
 	DNSLocalResolv         = dhcp.Bool("dnsmasq_local_resolv", false, "Forward questions to the resolvers of this host, unless dnsmasq_dns_servers names some.")
-	DNSTextRecord          = dhcp.String("dnsmasq_txt_record", "", "A TXT record that is answered: NAME,TEXT,TEXT…")
+	DNSTextRecord          = dhcp.String("dnsmasq_txt_record", "", "A TXT record that is answered: a name and texts with commas between.")
 	DHCPBroadcastReply     = dhcp.Bool("dhcp_broadcast_reply", false, "Send all DHCP answers as broadcasts.")
 	DHCPRenewalTime        = dhcp.Int("dhcp_renewal_time", 0, "Renewal time T1 in seconds; 0 means half of the lease.").Limit(AtLeast(0))
 	DHCPRebindingTime      = dhcp.Int("dhcp_rebinding_time", 0, "Rebinding time T2 in seconds; 0 means 7/8 of the lease.").Limit(AtLeast(0))

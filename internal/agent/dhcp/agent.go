@@ -41,6 +41,8 @@ type Agent struct {
 	services map[string]*service // used by the loop only
 	lastFull time.Time           // used by the loop only
 	swept    bool                // used by the loop only
+	round    []string            // networks that inspect has still to look at in this round; used by the loop only
+	looked   time.Time           // when inspect last did; used by the loop only
 
 	mu      sync.Mutex // guards what follows, and changes of table that depend on its contents
 	started bool
@@ -109,7 +111,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context){a.reporter.Run, a.loop.Run, a.ready.loop.Run} {
+	for _, run := range []func(context.Context){a.reporter.Run, a.loop.Run, a.ready.loop.Run, a.remind} {
 		wg.Go(func() { run(ctx) })
 	}
 	<-ctx.Done()

@@ -24,6 +24,7 @@ type Config struct {
 	MetadataNetwork  bool                // enable_metadata_network
 	SyncThreads      int                 // num_sync_threads: networks that are set up at the same time
 	ResyncInterval   time.Duration       // everything is fetched again this often even if nothing seems wrong
+	InspectInterval  time.Duration       // each namespace is compared with what it should be this often; 0: never
 	ReportInterval   time.Duration       // report_interval
 	LogHeartbeats    bool                // log_agent_heartbeats
 
@@ -34,11 +35,12 @@ type Config struct {
 // Defaults are upstream's.
 func Defaults() Config {
 	return Config{
-		Driver:         "neutron.agent.linux.dhcp.Dnsmasq",
-		LeaseDuration:  24 * time.Hour,
-		Domain:         "openstacklocal",
-		SyncThreads:    4,
-		ResyncInterval: 10 * time.Minute,
-		ReportInterval: 30 * time.Second,
+		Driver:          "neutron.agent.linux.dhcp.Dnsmasq",
+		LeaseDuration:   24 * time.Hour,
+		Domain:          "openstacklocal",
+		SyncThreads:     4,
+		ResyncInterval:  10 * time.Minute,
+		InspectInterval: 40 * time.Second,
+		ReportInterval:  30 * time.Second,
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -477,4 +479,74 @@ func TestState(t *testing.T) {
 		s.answer = rpc.AgentRevived
 	})
 	eventually(t, "resync after revival", func() bool { return s.count("get_active_networks_info") > 1 })
+}
+
+// Whatever is removed or added by hand is as before soon, and clients are served again.
+func TestMending(t *testing.T) {
+	s := host(t)
+	s.networks["net1"] = rich()
+	cfg := testConfig()
+	cfg.InspectInterval = 200 * time.Millisecond
+	var log syncBuffer
+	a := New(cfg, s.bus, slog.New(slog.NewTextHandler(&log, nil)))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	defer func() { cancel(); must(t, <-ended) }()
+	eventually(t, "ports ready", s.isReady("port1-5"))
+	before := show(t, "qdhcp-net1")
+	for _, harm := range []string{
+		"ip -n qdhcp-net1 addr del 10.0.0.2/24 dev ns-00000001-00",
+		"ip -n qdhcp-net1 addr del 2001:db8::2/64 dev ns-00000001-00",
+		"ip -n qdhcp-net1 addr add 10.9.9.9/24 dev ns-00000001-00",
+		"ip -n qdhcp-net1 route del default",
+		"ip -n qdhcp-net1 route add 192.0.2.0/24 via 10.0.0.77 proto static",
+		"ip -n qdhcp-net1 link set ns-00000001-00 down",
+		"ip -n qdhcp-net1 link set ns-00000001-00 mtu 1300",
+		"ip link set tap00000001-00 down",
+		"ip -n qdhcp-net1 link del ns-00000001-00",
+		"ip link del tap00000001-00",
+		"ip netns del qdhcp-net1",
+	} {
+		said := log.Len()
+		run(t, strings.Fields(harm)...)
+		eventually(t, "mended after "+harm, func() bool {
+			return log.Len() > said && netns.Exists("qdhcp-net1") && showOr(t, "qdhcp-net1") == before
+		})
+	}
+	wire(t, "vm", guestMAC, "tap00000001-00")
+	if got := udhcpc(t, "vm")["ip"]; got != "10.0.0.5" {
+		t.Errorf("lease %s", got)
+	}
+	rest := a.Writes()
+	time.Sleep(3 * cfg.InspectInterval)
+	if a.Writes() != rest {
+		t.Error("there are writes although nothing is wrong")
+	}
+}
+
+// showOr is show of a namespace that may be half made.
+func showOr(t *testing.T, namespace string) string {
+	if exec.Command("ip", "-n", namespace, "addr").Run() != nil {
+		return ""
+	}
+	return show(t, namespace)
+}
+
+// syncBuffer is a log that is read while it is written.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) Len() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Len()
 }

@@ -42,7 +42,7 @@ func (a *Agent) sync(ctx context.Context) error {
 		a.swept = swept == nil
 		applied = errors.Join(applied, swept)
 	}
-	return a.report(errors.Join(err, applied))
+	return a.report(errors.Join(err, applied, a.inspect(ctx)))
 }
 
 func (a *Agent) report(err error) error {
