@@ -120,3 +120,22 @@ var (
 
 	_ = metadata.Ignore("one process answers all", "metadata_workers", "metadata_backlog")
 )
+
+var (
+	metadataLimit = neutron.Section("Limits of metadata requests", "metadata_rate_limiting")
+
+	MetadataLimit         = metadataLimit.Bool("rate_limit_enabled", false, "Refuse an instance that asks for metadata too often (429).")
+	MetadataLimitVersions = metadataLimit.List("ip_versions", []string{"4"}, "IP version of the requests that are counted: 4, or 6 for both.")
+	MetadataBaseWindow    = metadataLimit.Seconds("base_window_duration", 10*time.Second, "Length of the base window.").Limit(AtLeast(time.Second))
+	MetadataBaseLimit     = metadataLimit.Int("base_query_rate_limit", 10, "Requests of an instance within the base window.").Limit(AtLeast(1))
+	MetadataBurstWindow   = metadataLimit.Seconds("burst_window_duration", 10*time.Second, "Length of the burst window.").Limit(AtLeast(time.Second))
+	MetadataBurstLimit    = metadataLimit.Int("burst_query_rate_limit", 10, "Requests of an instance within the burst window.").Limit(AtLeast(1))
+
+	metadataProxy = neutron.Section("Metadata proxy", "metadata_haproxy")
+
+	MetadataClientTimeout  = metadataProxy.Seconds("timeout_client", 32*time.Second, "Longest silence of an instance while it sends a request or takes an answer.").Limit(AtLeast(time.Second))
+	MetadataServerTimeout  = metadataProxy.Seconds("timeout_server", 32*time.Second, "Longest wait for the beginning of Nova's answer.").Limit(AtLeast(time.Second))
+	MetadataRequestTimeout = metadataProxy.Seconds("timeout_http_request", 30*time.Second, "Longest wait for the headers of a request.").Limit(AtLeast(time.Second))
+	MetadataKeepAlive      = metadataProxy.Seconds("timeout_http_keep_alive", 30*time.Second, "Longest wait for the next request on a connection.").Limit(AtLeast(time.Second))
+	_                      = metadataProxy.Ignore("the agents of one process need no connection to each other", "timeout_connect")
+)

@@ -86,7 +86,7 @@ func (d *Daemon) AddDHCP(t bus.Transport, backend md.Backend) error {
 	cfg.RebindingTime = time.Duration(config.DHCPRebindingTime.Get(f)) * time.Second
 	cfg.BroadcastReply, cfg.IsolatedMetadata = config.DHCPBroadcastReply.Get(f), config.EnableIsolatedMetadata.Get(f)
 	cfg.ForceMetadata, cfg.MetadataNetwork = config.ForceMetadata.Get(f), config.EnableMetadataNetwork.Get(f)
-	cfg.ReportInterval, cfg.Metadata = config.ReportInterval.Get(f), backend
+	cfg.ReportInterval, cfg.Metadata, cfg.MetadataProxy = config.ReportInterval.Get(f), backend, d.metadataProxy()
 	cfg.Resolvers, cfg.Text = d.resolvers(), dns.ParseText(config.DNSTextRecord.Get(f))
 	a := dhcp.New(cfg, t, d.Logger("agent.dhcp"))
 	d.Check(a.Healthy)
@@ -116,6 +116,23 @@ func (d *Daemon) resolvers() []netip.AddrPort {
 	return out
 }
 
+// metadataProxy bounds what instances may do to the metadata proxies.
+func (d *Daemon) metadataProxy() md.ProxyConfig {
+	f := d.File
+	cfg := md.ProxyConfig{Client: config.MetadataClientTimeout.Get(f), Server: config.MetadataServerTimeout.Get(f),
+		HTTPRequest: config.MetadataRequestTimeout.Get(f), KeepAlive: config.MetadataKeepAlive.Get(f)}
+	versions := config.MetadataLimitVersions.Get(f)
+	switch {
+	case !config.MetadataLimit.Get(f):
+	case len(versions) != 1 || versions[0] != "4" && versions[0] != "6":
+		d.Log.Warn("metadata requests are not limited: [metadata_rate_limiting] ip_versions must be 4 or 6", "ip_versions", versions)
+	default:
+		cfg.Limit = md.RateLimit{BaseWindow: config.MetadataBaseWindow.Get(f), Base: config.MetadataBaseLimit.Get(f),
+			BurstWindow: config.MetadataBurstWindow.Get(f), Burst: config.MetadataBurstLimit.Get(f), IPv6: versions[0] == "6"}
+	}
+	return cfg
+}
+
 // AddL3 adds the L3 agent; backend answers metadata requests in routers.
 func (d *Daemon) AddL3(t bus.Transport, backend md.Backend) error {
 	f := d.File
@@ -130,7 +147,7 @@ func (d *Daemon) AddL3(t bus.Transport, backend md.Backend) error {
 	}
 	var listener l3.MetadataListener
 	if config.EnableMetadataProxy.Get(f) {
-		listener = routerMetadata{md.NewProxy(backend, d.Logger("metadata"))}
+		listener = routerMetadata{md.NewProxy(backend, d.metadataProxy(), d.Logger("metadata"))}
 	}
 	a := l3.New(cfg, t, d.Logger("agent.l3"), listener)
 	d.Check(a.Healthy)

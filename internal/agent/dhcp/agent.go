@@ -71,7 +71,7 @@ func New(cfg Config, t bus.Transport, log *slog.Logger) *Agent {
 	a.translator = &translator{&a.cfg, dhcp.NewParser(), log}
 	a.loop = reconcile.NewLoop(a.sync, coalesce, cfg.ResyncInterval, log)
 	if cfg.Metadata != nil {
-		a.proxy = metadata.NewProxy(cfg.Metadata, log)
+		a.proxy = metadata.NewProxy(cfg.Metadata, cfg.MetadataProxy, log)
 	}
 	a.reporter = &agent.Reporter{
 		Transport: t,

@@ -29,7 +29,8 @@ type Config struct {
 	LogHeartbeats    bool                // log_agent_heartbeats
 
 	// Metadata answers the requests of instances on networks where this agent serves metadata. Nil: they are refused.
-	Metadata metadata.Backend
+	Metadata      metadata.Backend
+	MetadataProxy metadata.ProxyConfig
 }
 
 // Defaults are upstream's.
