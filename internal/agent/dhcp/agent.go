@@ -48,6 +48,7 @@ type Agent struct {
 	started bool
 	full    bool                 // fetch everything
 	fetch   map[string]bool      // networks to fetch
+	left    map[string][]int     // processes of upstream's agent, by network
 	deleted map[string]time.Time // ports, so that a late message does not bring them back
 	journal map[string]*rpc.Port // ports that came while a fetch is under way; nil if none is
 }

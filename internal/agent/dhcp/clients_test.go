@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"neutrino/internal/linux/netns"
+	"neutrino/internal/linux/veth"
 	"neutrino/internal/rpc"
 
 	"github.com/google/go-cmp/cmp"
@@ -72,7 +73,6 @@ func launch(t *testing.T, log string, argv ...string) *program {
 	// In a process namespace of its own, so that nothing that it starts outlives it.
 	p := &program{t, exec.Command("ip", append([]string{"netns", "exec", "vm", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc"}, argv...)...), log}
 	p.cmd.Stdout, p.cmd.Stderr = out, out
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	must(t, p.cmd.Start())
 	t.Cleanup(p.stop)
 	return p
@@ -139,7 +139,8 @@ echo "done $reason"
 func dhclient(t *testing.T, script, state string, args ...string) *program {
 	t.Helper()
 	conf := filepath.Join(state, "dhclient.conf")
-	must(t, os.WriteFile(conf, []byte(dhclientConf), 0o644))
+	more, _ := os.ReadFile(conf + ".more")
+	must(t, os.WriteFile(conf, append([]byte(dhclientConf), more...), 0o644))
 	_ = os.Remove(filepath.Join(state, "pid")) // it would kill itself: all are process 1
 	return launch(t, filepath.Join(state, "log"), append([]string{"dhclient", "-d", "-cf", conf, "-sf", script, "-lf", filepath.Join(state, "leases"),
 		"-pf", filepath.Join(state, "pid"), "eth0"}, args...)...)
@@ -351,5 +352,80 @@ func TestInternalDNS(t *testing.T) {
 	eventually(t, "new port ready", s.isReady("new"))
 	if got := ask("host-10-0-0-7.openstacklocal.", query.TypeA); got != "NOERROR 10.0.0.7" {
 		t.Errorf("new port: %s", got)
+	}
+}
+
+// upstream leaves what upstream's agent leaves on a network: a namespace with a device and dnsmasq. The device's other end
+// is called peer.
+func upstream(t *testing.T, network, server, peer, options string) *exec.Cmd {
+	t.Helper()
+	ns, dir := "qdhcp-"+network, filepath.Join(t.TempDir(), "dhcp", network)
+	must(t, os.MkdirAll(dir, 0o755))
+	_, err := netns.Ensure(ns)
+	must(t, err)
+	run(t, "ip", "link", "add", peer, "type", "veth", "peer", "name", "tap00000001-00", "netns", ns)
+	run(t, "ip", "link", "set", peer, "up")
+	run(t, "ip", "-n", ns, "link", "set", "tap00000001-00", "address", "fa:16:3e:ff:00:01") // the port stays the same
+	run(t, "ip", "-n", ns, "link", "set", "tap00000001-00", "up")
+	run(t, "ip", "-n", ns, "addr", "add", server+"/24", "dev", "tap00000001-00")
+	must(t, veth.DisableChecksumOffload(ns, "tap00000001-00")) // upstream has a netfilter rule for that
+	args := strings.Fields("netns exec " + ns + " dnsmasq --no-daemon --user=root --no-hosts --no-resolv --pid-file=" + dir + "/pid --dhcp-leasefile=" + dir + "/leases " +
+		"--bind-dynamic --conf-file=/dev/null --local-service --dhcp-range=10.0.0.0,static,255.255.255.0,120s " + options)
+	cmd := exec.Command("ip", args...)
+	must(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	return cmd
+}
+
+// A client of upstream's dnsmasq keeps its lease and its address when we take the network over. A dnsmasq that is not
+// certainly the network's is left alone; one of a network that is no longer here goes with its namespace.
+func TestTakeover(t *testing.T) {
+	s := host(t)
+	s.networks["net1"] = testNetwork(1)
+	lease := "--dhcp-host=" + guestMAC + ",host-10-0-0-5,10.0.0.5"
+	old, stray := upstream(t, "net1", "10.0.0.2", "br-port1", lease), upstream(t, "gone", "10.0.0.2", "br-port2", "")
+	foreign := exec.Command("ip", strings.Fields("netns exec qdhcp-net1 dnsmasq --no-daemon --port=5353 --conf-file=/dev/null --pid-file="+t.TempDir()+"/other/pid")...)
+	must(t, foreign.Start())
+	t.Cleanup(func() { _ = foreign.Process.Kill(); _ = foreign.Wait() })
+	wire(t, "vm", guestMAC, "br-port1")
+	path, state := script(t, dhclientScript)
+	must(t, os.WriteFile(filepath.Join(state, "dhclient.conf.more"), []byte("supersede dhcp-renewal-time 1;"), 0o644))
+	p := dhclient(t, path, state)
+	p.waits("done RENEW", 1)
+
+	a, _ := s.start(t, testConfig())
+	eventually(t, "ports ready", s.isReady("port1-5"))
+	_ = old.Wait()
+	_ = stray.Wait()
+	eventually(t, "namespace of a network that is gone", func() bool { return !netns.Exists("qdhcp-gone") })
+	if err := foreign.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Error("somebody else's dnsmasq was ended")
+	}
+	run(t, "ip", "link", "set", "tap00000001-00", "master", "br-vm")
+	p.waits("done RENEW", strings.Count(p.said(), "done RENEW")+2)
+	for _, bad := range []string{"DHCPNAK", "EXPIRE", "FAIL", "DHCPDISCOVER on eth0 to 255.255.255.255 port 67 interval 2"} {
+		if strings.Contains(p.said(), bad) {
+			t.Errorf("the client saw %s:\n%s", bad, p.said())
+		}
+	}
+	if got := run(t, "ip", "-n", "qdhcp-net1", "-o", "link"); strings.Contains(got, "tap") {
+		t.Errorf("the device of the former agent is left:\n%s", got)
+	}
+	if err := a.Healthy(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNetworkOfProcess(t *testing.T) {
+	for _, c := range []struct{ program, args, want string }{
+		{"dnsmasq", "dnsmasq --no-hosts --pid-file=/var/lib/neutron/dhcp/0b1c/pid", "0b1c"},
+		{"dnsmasq", "dnsmasq --pid-file=/run/dnsmasq.pid", ""},
+		{"dnsmasq", "dnsmasq", ""},
+		{"haproxy", "haproxy -f /var/lib/neutron/ns-metadata-proxy/0b1c.conf", "0b1c"},
+		{"haproxy", "haproxy -f /etc/haproxy/haproxy.cfg", ""},
+	} {
+		if got := networkOf(c.program, strings.Fields(c.args)); got != c.want {
+			t.Errorf("%s: %q, want %q", c.args, got, c.want)
+		}
 	}
 }

@@ -67,6 +67,11 @@ func (a *Agent) serve(ctx context.Context, s *service, n *network) error {
 	if err != nil {
 		return err
 	}
+	if s.device.inner == "" {
+		if err := a.takeOver(n.ID, d.inner); err != nil {
+			return fmt.Errorf("take over network %s: %w", n.ID, err)
+		}
+	}
 	if !d.equal(s.device) {
 		if err := a.plug(s, d); err != nil {
 			return err
@@ -234,6 +239,7 @@ func (a *Agent) withdraw(ctx context.Context, s *service) error {
 	err := s.stop()
 	writes, failed := 0, error(nil)
 	if a.exists(s.id) {
+		err = errors.Join(err, a.takeOver(s.id, ""))
 		writes, failed = removeNamespace(namespacePrefix + s.id)
 	}
 	a.writes.Add(int64(writes))
