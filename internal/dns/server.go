@@ -26,7 +26,7 @@ const (
 	patience        = 3 * time.Second  // with one resolver
 )
 
-// Server answers at some addresses of one namespace.
+// Server answers at some addresses of one namespace. Each address costs a socket and a goroutine, TCP one of each for all.
 type Server struct {
 	namespace, device string
 	log               *slog.Logger
@@ -38,15 +38,16 @@ type Server struct {
 	wg                sync.WaitGroup
 
 	mu   sync.Mutex // guards the listeners
-	open map[netip.Addr]*wire.Server
-	tcp  *wire.Server
+	udp  map[netip.Addr]*net.UDPConn
+	tcp  net.Listener
+	free chan struct{} // holds a token for each TCP connection
 }
 
 // NewServer makes a server that does not listen yet. Close it.
 func NewServer(namespace, device string, log *slog.Logger) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Server{namespace: namespace, device: device, log: log.With("device", device), forwarding: make(chan struct{}, mostForwarded),
-		ctx: ctx, cancel: cancel, open: map[netip.Addr]*wire.Server{}}
+		ctx: ctx, cancel: cancel, udp: map[netip.Addr]*net.UDPConn{}, free: make(chan struct{}, mostConnections)}
 }
 
 // Update makes z what is answered from the next question on, at the addresses. They must be on the device.
@@ -59,14 +60,14 @@ func (s *Server) Update(z *Zone, at []netip.Addr) error {
 		wanted[a] = true
 	}
 	var errs []error
-	for a, l := range s.open {
+	for a, c := range s.udp {
 		if !wanted[a] {
-			errs = append(errs, l.Shutdown())
-			delete(s.open, a)
+			errs = append(errs, c.Close())
+			delete(s.udp, a)
 		}
 	}
 	for a := range wanted {
-		if s.open[a] == nil {
+		if s.udp[a] == nil {
 			errs = append(errs, s.listenUDP(a))
 		}
 	}
@@ -82,19 +83,19 @@ func (s *Server) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
-	for a, l := range s.open {
-		errs = append(errs, l.Shutdown())
-		delete(s.open, a)
+	for a, c := range s.udp {
+		errs = append(errs, c.Close())
+		delete(s.udp, a)
 	}
 	if s.tcp != nil {
-		errs = append(errs, s.tcp.Shutdown())
+		errs = append(errs, s.tcp.Close())
 		s.tcp = nil
 	}
 	s.wg.Wait()
 	return errors.Join(errs...)
 }
 
-// control ties a socket to the device, so that another network with the same addresses cannot ask.
+// control ties a socket to the device.
 func (s *Server) control(_, _ string, c syscall.RawConn) error {
 	var failed error
 	err := c.Control(func(fd uintptr) { failed = unix.BindToDevice(int(fd), s.device) })
@@ -112,7 +113,9 @@ func (s *Server) listenUDP(a netip.Addr) error {
 	if err != nil {
 		return fmt.Errorf("DNS at %s in %s: %w", a, s.namespace, err)
 	}
-	s.open[a] = s.serve(&wire.Server{PacketConn: conn, Handler: s})
+	udp := conn.(*net.UDPConn)
+	s.udp[a] = udp
+	s.wg.Go(func() { s.serveUDP(udp) })
 	return nil
 }
 
@@ -126,77 +129,129 @@ func (s *Server) listenTCP() error {
 	if err != nil {
 		return fmt.Errorf("DNS over TCP in %s: %w", s.namespace, err)
 	}
-	s.tcp = s.serve(&wire.Server{Listener: &limited{Listener: l, free: make(chan struct{}, mostConnections)}, Handler: s,
-		ReadTimeout: idle, WriteTimeout: idle, IdleTimeout: func() time.Duration { return idle }, MaxTCPQueries: 100})
+	s.tcp = l
+	s.wg.Go(func() { s.serveTCP(l) })
 	return nil
 }
 
-func (s *Server) serve(l *wire.Server) *wire.Server {
-	started := make(chan struct{})
-	l.NotifyStartedFunc = func() { close(started) }
-	s.wg.Go(func() {
-		if err := l.ActivateAndServe(); err != nil && s.ctx.Err() == nil {
-			s.log.Debug("DNS listener ended", "error", err)
-		}
-	})
-	<-started // Shutdown of one that has not started is an error
-	return l
-}
+// largest is the longest question that is read; they are below a hundred octets.
+const largest = 1232
 
-// limited is a listener with so many connections at most.
-type limited struct {
-	net.Listener
-	free chan struct{}
-}
-
-func (l *limited) Accept() (net.Conn, error) {
+// serveUDP answers what it knows at once; only what is forwarded costs a goroutine.
+func (s *Server) serveUDP(conn *net.UDPConn) {
+	buf := make([]byte, largest)
 	for {
-		c, err := l.Listener.Accept()
+		n, from, err := conn.ReadFromUDPAddrPort(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
 		if err != nil {
-			return nil, err
+			continue
+		}
+		send := func(reply *wire.Msg, most int) {
+			if reply == nil {
+				return
+			}
+			reply.Truncate(most)
+			if b, err := reply.Pack(); err != nil {
+				s.log.Debug("DNS answer not sent", "error", err)
+			} else {
+				_, _ = conn.WriteToUDPAddrPort(b, from)
+			}
+		}
+		req, reply := s.read(buf[:n], from.Addr())
+		if req == nil || reply != nil {
+			send(reply, size(req))
+			continue
+		}
+		s.forward("udp", req, func(reply *wire.Msg) { send(reply, size(req)) })
+	}
+}
+
+func (s *Server) serveTCP(l net.Listener) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			if s.ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
+				s.log.Warn("DNS over TCP ended", "error", err)
+			}
+			return
 		}
 		select {
-		case l.free <- struct{}{}:
-			return &counted{Conn: c, done: sync.OnceFunc(func() { <-l.free })}, nil
+		case s.free <- struct{}{}:
+			s.wg.Go(func() {
+				defer func() { <-s.free }()
+				s.serveConnection(conn)
+			})
 		default:
-			c.Close()
+			conn.Close()
 		}
 	}
 }
 
-type counted struct {
-	net.Conn
-	done func()
+func (s *Server) serveConnection(conn net.Conn) {
+	defer conn.Close()
+	defer context.AfterFunc(s.ctx, func() { conn.Close() })()
+	client := addrOf(conn.RemoteAddr())
+	framed := wire.Conn{Conn: conn}
+	for {
+		if err := conn.SetDeadline(time.Now().Add(idle)); err != nil {
+			return
+		}
+		b, err := framed.ReadMsgHeader(nil)
+		if err != nil {
+			return
+		}
+		req, reply := s.read(b, client)
+		if req == nil {
+			return
+		}
+		if reply == nil {
+			done := make(chan *wire.Msg, 1)
+			s.forward("tcp", req, func(reply *wire.Msg) { done <- reply })
+			if reply = <-done; reply == nil {
+				return
+			}
+		}
+		if err := framed.WriteMsg(reply); err != nil {
+			return
+		}
+	}
 }
 
-func (c *counted) Close() error {
-	c.done()
-	return c.Conn.Close()
-}
-
-// ServeDNS implements the handler of the library, which has checked the header.
-func (s *Server) ServeDNS(w wire.ResponseWriter, req *wire.Msg) {
+// read parses a question. Without req there is nothing to say; without reply it is to be forwarded.
+func (s *Server) read(b []byte, client netip.Addr) (req, reply *wire.Msg) {
 	z := s.zone.Load()
-	if !z.allows(addrOf(w.RemoteAddr())) || len(req.Question) != 1 {
-		return
+	if !z.allows(client.Unmap().WithZone("")) {
+		return nil, nil
 	}
-	reply := z.answer(req)
-	if reply == nil {
-		reply = s.forward(w, z, req)
+	req = new(wire.Msg)
+	switch err := unpack(req, b); {
+	case err != nil || req.Response:
+		return nil, nil
+	case req.Opcode != wire.OpcodeQuery:
+		return req, new(wire.Msg).SetRcode(req, wire.RcodeNotImplemented)
+	case len(req.Question) != 1:
+		return req, new(wire.Msg).SetRcodeFormatError(req)
 	}
-	if reply == nil {
-		return
-	}
-	if _, udp := w.RemoteAddr().(*net.UDPAddr); udp {
-		reply.Truncate(size(req))
-	}
-	if err := w.WriteMsg(reply); err != nil {
-		s.log.Debug("DNS answer not sent", "error", err)
-	}
+	return req, z.answer(req)
+}
+
+// unpack turns a panic into an error: packets come from tenants, and the parser is somebody else's.
+func unpack(m *wire.Msg, b []byte) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
+		}
+	}()
+	return m.Unpack(b)
 }
 
 // size is the largest UDP answer that the client takes.
 func size(req *wire.Msg) int {
+	if req == nil {
+		return wire.MinMsgSize
+	}
 	if o := req.IsEdns0(); o != nil {
 		return max(int(o.UDPSize()), wire.MinMsgSize)
 	}
@@ -204,41 +259,44 @@ func size(req *wire.Msg) int {
 }
 
 func addrOf(a net.Addr) netip.Addr {
-	switch a := a.(type) {
-	case *net.UDPAddr:
-		return a.AddrPort().Addr().Unmap().WithZone("")
-	case *net.TCPAddr:
-		return a.AddrPort().Addr().Unmap().WithZone("")
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr()
 	}
 	return netip.Addr{}
 }
 
-// forward asks the resolvers one after the other, beginning with the one that answered last, over the client's transport. A refusal of ours means that there are no
-// resolvers or that too many questions are on their way; nil, that none answered.
-func (s *Server) forward(w wire.ResponseWriter, z *Zone, req *wire.Msg) *wire.Msg {
-	refused := func() *wire.Msg { return new(wire.Msg).SetRcode(req, wire.RcodeRefused) }
-	if len(z.Resolvers) == 0 {
-		return refused()
+// forward asks the resolvers one after the other, beginning with the one that answered last, over the client's transport.
+// A refusal of ours means that there are no resolvers or that too many questions are on their way; nil, that none
+// answered.
+func (s *Server) forward(network string, req *wire.Msg, done func(*wire.Msg)) {
+	refused := func() { done(new(wire.Msg).SetRcode(req, wire.RcodeRefused)) }
+	resolvers := s.zone.Load().Resolvers
+	if len(resolvers) == 0 {
+		refused()
+		return
 	}
 	select {
 	case s.forwarding <- struct{}{}:
-		defer func() { <-s.forwarding }()
 	default:
 		s.log.Warn("DNS: too many questions at a time", "most", mostForwarded)
-		return refused()
+		refused()
+		return
 	}
-	network := "tcp"
-	if _, udp := w.RemoteAddr().(*net.UDPAddr); udp {
-		network = "udp"
-	}
+	s.wg.Go(func() {
+		defer func() { <-s.forwarding }()
+		done(s.askAll(network, resolvers, req))
+	})
+}
+
+func (s *Server) askAll(network string, resolvers []netip.AddrPort, req *wire.Msg) *wire.Msg {
 	question := req.Copy()
 	question.Id = wire.Id()
 	first := int(s.good.Load())
-	for i := range z.Resolvers {
-		i = (first + i) % len(z.Resolvers)
-		reply, err := s.ask(network, z.Resolvers[i], question)
+	for i := range resolvers {
+		i = (first + i) % len(resolvers)
+		reply, err := s.ask(network, resolvers[i], question)
 		if err != nil {
-			s.log.Debug("DNS resolver did not answer", "resolver", z.Resolvers[i], "error", err)
+			s.log.Debug("DNS resolver did not answer", "resolver", resolvers[i], "error", err)
 			continue
 		}
 		s.good.Store(int32(i))
