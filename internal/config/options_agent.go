@@ -73,6 +73,7 @@ var (
 	ForceMetadata          = dhcp.Bool("force_metadata", false, "Serve metadata in all networks so.")
 	EnableMetadataNetwork  = dhcp.Bool("enable_metadata_network", false, "Serve metadata also in networks with a subnet within 169.254.0.0/16.")
 	DNSServers             = dhcp.List("dnsmasq_dns_servers", nil, "DNS servers that questions are forwarded to: ADDRESS or ADDRESS#PORT.")
+	DnsmasqConfigFile      = dhcp.String("dnsmasq_config_file", "", "File of dnsmasq of which dhcp-option, dhcp-option-force and server count; other lines are named in the log.")
 	DNSLocalResolv         = dhcp.Bool("dnsmasq_local_resolv", false, "Forward questions to the resolvers of this host, unless dnsmasq_dns_servers names some.")
 	DNSTextRecord          = dhcp.String("dnsmasq_txt_record", "", "A TXT record that is answered: a name and texts with commas between.")
 	DHCPBroadcastReply     = dhcp.Bool("dhcp_broadcast_reply", false, "Send all DHCP answers as broadcasts.")

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 	"neutrino/internal/agent/metadata"
 	"neutrino/internal/bus"
 	"neutrino/internal/config"
+	responder "neutrino/internal/dhcp"
 	"neutrino/internal/dns"
 	md "neutrino/internal/metadata"
 )
@@ -87,7 +90,12 @@ func (d *Daemon) AddDHCP(t bus.Transport, backend md.Backend) error {
 	cfg.BroadcastReply, cfg.IsolatedMetadata = config.DHCPBroadcastReply.Get(f), config.EnableIsolatedMetadata.Get(f)
 	cfg.ForceMetadata, cfg.MetadataNetwork = config.ForceMetadata.Get(f), config.EnableMetadataNetwork.Get(f)
 	cfg.ReportInterval, cfg.Metadata, cfg.MetadataProxy = config.ReportInterval.Get(f), backend, d.metadataProxy()
-	cfg.Resolvers, cfg.Text = d.resolvers(), dns.ParseText(config.DNSTextRecord.Get(f))
+	extra, err := d.dnsmasqFile()
+	if err != nil {
+		return err
+	}
+	cfg.Options4, cfg.Options6 = extra.Options4, extra.Options6
+	cfg.Resolvers, cfg.Text = d.resolvers(extra.Servers), dns.ParseText(config.DNSTextRecord.Get(f))
 	a := dhcp.New(cfg, t, d.Logger("agent.dhcp"))
 	d.Check(a.Healthy)
 	d.CountWrites("dhcp", a.Writes)
@@ -95,13 +103,33 @@ func (d *Daemon) AddDHCP(t bus.Transport, backend md.Backend) error {
 	return nil
 }
 
+// dnsmasqFile reads the file that upstream's agent gives dnsmasq.
+func (d *Daemon) dnsmasqFile() (out responder.DnsmasqFile, err error) {
+	path := strings.TrimSpace(config.DnsmasqConfigFile.Get(d.File))
+	if path == "" {
+		return out, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return out, fmt.Errorf("dnsmasq_config_file: %w", err)
+	}
+	defer f.Close()
+	if out, err = responder.NewParser().ReadDnsmasqFile(f); err != nil {
+		return out, fmt.Errorf("dnsmasq_config_file: %w", err)
+	}
+	for _, line := range out.Unused {
+		d.Log.Warn("dnsmasq_config_file: a line has no effect, since DHCP is served by the agent itself", "line", line)
+	}
+	return out, nil
+}
+
 // resolvers are those that DHCP ports forward questions to: the configured ones, or else if asked for those of this host.
 // dnsmasq also takes "/domain/address", which is left out with a warning.
-func (d *Daemon) resolvers() []netip.AddrPort {
+func (d *Daemon) resolvers(more []string) []netip.AddrPort {
 	var out []netip.AddrPort
-	for _, s := range config.DNSServers.Get(d.File) {
+	for _, s := range slices.Concat(config.DNSServers.Get(d.File), more) {
 		if to, err := dns.ParseResolver(s); err != nil {
-			d.Log.Warn("dnsmasq_dns_servers: not used", "server", s, "error", err)
+			d.Log.Warn("a DNS server is not used", "server", s, "error", err)
 		} else {
 			out = append(out, to)
 		}

@@ -51,6 +51,8 @@ type Settings struct {
 	Rebinding time.Duration // T2; 0: 7/8 of Lease
 	Broadcast bool          // always broadcast DHCPv4 replies
 	Subnets   []Subnet      // those with DHCP
+	Options4  []Option      // for all clients, where neither subnet nor port say otherwise
+	Options6  []Option
 }
 
 // Subnet is what clients of a subnet are told.

@@ -12,16 +12,14 @@ import (
 // codeServerIPAddress is dnsmasq's "server-ip-address": not an option on the wire but the next-server field.
 const codeServerIPAddress = 255
 
-// options4 adds what the host gets: the subnet's values, then the port's own in place of them.
+// options4 adds what the host gets: what all clients get, in place of that the subnet's values, and in place of these the
+// port's own.
 func (n *Network) options4(req, reply *dhcpv4.DHCPv4, host *Host, l lease) {
-	wanted := wantedOptions(req)
-	values := n.subnetOptions4(l)
-	own := map[uint8]bool{}
-	for _, o := range host.Options4 {
-		if !o.appliesTo(tags4(req)) {
-			continue
-		}
+	wanted, tags := wantedOptions(req), tags4(req)
+	values, always := map[uint8][]byte{}, map[uint8]bool{}
+	add := func(o Option) {
 		switch code := uint8(o.Code); {
+		case !o.appliesTo(tags):
 		case code == codeServerIPAddress && len(o.Data) == 4:
 			reply.ServerIPAddr = o.Data
 		case code == codeServerIPAddress || code == dhcpv4.OptionRenewTimeValue.Code() || code == dhcpv4.OptionRebindingTimeValue.Code(): // see times4
@@ -30,16 +28,28 @@ func (n *Network) options4(req, reply *dhcpv4.DHCPv4, host *Host, l lease) {
 		case code == dhcpv4.OptionTFTPServerName.Code() && !wanted.named(code):
 			reply.ServerHostName = string(o.Data)
 		default:
-			values[code], own[code] = o.Data, true
+			values[code], always[code] = o.Data, o.Force
 		}
 	}
+	for _, o := range n.Options4 {
+		add(o)
+	}
+	for code, data := range n.subnetOptions4(l) {
+		if len(data) > 0 {
+			values[code], always[code] = data, always4(code)
+		}
+	}
+	for _, o := range host.Options4 {
+		add(o)
+	}
 	for code, data := range values {
+		if len(data) == 0 || !wanted.has(code) && !always[code] {
+			continue
+		}
 		if code == dhcpv4.OptionTFTPServerName.Code() || code == dhcpv4.OptionBootfileName.Code() {
 			data = append(slices.Clip(data), 0) // boot programs want the end marked, as dnsmasq does for these two only
 		}
-		if len(data) > 0 && (wanted.has(code) || always4(code) && !own[code]) {
-			reply.UpdateOption(dhcpv4.OptGeneric(dhcpv4.GenericOptionCode(code), data))
-		}
+		reply.UpdateOption(dhcpv4.OptGeneric(dhcpv4.GenericOptionCode(code), data))
 	}
 	if v := fqdn4(req.GetOneOption(dhcpv4.OptionFQDN), l.Name, n.Domain); v != nil {
 		reply.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionFQDN, v))
@@ -72,7 +82,7 @@ func (n *Network) times4(req *dhcpv4.DHCPv4, host *Host) (life, t1, t2 time.Dura
 	return life, t1, t2
 }
 
-// always4 are the options that are sent whether the client lists them or not.
+// always4 are the options of subnets that are sent whether the client lists them or not.
 func always4(code uint8) bool {
 	return code == dhcpv4.OptionInterfaceMTU.Code() || code == dhcpv4.OptionSubnetMask.Code() || code == dhcpv4.OptionBroadcastAddress.Code()
 }

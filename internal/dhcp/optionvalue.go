@@ -11,9 +11,10 @@ import (
 
 // Option is a DHCP option as it goes on the wire. Without data it suppresses what the subnet would send.
 type Option struct {
-	Code uint16
-	Data []byte
-	Tags []string // only for clients with all these dnsmasq tags ("ipxe", "ipxe6"); "!" in front negates
+	Code  uint16
+	Data  []byte
+	Force bool     // sent whether the client asks for it or not
+	Tags  []string // only for clients with all these dnsmasq tags ("ipxe", "ipxe6"); "!" in front negates
 }
 
 func (o Option) appliesTo(tags map[string]bool) bool {

@@ -190,9 +190,16 @@ func (n *Network) context6(host *Host, leases []lease, from Client6) lease {
 
 // options6 adds what the client asked for: the subnet's values, then the port's own in place of them.
 func (n *Network) options6(req, reply *dhcpv6.Message, host *Host, l lease) {
-	values := map[dhcpv6.OptionCode][]byte{}
+	values, forced := map[dhcpv6.OptionCode][]byte{}, map[dhcpv6.OptionCode]bool{}
+	for _, o := range n.Options6 {
+		if o.appliesTo(tags6(req)) {
+			values[dhcpv6.OptionCode(o.Code)], forced[dhcpv6.OptionCode(o.Code)] = o.Data, o.Force
+		}
+	}
 	if l.Subnet != nil {
-		values[dhcpv6.OptionDNSRecursiveNameServer] = addresses(l.Subnet.servers())
+		if servers := l.Subnet.servers(); len(servers) > 0 {
+			values[dhcpv6.OptionDNSRecursiveNameServer] = addresses(servers)
+		}
 		if search, err := encodeNames([]string{n.Domain}); err == nil && n.Domain != "" {
 			values[dhcpv6.OptionDomainSearchList] = search
 		}
@@ -210,7 +217,7 @@ func (n *Network) options6(req, reply *dhcpv6.Message, host *Host, l lease) {
 	}
 	wanted := req.Options.RequestedOptions()
 	for _, code := range sortedCodes(values) {
-		if data := values[code]; len(data) > 0 && (len(wanted) == 0 || slices.Contains(wanted, code)) {
+		if data := values[code]; len(data) > 0 && (len(wanted) == 0 || forced[code] || slices.Contains(wanted, code)) {
 			reply.AddOption(&dhcpv6.OptionGeneric{OptionCode: code, OptionData: data})
 		}
 	}

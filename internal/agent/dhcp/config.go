@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"neutrino/internal/dhcp"
 	"neutrino/internal/metadata"
 )
 
@@ -19,14 +20,16 @@ type Config struct {
 	Resolvers        []netip.AddrPort    // asked for names that are not of the network: dnsmasq_dns_servers, dnsmasq_local_resolv
 	Text             map[string][]string // dnsmasq_txt_record
 	BroadcastReply   bool                // dhcp_broadcast_reply
-	IsolatedMetadata bool                // enable_isolated_metadata
-	ForceMetadata    bool                // force_metadata
-	MetadataNetwork  bool                // enable_metadata_network
-	SyncThreads      int                 // num_sync_threads: networks that are set up at the same time
-	ResyncInterval   time.Duration       // everything is fetched again this often even if nothing seems wrong
-	InspectInterval  time.Duration       // each namespace is compared with what it should be this often; 0: never
-	ReportInterval   time.Duration       // report_interval
-	LogHeartbeats    bool                // log_agent_heartbeats
+	Options4         []dhcp.Option       // dnsmasq_config_file
+	Options6         []dhcp.Option
+	IsolatedMetadata bool          // enable_isolated_metadata
+	ForceMetadata    bool          // force_metadata
+	MetadataNetwork  bool          // enable_metadata_network
+	SyncThreads      int           // num_sync_threads: networks that are set up at the same time
+	ResyncInterval   time.Duration // everything is fetched again this often even if nothing seems wrong
+	InspectInterval  time.Duration // each namespace is compared with what it should be this often; 0: never
+	ReportInterval   time.Duration // report_interval
+	LogHeartbeats    bool          // log_agent_heartbeats
 
 	// Metadata answers the requests of instances on networks where this agent serves metadata. Nil: they are refused.
 	Metadata      metadata.Backend

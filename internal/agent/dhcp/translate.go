@@ -36,6 +36,8 @@ func (t *translator) settings(n *network, own *rpc.Port) dhcp.Settings {
 		Renewal:   t.cfg.RenewalTime,
 		Rebinding: t.cfg.RebindingTime,
 		Broadcast: t.cfg.BroadcastReply,
+		Options4:  t.cfg.Options4,
+		Options6:  t.cfg.Options6,
 	}
 	routed := n.routed()
 	for _, sub := range n.allSubnets() {
