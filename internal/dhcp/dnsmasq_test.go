@@ -35,7 +35,7 @@ func compared() []extra {
 		{"255", "10.0.0.100"}, {"tag:!ipxe,67", "undionly.kpxe"}, {"tag:ipxe,67", "http://10.0.0.100/boot.ipxe"}, {"tag:!ipxe,bootfile-name", "a.kpxe"},
 		{"tag:ipxe,tag:other,67", "never"}, {"tag:!ipxe,tag:!other,67", "both"}, {"210", "/tftpboot/"}, {"209", "conf"},
 		{"ntp-server", "10.0.0.1,10.0.0.2"}, {"42", "10.0.0.1"}, {"dns-server", "10.0.0.9"}, {"6", "10.0.0.9,10.0.0.8"}, {"dns-server", ""},
-		{"router", "10.0.0.254"}, {"3", "10.0.0.254"}, {"router", ""}, {"3", ""}, {"bootfile-name", ""}, {"67", ""}, {"domain-name", "other.example"}, {"15", "other.example"},
+		{"router", "10.0.0.254"}, {"3", "10.0.0.254"}, {"router", ""}, {"3", ""}, {"domain-name", "other.example"}, {"15", "other.example"},
 		{"domain-search", "a.example,b.test"}, {"119", "a.example,b.test"}, {"mtu", "1400"}, {"26", "1400"}, {"12", "me"},
 		{"classless-static-route", "10.1.0.0/20,10.0.0.1,0.0.0.0/0,10.0.0.2"}, {"121", "192.168.0.0/16,10.0.0.1"}, {"249", "192.168.0.0/16,10.0.0.1"},
 		{"static-route", "10.1.0.0,10.0.0.1"}, {"netmask", "255.255.0.0"}, {"1", "255.255.0.0"}, {"28", "10.0.255.255"},
