@@ -236,6 +236,48 @@ default via 2001:db8::1 dev ns-00000001-00 proto static metric 1024 pref medium
 	eventually(t, "metadata address gone", func() bool { return !strings.Contains(show(t, "qdhcp-net1"), "169.254") })
 }
 
+// A network with a subnet of 169.254.0.0/16 that a router is on: requests come from behind the router, whose other networks
+// have the instances.
+func TestMetadataNetwork(t *testing.T) {
+	s := host(t)
+	n := testNetwork(1)
+	n.Subnets[0].CIDR, n.Subnets[0].GatewayIP = "169.254.169.252/30", ptr("169.254.169.253")
+	n.Ports = []rpc.Port{{ID: "router-port", NetworkID: "net1", MACAddress: guestMAC, DeviceOwner: "network:router_interface", DeviceID: "r1",
+		FixedIPs: []rpc.FixedIP{{SubnetID: "sub1", IPAddress: "169.254.169.253"}}}}
+	s.networks["net1"] = n
+	nova := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Header.Get("X-Instance-ID")) }))
+	defer nova.Close()
+	x := rpc.NewMux(quiet)
+	rpc.Handle(x, rpc.GetPorts, func(_ context.Context, f rpc.PortFilters) ([]rpc.Port, error) {
+		switch {
+		case slices.Equal(f.Filters.DeviceID, []string{"r1"}):
+			return []rpc.Port{{NetworkID: "net1"}, {NetworkID: "net2"}}, nil
+		case slices.Equal(f.Filters.NetworkID, []string{"net1", "net2"}) && slices.Equal(f.Filters.FixedIPs["ip_address"], []string{"10.7.0.5"}):
+			return []rpc.Port{{DeviceID: "vm-behind"}}, nil
+		}
+		return nil, nil
+	})
+	ports := bustest.New()
+	stop, err := x.Serve(ports, "server")
+	must(t, err)
+	defer stop()
+	backend, err := metadata.NewNova(metadata.NovaConfig{Port: nova.Listener.Addr().(*net.TCPAddr).Port}, ports, quiet)
+	must(t, err)
+	defer backend.Close()
+	cfg := testConfig()
+	cfg.IsolatedMetadata, cfg.MetadataNetwork, cfg.Metadata = true, true, backend
+	s.start(t, cfg)
+	eventually(t, "ports ready", s.isReady("router-port"))
+	wire(t, "vm", guestMAC, "tap00000001-00") // the router, with an instance's address behind it
+	run(t, "ip", "-n", "vm", "addr", "add", "169.254.169.253/30", "dev", "eth0")
+	run(t, "ip", "-n", "vm", "link", "set", "lo", "up")
+	run(t, "ip", "-n", "vm", "addr", "add", "10.7.0.5/32", "dev", "lo")
+	run(t, "ip", "-n", "vm", "route", "replace", "169.254.169.254/32", "dev", "eth0", "src", "10.7.0.5")
+	if got := get(t, "vm", "http://169.254.169.254/"); got != "vm-behind" {
+		t.Errorf("through the router: %s", got)
+	}
+}
+
 func run(t *testing.T, argv ...string) string {
 	t.Helper()
 	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
