@@ -100,6 +100,10 @@ func askDnsmasq(t *testing.T, list []extra) (ask4 func(*dhcpv4.DHCPv4) *dhcpv4.D
 	var hosts, opts strings.Builder
 	for i, e := range list {
 		port := fmt.Sprintf("port-%d", i)
+		if e.name == "client-id" {
+			fmt.Fprintf(&hosts, "%s,id:%s,host-%d.example.org,10.0.0.%d\n", macOfCase(i), e.value, i, i+3)
+			continue
+		}
 		if e.is4 {
 			fmt.Fprintf(&hosts, "%s,host-%d.example.org,10.0.0.%d,set:%s\n", macOfCase(i), i, i+3, port)
 		} else {
@@ -186,6 +190,8 @@ func theSame(t *testing.T, list []extra) *Network {
 		}
 		h.Addrs = []Assignment{a}
 		switch {
+		case e.name == "client-id":
+			h.ClientID = ParseClientID(e.value)
 		case err != nil:
 			t.Logf("refused: %v", err)
 		case e.is4:
@@ -207,7 +213,8 @@ func text4(r *dhcpv4.DHCPv4) map[string]string {
 	if r == nil {
 		return nil
 	}
-	out := map[string]string{"address": r.YourIPAddr.String(), "siaddr": r.ServerIPAddr.String(), "file": r.BootFileName, "sname": r.ServerHostName}
+	out := map[string]string{"address": r.YourIPAddr.String(), "siaddr": r.ServerIPAddr.String(), "file": r.BootFileName, "sname": r.ServerHostName,
+		"flags": fmt.Sprint(r.Flags), "client": r.ClientIPAddr.String()}
 	for code, data := range r.Options {
 		out[fmt.Sprint(code)] = hex.EncodeToString(data)
 	}
@@ -276,6 +283,56 @@ func TestOptionsAsDnsmasq(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("IPv4 %s=%q, %s (-dnsmasq +ours):\n%s", e.name, e.value, name, diff)
 			}
+		}
+	}
+}
+
+// The same for the messages of a lease's life.
+func TestMessagesAsDnsmasq(t *testing.T) {
+	list := []extra{{true, "ntp-server", "10.0.0.1"}, {true, "client-id", "01:02:03:04"}}
+	ask4, _ := askDnsmasq(t, list)
+	n := theSame(t, list)
+	relay, own, wrong := dhcpv4.WithRelay(net.IPv4(10, 0, 0, 1)), net.IPv4(10, 0, 0, 3), net.IPv4(10, 0, 0, 99)
+	request := func(more ...dhcpv4.Modifier) []dhcpv4.Modifier {
+		return append([]dhcpv4.Modifier{relay, dhcpv4.WithMessageType(dhcpv4.MessageTypeRequest)}, more...)
+	}
+	option := func(code dhcpv4.OptionCode, data string) dhcpv4.Modifier {
+		return dhcpv4.WithOption(dhcpv4.OptGeneric(code, []byte(data)))
+	}
+	for _, c := range []struct {
+		name string
+		mac  MAC
+		with []dhcpv4.Modifier
+	}{
+		{"discover", macOfCase(0), []dhcpv4.Modifier{relay, dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover)}},
+		{"discover wants another", macOfCase(0), []dhcpv4.Modifier{relay, dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover), dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(wrong))}},
+		{"selecting", macOfCase(0), request(dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(own)), dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.IPv4(10, 0, 0, 2))))},
+		{"reboot", macOfCase(0), request(dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(own)))},
+		{"renew", macOfCase(0), request(dhcpv4.WithClientIP(own))},
+		{"reboot elsewhere", macOfCase(0), request(dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(net.IPv4(192, 0, 2, 9))))},
+		{"reboot with another's", macOfCase(0), request(dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(wrong)))},
+		{"host name", macOfCase(0), request(dhcpv4.WithClientIP(own), option(dhcpv4.OptionHostName, "mine"))},
+		{"FQDN", macOfCase(0), request(dhcpv4.WithClientIP(own), option(dhcpv4.OptionFQDN, "\x00\x00\x00mine"))},
+		{"FQDN, server updates", macOfCase(0), request(dhcpv4.WithClientIP(own), option(dhcpv4.OptionFQDN, "\x01\x00\x00mine.example"))},
+		{"FQDN, encoded", macOfCase(0), request(dhcpv4.WithClientIP(own), option(dhcpv4.OptionFQDN, "\x05\x00\x00\x04mine"))},
+		{"broadcast", macOfCase(0), []dhcpv4.Modifier{relay, dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover), dhcpv4.WithBroadcast(true)}},
+		{"inform", macOfCase(0), []dhcpv4.Modifier{relay, dhcpv4.WithMessageType(dhcpv4.MessageTypeInform), dhcpv4.WithClientIP(own)}},
+		{"client id", MAC{2, 2, 2, 2, 2, 2}, []dhcpv4.Modifier{relay, dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover), option(dhcpv4.OptionClientIdentifier, "\x01\x02\x03\x04")}},
+		{"other client id", macOfCase(1), []dhcpv4.Modifier{relay, dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover), option(dhcpv4.OptionClientIdentifier, "\x09\x09")}},
+	} {
+		req, err := dhcpv4.New(append([]dhcpv4.Modifier{dhcpv4.WithHwAddr(net.HardwareAddr(c.mac[:]))}, c.with...)...)
+		must(t, err)
+		want, got := text4(ask4(req)), text4(n.Reply4(req))
+		// On purpose: renewal times are not shaken, identifiers are returned (RFC 6842), and what has no lease gets no time of one.
+		for _, code := range []string{"58", "59", "61"} {
+			delete(want, code)
+			delete(got, code)
+		}
+		if c.name == "inform" {
+			delete(want, "51")
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-dnsmasq +ours):\n%s", c.name, diff)
 		}
 	}
 }

@@ -23,6 +23,11 @@ func (n *Network) Reply4(req *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 		return nil
 	}
 	leases := n.leases(host, true, addr4(req.GatewayIPAddr))
+	if n.Broadcast { // as if the client had asked for it, so that relays do it too
+		flagged := *req
+		flagged.SetBroadcast()
+		req = &flagged
+	}
 	switch req.MessageType() {
 	case dhcpv4.MessageTypeDiscover:
 		return n.offer(req, host, leases)
@@ -65,7 +70,8 @@ func (n *Network) acknowledge(req *dhcpv4.DHCPv4, host *Host, leases []lease) *d
 		return nil
 	}
 	nak := answer(req, dhcpv4.MessageTypeNak, server)
-	nak.UpdateOption(dhcpv4.OptMessage("address not assigned to this client"))
+	nak.UpdateOption(dhcpv4.OptMessage("wrong address"))
+	nak.ServerIPAddr = net.IPv4zero
 	nak.SetBroadcast() // RFC 2131 section 4.3.2; through a relay the flag makes the relay broadcast
 	nak.ClientIPAddr = net.IPv4zero
 	return nak
