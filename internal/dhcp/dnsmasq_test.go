@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
 	"maps"
@@ -143,21 +144,27 @@ func askDnsmasq(t *testing.T, list []extra) (ask4 func(*dhcpv4.DHCPv4) *dhcpv4.D
 	conn6, err := net.ListenPacket("udp6", "[2001:db8:1::1]:547")
 	must(t, err)
 	t.Cleanup(func() { conn4.Close(); conn6.Close() })
-	exchange := func(conn net.PacketConn, to net.Addr, request []byte) []byte {
+	exchange := func(conn net.PacketConn, to net.Addr, request, transaction []byte) []byte {
 		buf := make([]byte, 4096)
 		for range 40 { // it may not be up yet
 			_, err := conn.WriteTo(request, to)
 			must(t, err)
 			must(t, conn.SetReadDeadline(time.Now().Add(250*time.Millisecond)))
-			if n, _, err := conn.ReadFrom(buf); err == nil {
-				return buf[:n]
+			for {
+				n, _, err := conn.ReadFrom(buf)
+				if err != nil {
+					break
+				}
+				if bytes.Contains(buf[:n], transaction) { // no late answer to something else
+					return buf[:n]
+				}
 			}
 		}
 		t.Fatal("dnsmasq does not answer")
 		return nil
 	}
 	ask4 = func(req *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
-		reply, err := dhcpv4.FromBytes(exchange(conn4, &net.UDPAddr{IP: net.IPv4(10, 0, 0, 2), Port: 67}, req.ToBytes()))
+		reply, err := dhcpv4.FromBytes(exchange(conn4, &net.UDPAddr{IP: net.IPv4(10, 0, 0, 2), Port: 67}, req.ToBytes(), req.TransactionID[:]))
 		must(t, err)
 		return reply
 	}
@@ -165,7 +172,7 @@ func askDnsmasq(t *testing.T, list []extra) (ask4 func(*dhcpv4.DHCPv4) *dhcpv4.D
 		relay := &dhcpv6.RelayMessage{MessageType: dhcpv6.MessageTypeRelayForward, LinkAddr: net.ParseIP("2001:db8:1::1"), PeerAddr: net.ParseIP("fe80::1")}
 		relay.AddOption(dhcpv6.OptClientLinkLayerAddress(iana.HWTypeEthernet, mac[:]))
 		relay.AddOption(dhcpv6.OptRelayMessage(req))
-		packet, err := dhcpv6.FromBytes(exchange(conn6, &net.UDPAddr{IP: net.ParseIP("2001:db8:1::2"), Port: 547}, relay.ToBytes()))
+		packet, err := dhcpv6.FromBytes(exchange(conn6, &net.UDPAddr{IP: net.ParseIP("2001:db8:1::2"), Port: 547}, relay.ToBytes(), req.TransactionID[:]))
 		must(t, err)
 		reply, err := packet.GetInnerMessage()
 		must(t, err)
@@ -315,6 +322,9 @@ func TestMessagesAsDnsmasq(t *testing.T) {
 		{"FQDN", macOfCase(0), request(dhcpv4.WithClientIP(own), option(dhcpv4.OptionFQDN, "\x00\x00\x00mine"))},
 		{"FQDN, server updates", macOfCase(0), request(dhcpv4.WithClientIP(own), option(dhcpv4.OptionFQDN, "\x01\x00\x00mine.example"))},
 		{"FQDN, encoded", macOfCase(0), request(dhcpv4.WithClientIP(own), option(dhcpv4.OptionFQDN, "\x05\x00\x00\x04mine"))},
+		{"short lease", macOfCase(0), []dhcpv4.Modifier{relay, dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover), dhcpv4.WithOption(dhcpv4.OptIPAddressLeaseTime(10 * time.Minute))}},
+		{"very short lease", macOfCase(0), []dhcpv4.Modifier{relay, dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover), dhcpv4.WithOption(dhcpv4.OptIPAddressLeaseTime(time.Second))}},
+		{"long lease", macOfCase(0), []dhcpv4.Modifier{relay, dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover), dhcpv4.WithOption(dhcpv4.OptIPAddressLeaseTime(1000 * time.Hour))}},
 		{"broadcast", macOfCase(0), []dhcpv4.Modifier{relay, dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover), dhcpv4.WithBroadcast(true)}},
 		{"inform", macOfCase(0), []dhcpv4.Modifier{relay, dhcpv4.WithMessageType(dhcpv4.MessageTypeInform), dhcpv4.WithClientIP(own)}},
 		{"client id", MAC{2, 2, 2, 2, 2, 2}, []dhcpv4.Modifier{relay, dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover), option(dhcpv4.OptionClientIdentifier, "\x01\x02\x03\x04")}},
@@ -333,6 +343,86 @@ func TestMessagesAsDnsmasq(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-dnsmasq +ours):\n%s", c.name, diff)
+		}
+	}
+}
+
+// lease6 is what a reply says of addresses: those of each identity association with their lifetimes, and all status codes.
+func lease6(m *dhcpv6.Message) string {
+	var out []string
+	if st := m.Options.Status(); st != nil {
+		out = append(out, "status "+st.StatusCode.String())
+	}
+	for _, ia := range m.Options.IANA() {
+		text := fmt.Sprintf("IA T1 %s T2 %s", ia.T1.Round(12*time.Hour), ia.T2.Round(24*time.Hour)) // dnsmasq shakes them
+		for _, a := range ia.Options.Addresses() {
+			text += fmt.Sprintf(" %s for %s, %s", a.IPv6Addr, a.PreferredLifetime, a.ValidLifetime)
+		}
+		if st := ia.Options.Status(); st != nil {
+			text += " status " + st.StatusCode.String()
+		}
+		out = append(out, text)
+	}
+	return fmt.Sprint(m.MessageType, " ", strings.Join(out, "; "))
+}
+
+// The same for DHCPv6.
+func TestMessages6AsDnsmasq(t *testing.T) {
+	list := []extra{{false, "ntp-server", "[2001:db8::5]"}}
+	_, ask6 := askDnsmasq(t, list)
+	n := theSame(t, list)
+	mac, own, link := macOfCase(0), net.ParseIP("2001:db8:1::3"), netip.MustParseAddr("2001:db8:1::1")
+	message := func(kind dhcpv6.MessageType, server dhcpv6.DUID, holds net.IP) *dhcpv6.Message {
+		m := &dhcpv6.Message{MessageType: kind, TransactionID: dhcpv6.TransactionID{0xa5, byte(kind), byte(len(holds))}}
+		m.AddOption(dhcpv6.OptClientID(&dhcpv6.DUIDLL{HWType: iana.HWTypeEthernet, LinkLayerAddr: mac[:]}))
+		if server != nil {
+			m.AddOption(dhcpv6.OptServerID(server))
+		}
+		if kind != dhcpv6.MessageTypeInformationRequest {
+			ia := &dhcpv6.OptIANA{IaId: [4]byte{0, 0, 0, 1}}
+			if holds != nil {
+				ia.Options.Add(&dhcpv6.OptIAAddress{IPv6Addr: holds})
+			}
+			m.AddOption(ia)
+		}
+		return m
+	}
+	theirs := ask6(message(dhcpv6.MessageTypeSolicit, nil, nil), mac).Options.ServerID()
+	for _, c := range []struct {
+		name   string
+		kind   dhcpv6.MessageType
+		server bool // the message names it
+		holds  net.IP
+	}{
+		{"solicit", dhcpv6.MessageTypeSolicit, false, nil},
+		{"request", dhcpv6.MessageTypeRequest, true, own},
+		{"request without address", dhcpv6.MessageTypeRequest, true, nil},
+		{"renew", dhcpv6.MessageTypeRenew, true, own},
+		{"rebind", dhcpv6.MessageTypeRebind, false, own},
+		{"confirm", dhcpv6.MessageTypeConfirm, false, own},
+		{"confirm elsewhere", dhcpv6.MessageTypeConfirm, false, net.ParseIP("2001:db8:9::9")},
+		{"inform", dhcpv6.MessageTypeInformationRequest, false, nil},
+		{"release", dhcpv6.MessageTypeRelease, true, own},
+	} {
+		var theirServer, ourServer dhcpv6.DUID
+		if c.server {
+			theirServer, ourServer = theirs, n.duid()
+		}
+		their := ask6(message(c.kind, theirServer, c.holds), mac)
+		our := n.Reply6(message(c.kind, ourServer, c.holds), Client6{MAC: mac, Link: link})
+		if our == nil {
+			t.Errorf("%s: no answer, dnsmasq: %s", c.name, their.Summary())
+			continue
+		}
+		if c.kind == dhcpv6.MessageTypeInformationRequest { // the only one where dnsmasq tells the domain of its hosts file
+			their.Options.Del(dhcpv6.OptionFQDN)
+			our.Options.Del(dhcpv6.OptionFQDN)
+		}
+		if diff := cmp.Diff(lease6(their), lease6(our)); diff != "" {
+			t.Errorf("%s (-dnsmasq +ours):\n%s", c.name, diff)
+		}
+		if diff := cmp.Diff(text6(their), text6(our)); diff != "" {
+			t.Errorf("%s: options (-dnsmasq +ours):\n%s", c.name, diff)
 		}
 	}
 }

@@ -60,6 +60,11 @@ func (n *Network) options4(req, reply *dhcpv4.DHCPv4, host *Host, l lease) {
 // stays below T2.
 func (n *Network) times4(req *dhcpv4.DHCPv4, host *Host) (life, t1, t2 time.Duration) {
 	life, t1, t2 = n.times()
+	if asked := req.IPAddressLeaseTime(0); asked > 0 && asked < life { // a client may have less, but not less than two minutes
+		shorter := *n
+		shorter.Lease = min(max(asked, 2*time.Minute), life)
+		life, t1, t2 = shorter.times()
+	}
 	if life == infinite {
 		return life, t1, t2
 	}

@@ -92,6 +92,9 @@ func (n *Network) assign6(req *dhcpv6.Message, t dhcpv6.MessageType, host *Host,
 	if t == dhcpv6.MessageTypeReply && req.MessageType == dhcpv6.MessageTypeSolicit {
 		reply.AddOption(&dhcpv6.OptionGeneric{OptionCode: dhcpv6.OptionRapidCommit})
 	}
+	if len(leases) > 0 && (req.MessageType == dhcpv6.MessageTypeSolicit || req.MessageType == dhcpv6.MessageTypeRequest) {
+		reply.AddOption(status6(iana.StatusSuccess, "success"))
+	}
 	left := leases
 	for _, ia := range req.Options.IANA() {
 		reply.AddOption(n.identity6(req, ia, left))
@@ -253,7 +256,7 @@ func (n *Network) fqdn6(req *dhcpv6.Message, l lease) dhcpv6.Option {
 		return nil
 	}
 	asked := req.Options.FQDN()
-	if asked == nil { // told nevertheless, as dnsmasq does: the bare name, which has no end
+	if asked == nil && req.MessageType == dhcpv6.MessageTypeSolicit { // told nevertheless, as dnsmasq does: the bare name, which has no end
 		return &dhcpv6.OptionGeneric{OptionCode: dhcpv6.OptionFQDN, OptionData: append([]byte{serverUpdates, byte(len(l.Name))}, l.Name...)}
 	}
 	full := l.Name
@@ -265,7 +268,7 @@ func (n *Network) fqdn6(req *dhcpv6.Message, l lease) dhcpv6.Option {
 		return nil
 	}
 	flags := byte(serverUpdates)
-	if asked.Flags&serverUpdates == 0 {
+	if asked != nil && asked.Flags&serverUpdates == 0 {
 		flags |= override
 	}
 	return &dhcpv6.OptionGeneric{OptionCode: dhcpv6.OptionFQDN, OptionData: append([]byte{flags}, wire...)}
