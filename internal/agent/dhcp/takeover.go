@@ -133,7 +133,7 @@ func (a *Agent) takeOver(networkID, keep string) error {
 		return fmt.Errorf("devices of network %s: %w", networkID, err)
 	}
 	for _, l := range links {
-		if name := l.Attrs().Name; name == keep || !strings.HasPrefix(name, outerPrefix) || len(name) != 14 {
+		if name := l.Attrs().Name; name == keep || !strings.HasPrefix(name, "tap") || len(name) != 14 {
 			continue
 		}
 		a.writes.Add(1)
