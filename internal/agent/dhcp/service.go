@@ -239,7 +239,7 @@ func (a *Agent) withdraw(ctx context.Context, s *service) error {
 	err := s.stop()
 	writes, failed := 0, error(nil)
 	if a.exists(s.id) {
-		err = errors.Join(err, a.takeOver(s.id, ""))
+		err = errors.Join(err, a.endLeft(s.id))
 		writes, failed = removeNamespace(namespacePrefix + s.id)
 	}
 	a.writes.Add(int64(writes))

@@ -107,8 +107,8 @@ func end(pid int, networkID string) error {
 	return fmt.Errorf("process %d does not end", pid)
 }
 
-// takeOver clears the network's namespace of what upstream's agent left, except the device keep.
-func (a *Agent) takeOver(networkID, keep string) error {
+// endLeft ends what upstream's agent left running for the network.
+func (a *Agent) endLeft(networkID string) error {
 	a.mu.Lock()
 	pids := a.left[networkID]
 	delete(a.left, networkID)
@@ -120,8 +120,13 @@ func (a *Agent) takeOver(networkID, keep string) error {
 		}
 		a.writes.Add(1)
 	}
-	if !a.exists(networkID) {
-		return nil
+	return nil
+}
+
+// takeOver clears the network's namespace of what upstream's agent left, except the device keep.
+func (a *Agent) takeOver(networkID, keep string) error {
+	if err := a.endLeft(networkID); err != nil || !a.exists(networkID) {
+		return err
 	}
 	h, err := netns.Handle(namespacePrefix + networkID)
 	if err != nil {
