@@ -357,18 +357,18 @@ func TestInternalDNS(t *testing.T) {
 
 // upstream leaves what upstream's agent leaves on a network: a namespace with a device and dnsmasq. The device's other end
 // is called peer.
-func upstream(t *testing.T, network, server, peer, options string) *exec.Cmd {
+func upstream(t *testing.T, network, device, peer, options string) *exec.Cmd {
 	t.Helper()
 	ns, dir := "qdhcp-"+network, filepath.Join(t.TempDir(), "dhcp", network)
 	must(t, os.MkdirAll(dir, 0o755))
 	_, err := netns.Ensure(ns)
 	must(t, err)
-	run(t, "ip", "link", "add", peer, "type", "veth", "peer", "name", "tap00000001-00", "netns", ns)
+	run(t, "ip", "link", "add", peer, "type", "veth", "peer", "name", device, "netns", ns)
 	run(t, "ip", "link", "set", peer, "up")
-	run(t, "ip", "-n", ns, "link", "set", "tap00000001-00", "address", "fa:16:3e:ff:00:01") // the port stays the same
-	run(t, "ip", "-n", ns, "link", "set", "tap00000001-00", "up")
-	run(t, "ip", "-n", ns, "addr", "add", server+"/24", "dev", "tap00000001-00")
-	must(t, veth.DisableChecksumOffload(ns, "tap00000001-00")) // upstream has a netfilter rule for that
+	run(t, "ip", "-n", ns, "link", "set", device, "address", "fa:16:3e:ff:00:01") // the port stays the same
+	run(t, "ip", "-n", ns, "link", "set", device, "up")
+	run(t, "ip", "-n", ns, "addr", "add", "10.0.0.2/24", "dev", device)
+	must(t, veth.DisableChecksumOffload(ns, device)) // upstream has a netfilter rule for that
 	args := strings.Fields("netns exec " + ns + " dnsmasq --no-daemon --user=root --no-hosts --no-resolv --pid-file=" + dir + "/pid --dhcp-leasefile=" + dir + "/leases " +
 		"--bind-dynamic --conf-file=/dev/null --local-service --dhcp-range=10.0.0.0,static,255.255.255.0,120s " + options)
 	cmd := exec.Command("ip", args...)
@@ -383,7 +383,7 @@ func TestTakeover(t *testing.T) {
 	s := host(t)
 	s.networks["net1"] = testNetwork(1)
 	lease := "--dhcp-host=" + guestMAC + ",host-10-0-0-5,10.0.0.5"
-	old, stray := upstream(t, "net1", "10.0.0.2", "br-port1", lease), upstream(t, "gone", "10.0.0.2", "br-port2", "")
+	old, stray := upstream(t, "net1", "tap00000001-00", "br-port1", lease), upstream(t, "gone", "tap00000009-00", "br-port2", "")
 	foreign := exec.Command("ip", strings.Fields("netns exec qdhcp-net1 dnsmasq --no-daemon --port=5353 --conf-file=/dev/null --pid-file="+t.TempDir()+"/other/pid")...)
 	must(t, foreign.Start())
 	t.Cleanup(func() { _ = foreign.Process.Kill(); _ = foreign.Wait() })
