@@ -7,8 +7,9 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # What the tests and the demo run besides our own binary.
 PACKAGES   := iproute2 nftables iputils-ping tcpdump udhcpc isc-dhcp-client conntrack
-# What only tests need: database servers, which are started by the tests only, and what builds a Debian tree.
-TEST_PACKAGES := openvswitch-switch iptables radvd haproxy $(PACKAGES) postgresql mariadb-server debootstrap
+# What only tests need: DHCP clients and upstream's servers to compare with, database servers, which are started by the tests
+# only, and what builds a Debian tree.
+TEST_PACKAGES := openvswitch-switch iptables radvd haproxy dhcpcd-base wide-dhcpv6-client systemd dnsmasq-base $(PACKAGES) postgresql mariadb-server debootstrap
 # On which databases `make conformance` runs, and which of its tests: RUN is a regular expression.
 DATABASES  ?= sqlite postgresql mariadb
 RUN        ?=

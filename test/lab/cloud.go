@@ -187,6 +187,15 @@ func (c *Cloud) start(h *Host, binary, command string, args ...string) {
 	h.names = append(h.names, command)
 }
 
+// Add starts one more daemon on a host and waits until it is well.
+func (c *Cloud) Add(h *Host, binary, command string) {
+	c.T.Helper()
+	c.start(h, binary, command)
+	if err := h.WaitHealthy(command, 20*time.Second); err != nil {
+		c.T.Fatalf("%v", err)
+	}
+}
+
 // configuration is the file of a daemon. As upstream's files do, it holds options of all kinds; a daemon takes what
 // it knows.
 func (c *Cloud) configuration(h *Host, command string) string {
@@ -200,6 +209,7 @@ service_plugins = router
 nova_metadata_host = %[3]s
 nova_metadata_port = %[4]d
 metadata_proxy_shared_secret = %[5]s
+%[8]s
 [ml2]
 type_drivers = local,flat,vlan,vxlan
 project_network_types = vxlan
@@ -215,7 +225,7 @@ local_ip = %[6]s
 l2_population = true
 [neutrino]
 health_listen = `+healthListen+`
-`, h.Name, c.state(h), "127.0.0.1", 8775, sharedSecret, h.Underlay, healthPorts[command])
+`, h.Name, c.state(h), "127.0.0.1", 8775, sharedSecret, h.Underlay, healthPorts[command], c.Options)
 	if c.gateways[h] {
 		text += "[linux_bridge]\nphysical_interface_mappings = public:ext0\n"
 	}

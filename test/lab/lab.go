@@ -33,8 +33,9 @@ type T interface {
 
 // Lab owns machines, processes and a directory, and removes them all when the test ends.
 type Lab struct {
-	T   T
-	Dir string // for logs, state and configuration; its name starts with dirPrefix
+	Options string // lines of the configuration of all daemons of a Cloud, from [DEFAULT] on; set them before it starts
+	T       T
+	Dir     string // for logs, state and configuration; its name starts with dirPrefix
 
 	inUse *os.File     // the directory, locked
 	tools atomic.Int32 // how many were started

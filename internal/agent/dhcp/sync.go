@@ -36,13 +36,19 @@ func (a *Agent) sync(ctx context.Context) error {
 	if a.lastFull.IsZero() { // nothing is touched before the server said what is wanted
 		return a.report(err)
 	}
+	if !a.swept && a.leftNetworks() == nil {
+		left := predecessors()
+		a.mu.Lock()
+		a.left = left
+		a.mu.Unlock()
+	}
 	_, applied := reconcile.Apply(ctx, a.table, a)
 	if !a.swept && err == nil {
 		swept := a.sweep(ctx)
 		a.swept = swept == nil
 		applied = errors.Join(applied, swept)
 	}
-	return a.report(errors.Join(err, applied))
+	return a.report(errors.Join(err, applied, a.inspect(ctx)))
 }
 
 func (a *Agent) report(err error) error {
@@ -236,6 +242,11 @@ func (a *Agent) sweep(ctx context.Context) error {
 		_, ours := a.table.Wanted(id)
 		return ours
 	})
+	for _, id := range a.leftNetworks() {
+		if _, ours := a.table.Wanted(id); !ours && !slices.Contains(gone, id) {
+			gone = append(gone, id)
+		}
+	}
 	for _, id := range gone {
 		a.log.Info("removing what is left of a network", "network", id)
 		err = errors.Join(err, a.withdraw(ctx, &service{id: id, hosts: map[string]served{}}))
