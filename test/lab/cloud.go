@@ -51,10 +51,14 @@ var (
 // healthPorts are where daemons answer /healthcheck and /metrics.
 var healthPorts = map[string]int{
 	"all-in-one": 9601, "server": 9602, "linuxbridge-agent": 9603, "metadata-agent": 9604, "dhcp-agent": 9605, "l3-agent": 9606,
+	"openvswitch-agent": 9607,
 }
 
+// l2Daemon stands for the L2 agent of whatever kind.
+const l2Daemon = "l2"
+
 // networkDaemons of the network node, in the order of start.
-var networkDaemons = []string{"server", "linuxbridge-agent", "metadata-agent", "dhcp-agent", "l3-agent"}
+var networkDaemons = []string{"server", l2Daemon, "metadata-agent", "dhcp-agent", "l3-agent"}
 
 // AllInOne starts a cloud of one host and one process.
 func (l *Lab) AllInOne(binary string) *Cloud {
@@ -79,15 +83,26 @@ func (l *Lab) MultiHost(binary string, hypervisors int) *Cloud {
 		c.Compute = append(c.Compute, c.host(fmt.Sprintf("compute%d", i+1), i+2))
 	}
 	for _, name := range networkDaemons {
+		if name == l2Daemon {
+			name = c.L2Agent()
+		}
 		c.start(c.Network, binary, name)
 	}
 	for _, h := range c.Compute {
-		c.start(h, binary, "linuxbridge-agent")
+		c.start(h, binary, c.L2Agent())
 	}
 	for _, h := range c.Hosts() {
 		c.ready(h)
 	}
 	return c
+}
+
+// L2Agent is the name of the hosts' L2 agent.
+func (l *Lab) L2Agent() string {
+	if l.OpenVSwitch {
+		return "openvswitch-agent"
+	}
+	return "linuxbridge-agent"
 }
 
 // Hosts are all hosts.
@@ -112,6 +127,10 @@ func (c *Cloud) host(name string, number int) *Host {
 	h.Underlay = netip.AddrFrom4([4]byte{192, 168, 50, byte(number)})
 	c.underlay.Attach(h.Node, "under0")
 	h.Sysctl("net/ipv6/conf/under0/disable_ipv6", "1") // its address would be seen to appear, after duplicate detection
+	if c.OpenVSwitch {
+		h.startSwitch()
+		return h
+	}
 	h.Run(fmt.Sprintf("ip addr add %s/24 dev under0", h.Underlay))
 	return h
 }
@@ -121,10 +140,14 @@ func (c *Cloud) outside(h *Host) {
 	c.T.Helper()
 	c.provider.Attach(h.Node, "ext0")
 	h.Sysctl("net/ipv6/conf/ext0/disable_ipv6", "1")
+	if c.OpenVSwitch {
+		h.vsctl("add-br", externalBridge, "--", "set", "Bridge", externalBridge, "datapath_type=netdev", "--", "add-port", externalBridge, "ext0")
+	}
 	c.Internet = c.Node("internet")
 	c.Internet.Sysctl("net/ipv6/conf/default/accept_dad", "0")
 	c.provider.Attach(c.Internet, "eth0")
 	c.Internet.impatient("eth0")
+	c.fillChecksums(c.Internet, "eth0")
 	c.Internet.Run(fmt.Sprintf("ip addr add %s/24 dev eth0", InternetIP))
 	c.Internet.Run(fmt.Sprintf("ip addr add %s/64 dev eth0", InternetIP6))
 	c.Nova = h.Nova(novaAddress, sharedSecret)
@@ -161,7 +184,7 @@ metadata_proxy_shared_secret = %[5]s
 [ml2]
 type_drivers = local,flat,vlan,vxlan
 project_network_types = vxlan
-mechanism_drivers = linuxbridge,l2population
+mechanism_drivers = linuxbridge,openvswitch,l2population
 extension_drivers = port_security
 path_mtu = 1500
 [ml2_type_vxlan]
@@ -174,7 +197,10 @@ l2_population = true
 [neutrino]
 health_listen = `+healthListen+`
 `, h.Name, c.state(h), "127.0.0.1", 8775, sharedSecret, h.Underlay, healthPorts[command])
-	if h == c.Network {
+	switch {
+	case c.OpenVSwitch:
+		text += c.switchConfiguration(h)
+	case h == c.Network:
 		text += "[linux_bridge]\nphysical_interface_mappings = public:ext0\n"
 	}
 	if command == "all-in-one" {

@@ -36,6 +36,8 @@ type Lab struct {
 	T   T
 	Dir string // for logs, state and configuration; its name starts with dirPrefix
 
+	OpenVSwitch bool // hosts wire by Open vSwitch, userspace datapath, instead of Linux bridges; set before the cloud starts
+
 	inUse *os.File     // the directory, locked
 	tools atomic.Int32 // how many were started
 	sw    *Node        // the switch all segments are bridges of; made with the first segment

@@ -59,6 +59,11 @@ func (n *Node) kernelState() ([]string, error) {
 		}
 		facts = append(facts, more...)
 	}
+	more, err := n.switchState()
+	if err != nil {
+		return nil, err
+	}
+	facts = append(facts, more...)
 	slices.Sort(facts)
 	return facts, nil
 }
