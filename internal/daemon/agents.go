@@ -14,6 +14,7 @@ import (
 	"neutrino/internal/agent/l2/openvswitch"
 	"neutrino/internal/agent/l3"
 	"neutrino/internal/agent/metadata"
+	"neutrino/internal/agent/plug"
 	"neutrino/internal/bus"
 	"neutrino/internal/config"
 	md "neutrino/internal/metadata"
@@ -75,6 +76,18 @@ func (d *Daemon) AddOpenVSwitch(t bus.Transport) error {
 	return nil
 }
 
+// plugDriver is how the agents of services plug their interfaces.
+func (d *Daemon) plugDriver() plug.Driver {
+	f := d.File
+	switch config.InterfaceDriver.Get(f) {
+	case "openvswitch", "neutron.agent.linux.interface.OVSInterfaceDriver":
+		if !config.OVSUseVeth.Get(f) {
+			return plug.NewOpenVSwitch(config.OVSDBConnection.Get(f), config.OVSIntegrationBridge.Get(f), d.Logger("agent.plug"))
+		}
+	}
+	return plug.Pairs{}
+}
+
 // AddDHCP adds the DHCP agent; backend answers metadata requests on isolated networks.
 func (d *Daemon) AddDHCP(t bus.Transport, backend md.Backend) error {
 	f := d.File
@@ -85,7 +98,7 @@ func (d *Daemon) AddDHCP(t bus.Transport, backend md.Backend) error {
 	cfg.RebindingTime = time.Duration(config.DHCPRebindingTime.Get(f)) * time.Second
 	cfg.BroadcastReply, cfg.IsolatedMetadata = config.DHCPBroadcastReply.Get(f), config.EnableIsolatedMetadata.Get(f)
 	cfg.ForceMetadata, cfg.MetadataNetwork = config.ForceMetadata.Get(f), config.EnableMetadataNetwork.Get(f)
-	cfg.ReportInterval, cfg.Metadata = config.ReportInterval.Get(f), backend
+	cfg.ReportInterval, cfg.Metadata, cfg.Plug = config.ReportInterval.Get(f), backend, d.plugDriver()
 	for _, s := range config.DNSServers.Get(f) {
 		addr, err := netip.ParseAddr(s)
 		if err != nil {
@@ -104,7 +117,7 @@ func (d *Daemon) AddDHCP(t bus.Transport, backend md.Backend) error {
 func (d *Daemon) AddL3(t bus.Transport, backend md.Backend) error {
 	f := d.File
 	cfg := l3.Config{Host: d.Host, AvailabilityZone: config.AvailabilityZone.Get(f), ReportInterval: config.ReportInterval.Get(f),
-		MetadataPort: config.MetadataPort.Get(f)}
+		MetadataPort: config.MetadataPort.Get(f), InterfaceDriver: config.InterfaceDriver.Get(f), Plug: d.plugDriver()}
 	if s := config.IPv6Gateway.Get(f); s != "" {
 		addr, err := netip.ParseAddr(s)
 		if err != nil {

@@ -71,7 +71,9 @@ func (h *Host) vsctl(args ...string) string {
 }
 
 func (c *Cloud) switchConfiguration(h *Host) string {
-	text := fmt.Sprintf(`[ovs]
+	text := fmt.Sprintf(`[DEFAULT]
+interface_driver = openvswitch
+[ovs]
 local_ip = %s
 datapath_type = netdev
 [agent]

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"neutrino/internal/agent"
+	"neutrino/internal/agent/plug"
 	"neutrino/internal/bus"
 	"neutrino/internal/dhcp"
 	"neutrino/internal/linux/netns"
@@ -46,6 +47,7 @@ type Agent struct {
 	started bool
 	full    bool                 // fetch everything
 	fetch   map[string]bool      // networks to fetch
+	lost    map[string]bool      // networks whose interface is to be plugged again
 	deleted map[string]time.Time // ports, so that a late message does not bring them back
 	journal map[string]*rpc.Port // ports that came while a fetch is under way; nil if none is
 }
@@ -55,6 +57,9 @@ const coalesce = 4 * time.Millisecond
 
 // New makes the agent.
 func New(cfg Config, t bus.Transport, log *slog.Logger) *Agent {
+	if cfg.Plug == nil {
+		cfg.Plug = plug.Pairs{}
+	}
 	a := &Agent{
 		cfg:       cfg,
 		transport: t,
@@ -64,6 +69,7 @@ func New(cfg Config, t bus.Transport, log *slog.Logger) *Agent {
 		services:  map[string]*service{},
 		full:      true,
 		fetch:     map[string]bool{},
+		lost:      map[string]bool{},
 		deleted:   map[string]time.Time{},
 	}
 	a.translator = &translator{&a.cfg, dhcp.NewParser(), log}
@@ -109,7 +115,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context){a.reporter.Run, a.loop.Run, a.ready.loop.Run} {
+	for _, run := range []func(context.Context){a.reporter.Run, a.loop.Run, a.ready.loop.Run, a.watchInterfaces} {
 		wg.Go(func() { run(ctx) })
 	}
 	<-ctx.Done()

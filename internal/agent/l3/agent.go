@@ -13,11 +13,13 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"neutrino/internal/agent"
+	"neutrino/internal/agent/plug"
 	"neutrino/internal/bus"
 	"neutrino/internal/ra"
 	"neutrino/internal/reconcile"
@@ -37,6 +39,7 @@ type Config struct {
 	MetadataPort     int           // metadata_port; 0 = 9697
 	IPv6Gateway      netip.Addr    // ipv6_gateway, a link-local address; the zero Addr = learn it from advertisements
 	LogHeartbeats    bool          // log_agent_heartbeats, reported only
+	Plug             plug.Driver   // makes the interfaces; nil: by veth pairs
 }
 
 // Agent is an L3 agent.
@@ -81,6 +84,9 @@ func New(c Config, t bus.Transport, log *slog.Logger, md MetadataListener) *Agen
 }
 
 func withDefaults(c Config) Config {
+	if c.Plug == nil {
+		c.Plug = plug.Pairs{}
+	}
 	if c.InterfaceDriver == "" {
 		c.InterfaceDriver = "linuxbridge"
 	}
@@ -111,6 +117,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	start := func(f func(context.Context)) { tasks.Go(func() error { f(ctx); return nil }) }
 	start(a.reporter.Run)
 	start(a.announcer.run)
+	start(func(ctx context.Context) {
+		again := func(p plug.Port) {
+			a.queue.add(work{id: strings.TrimPrefix(p.Namespace, namespacePrefix)}, byNotification)
+		}
+		a.config.Plug.Run(ctx, again)
+	})
 	start(func(ctx context.Context) {
 		a.waitReported(ctx)
 		a.sync.Kick()

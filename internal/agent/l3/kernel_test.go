@@ -61,7 +61,7 @@ func removeRouters(t testing.TB) {
 	links, err := netlink.LinkList()
 	must(t, err)
 	for _, l := range links {
-		if strings.HasPrefix(l.Attrs().Name, outerPrefix) {
+		if strings.HasPrefix(l.Attrs().Name, "tap") {
 			must(t, netlink.LinkDel(l))
 		}
 	}

@@ -299,6 +299,9 @@ func (d *Driver) Device(name string) int {
 		return 0
 	}
 	n, plugged := p.number(port), p.Interfaces[port].ExternalIDs[ours] != ""
+	if p.Interfaces[port].Type == "internal" { // its device moves to a namespace
+		return n
+	}
 	switch l := d.links.Get(port); {
 	case l != nil && (n > 0 || plugged):
 		return l.Attrs().Index
