@@ -17,6 +17,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	vns "github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -28,7 +29,8 @@ const (
 
 // OpenVSwitch plugs services by internal ports of the integration bridge, as upstream's OVSInterfaceDriver: ovs-vswitchd
 // makes the device in the host, and it is moved into the namespace of the service. With the userspace datapath the devices
-// go when ovs-vswitchd ends, and its successor makes new ones in the host; Run tells of those.
+// are dead once ovs-vswitchd ended, and its successor makes new ones in the host; Run tells of those, and Ensure puts them
+// in the place of the dead ones.
 type OpenVSwitch struct {
 	endpoint, bridge string
 	log              *slog.Logger
@@ -92,6 +94,9 @@ func (o *OpenVSwitch) Right(h *netlink.Handle, p Port) bool {
 	if err != nil || l.Type() == "veth" || l.Attrs().HardwareAddr.String() != p.MAC.String() || !settled(l, p.MTU) {
 		return false
 	}
+	if inHost(p.Name) {
+		return false
+	}
 	if o.state.Load() == nil && o.connect(context.Background()) != nil {
 		return true // nothing can be said of the port, and traffic goes on
 	}
@@ -100,6 +105,12 @@ func (o *OpenVSwitch) Right(h *netlink.Handle, p Port) bool {
 	}
 	o.remember(p)
 	return true
+}
+
+// inHost tells whether a device lies in the host that belongs into a namespace.
+func inHost(name string) bool {
+	_, err := netlink.LinkByName(name)
+	return err == nil
 }
 
 // plugged tells whether the bridge has the port.
@@ -141,6 +152,11 @@ func (o *OpenVSwitch) ensure(ctx context.Context, p Port) (created bool, err err
 	defer h.Close()
 	if l, err := h.LinkByName(p.Name); err == nil && l.Type() == "veth" { // of the other driver
 		if err := h.LinkDel(l); err != nil {
+			return false, err
+		}
+	}
+	if inHost(p.Name) {
+		if err := removeDead(h, p.Name); err != nil {
 			return false, err
 		}
 	}
@@ -197,11 +213,20 @@ func (o *OpenVSwitch) removePort(ctx context.Context, s *ovs.State, name string)
 	if err := t.Commit(ctx); err != nil {
 		return err
 	}
-	_, err := wait(ctx, func() (netlink.Link, bool) {
-		_, err := netlink.LinkByName(name)
-		return nil, err != nil
-	})
+	_, err := wait(ctx, func() (netlink.Link, bool) { return nil, !inHost(name) })
 	return err
+}
+
+// removeDead removes a device of the userspace datapath that ovs-vswitchd has left.
+func removeDead(h *netlink.Handle, name string) error {
+	l, err := h.LinkByName(name)
+	if err != nil {
+		return nil
+	}
+	if err := h.LinkDel(l); err != nil {
+		return fmt.Errorf("remove dead %s: %w", name, err)
+	}
+	return nil
 }
 
 // move waits for the device to appear in the host and moves it, with the address that it is to have.
@@ -271,8 +296,10 @@ func (o *OpenVSwitch) Remove(ctx context.Context, h *netlink.Handle, name string
 			return fmt.Errorf("unplug %s: %w", name, err)
 		}
 	}
-	if l, err := h.LinkByName(name); err == nil && l.Type() == "veth" { // of the other driver
-		return h.LinkDel(l)
+	if l, err := h.LinkByName(name); err == nil && (l.Type() == "veth" || l.Type() == "tuntap") { // of the other driver, or dead
+		if err := h.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
+			return fmt.Errorf("unplug %s: %w", name, err)
+		}
 	}
 	_, err = wait(ctx, func() (netlink.Link, bool) {
 		_, err := h.LinkByName(name)
@@ -370,7 +397,7 @@ func (o *OpenVSwitch) check(ctx context.Context, lost func(p Port)) error {
 	for name, p := range ports {
 		why := "the bridge has it no more"
 		if o.plugged(s, p) {
-			if _, err := netlink.LinkByName(name); err != nil {
+			if !inHost(name) {
 				continue
 			}
 			why = "its device was made anew"
