@@ -27,6 +27,8 @@ type Host struct {
 	Underlay netip.Addr          // tunnel endpoint
 	Daemons  map[string]*Process // by the name of neutrino's command, in the order of start in names
 	names    []string
+
+	Switch, SwitchDB *Process // ovs-vswitchd and ovsdb-server, on hosts with Open vSwitch
 }
 
 // Addresses of the lab. 203.0.113.0/24 and 2001:db8::/32 are for documentation (RFC 5737, RFC 3849).

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -45,6 +46,64 @@ func (n *Node) Echo(port int) {
 			}()
 		}
 	}()
+}
+
+// EchoUDP starts a UDP service on the port, v4 and v6, that sends back what it gets.
+func (n *Node) EchoUDP(port int) {
+	n.lab.T.Helper()
+	var c net.PacketConn
+	if err := n.Do(func() (err error) {
+		c, err = net.ListenPacket("udp", fmt.Sprintf(":%d", port))
+		return err
+	}); err != nil {
+		n.lab.T.Fatalf("listen in %s: %v", n.Name, err)
+	}
+	n.lab.T.Cleanup(func() { _ = c.Close() })
+	go func() {
+		for buffer := make([]byte, 1<<16); ; {
+			size, from, err := c.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			_, _ = c.WriteTo(buffer[:size], from)
+		}
+	}()
+}
+
+// Bounce sends so many bytes to an echo service and compares what comes back; network is "udp" or "tcp". A datagram is
+// sent three times at most.
+func (n *Node) Bounce(network string, to netip.Addr, port, size int) error {
+	payload := make([]byte, size)
+	for i := range payload {
+		payload[i] = byte(i * 31 >> 3)
+	}
+	var c net.Conn
+	if err := n.Do(func() (err error) {
+		c, err = net.DialTimeout(network, netip.AddrPortFrom(to, uint16(port)).String(), 2*time.Second)
+		return err
+	}); err != nil {
+		return fmt.Errorf("from %s: %w", n.Name, err)
+	}
+	defer c.Close()
+	tries, patience := 1, 5*time.Second
+	if network == "udp" {
+		tries, patience = 3, 300*time.Millisecond
+	}
+	got, err := make([]byte, size), error(nil)
+	for range tries {
+		_ = c.SetDeadline(time.Now().Add(patience))
+		go func() { _, _ = c.Write(payload) }()
+		if _, err = io.ReadFull(c, got); err == nil {
+			break
+		}
+	}
+	if err == nil && !bytes.Equal(got, payload) {
+		err = errors.New("other bytes came back")
+	}
+	if err != nil {
+		return fmt.Errorf("%s, %d bytes from %s to %s: %w", network, size, n.Name, to, err)
+	}
+	return nil
 }
 
 // Dial connects from the node by TCP, for at most 3 s. The address is numeric.

@@ -25,7 +25,7 @@ func (h *Host) startSwitch() {
 	h.lab.T.Helper()
 	h.Run("mkdir " + switchDir)
 	h.Run("ovsdb-tool create " + switchDir + "/conf.db " + switchSchema)
-	h.Daemons["ovsdb-server"] = h.Start("ovsdb-server", "ovsdb-server", switchDir+"/conf.db", "--remote=punix:"+switchDir+"/db.sock",
+	h.SwitchDB = h.Start("ovsdb-server", "ovsdb-server", switchDir+"/conf.db", "--remote=punix:"+switchDir+"/db.sock",
 		"--unixctl="+switchDir+"/ovsdb.ctl")
 	if err := Eventually(5*time.Second, func() error {
 		_, err := h.Exec("ovs-vsctl", "--timeout=1", "--no-wait", "init")
@@ -33,7 +33,7 @@ func (h *Host) startSwitch() {
 	}); err != nil {
 		h.lab.T.Fatalf("%v", err)
 	}
-	h.Daemons["ovs-vswitchd"] = h.Start("ovs-vswitchd", "ovs-vswitchd", "unix:"+switchDir+"/db.sock", "--unixctl="+switchDir+"/vswitchd.ctl")
+	h.Switch = h.Start("ovs-vswitchd", "ovs-vswitchd", "unix:"+switchDir+"/db.sock", "--unixctl="+switchDir+"/vswitchd.ctl")
 	h.vsctl("add-br", underlayBridge, "--", "set", "Bridge", underlayBridge, "datapath_type=netdev", "--", "add-port", underlayBridge, "under0")
 	h.addUnderlay()
 }
@@ -49,8 +49,8 @@ func (h *Host) addUnderlay() {
 // RestartSwitch kills ovs-vswitchd, whose devices go with it, and starts it again.
 func (h *Host) RestartSwitch() {
 	h.lab.T.Helper()
-	h.Daemons["ovs-vswitchd"].Kill()
-	h.Daemons["ovs-vswitchd"].Restart()
+	h.Switch.Kill()
+	h.Switch.Restart()
 	if err := Eventually(10*time.Second, func() error {
 		_, err := h.Exec("ip", "link", "show", underlayBridge)
 		return err

@@ -68,6 +68,21 @@ func multiHost(t *testing.T) *cloud {
 	return opened(t, lab.New(t).MultiHost(binary, 2))
 }
 
+// switched is multiHost with hosts that wire by Open vSwitch.
+func switched(t *testing.T) *cloud {
+	t.Helper()
+	needRoot(t)
+	l := lab.New(t)
+	l.OpenVSwitch = true
+	return opened(t, l.MultiHost(binary, 2))
+}
+
+// onBoth runs a scenario with hosts of either kind.
+func onBoth(t *testing.T, scenario func(*testing.T, *cloud)) {
+	t.Run("linuxbridge", func(t *testing.T) { scenario(t, multiHost(t)) })
+	t.Run("openvswitch", func(t *testing.T) { scenario(t, switched(t)) })
+}
+
 // allInOne starts everything in one process on one host.
 func allInOne(t *testing.T) *cloud {
 	t.Helper()
