@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -186,7 +187,7 @@ metadata_proxy_shared_secret = %[5]s
 [ml2]
 type_drivers = local,flat,vlan,vxlan
 project_network_types = vxlan
-mechanism_drivers = linuxbridge,openvswitch,l2population
+mechanism_drivers = %[8]s,l2population
 extension_drivers = port_security
 path_mtu = 1500
 [ml2_type_vxlan]
@@ -198,7 +199,7 @@ local_ip = %[6]s
 l2_population = true
 [neutrino]
 health_listen = `+healthListen+`
-`, h.Name, c.state(h), "127.0.0.1", 8775, sharedSecret, h.Underlay, healthPorts[command])
+`, h.Name, c.state(h), "127.0.0.1", 8775, sharedSecret, h.Underlay, healthPorts[command], strings.TrimSuffix(c.L2Agent(), "-agent"))
 	switch {
 	case c.OpenVSwitch:
 		text += c.switchConfiguration(h)

@@ -84,10 +84,14 @@ func onBoth(t *testing.T, scenario func(*testing.T, *cloud)) {
 }
 
 // allInOne starts everything in one process on one host.
-func allInOne(t *testing.T) *cloud {
+func allInOne(t *testing.T, adapt ...func(*lab.Lab)) *cloud {
 	t.Helper()
 	needRoot(t)
-	return opened(t, lab.New(t).AllInOne(binary))
+	l := lab.New(t)
+	for _, f := range adapt {
+		f(l)
+	}
+	return opened(t, l.AllInOne(binary))
 }
 
 func opened(t *testing.T, started *lab.Cloud) *cloud {
