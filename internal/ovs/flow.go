@@ -110,12 +110,15 @@ func (t *Flows) Want(owner string, flows ...Flow) {
 // Owned tells whether the owner has flows.
 func (t *Flows) Owned(owner string) bool { return len(t.owners[owner]) > 0 }
 
-// Saw says which of our flows the bridge has.
-func (t *Flows) Saw(cookies map[uint64]bool) {
+// Saw says which of our flows the bridge has, and returns how many are gone that it had and should have.
+func (t *Flows) Saw(cookies map[uint64]bool) (lost int) {
 	t.loaded = true
 	for c := range t.actual {
 		if !cookies[c] {
 			t.changed[c] = true
+			if t.wanted[c] != nil {
+				lost++
+			}
 		}
 	}
 	clear(t.foreign)
@@ -130,6 +133,7 @@ func (t *Flows) Saw(cookies map[uint64]bool) {
 		}
 	}
 	t.actual = cookies
+	return lost
 }
 
 // Loaded tells whether Saw has been called.

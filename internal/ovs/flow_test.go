@@ -44,6 +44,9 @@ func TestFlows(t *testing.T) {
 		}
 		flows.Done(step.all)
 	}
+	if lost := flows.Saw(map[uint64]bool{left.Cookie(): true}); lost != 1 {
+		t.Errorf("%d lost flows", lost)
+	}
 	if flows.Len() != 1 || flows.Owned("y") || !flows.Owned("x") {
 		t.Errorf("wanted: %s", flows.All())
 	}

@@ -2,8 +2,11 @@ package l2
 
 import (
 	"net/netip"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"neutrino/internal/linux/veth"
 	"neutrino/internal/rpc"
@@ -128,4 +131,73 @@ func TestOpenVSwitchLearning(t *testing.T) {
 	if !strings.Contains(sw.dump("br-tun"), "hard_timeout=300") {
 		t.Error("no learned flow")
 	}
+}
+
+// Whatever somebody removes or changes by hand is back soon, and logged.
+func TestOpenVSwitchDrift(t *testing.T) {
+	needRoot(t)
+	sw := startSwitch(t, t.TempDir())
+	sw.vsctl("add-br", "br-p1", "--", "set", "Bridge", "br-p1", "datapath_type=netdev")
+	r := newOVSRigOn(t, sw, func(c *Config) {
+		c.VerifyInterval = 300 * time.Millisecond
+		c.BridgeMappings = map[string]string{"physnet1": "br-p1"}
+	})
+	a, b := newInstance(t, r.server, netA, 1, groupDefault), newInstance(t, r.server, netA, 2, groupDefault)
+	outside := newInstance(t, r.server, netB, 3)
+	r.members(groupDefault, a, b)
+	r.server.change(func() { r.server.FDB[netA] = remoteFDB() })
+	c := newInstance(t, r.server, netB, 4, groupDefault)
+	physicalPort(r.server, c, "flat", nil)
+	physicalPort(r.server, outside, "flat", nil)
+	outside.plug()
+	if err := veth.DisableChecksumOffload(outside.ns, "eth0"); err != nil {
+		t.Fatal(err)
+	}
+	sw.vsctl("add-port", "br-p1", outside.device)
+	for _, i := range []*instance{a, b, c} {
+		sw.plugNova(i)
+	}
+	r.server.waitFor(t, a.device, b.device, c.device)
+	a.reaches(b.v4, true)
+	c.reaches(outside.v4, true)
+	eventually(t, "flows for a remote port", func() bool { return strings.Contains(sw.dump("br-tun"), "arp_tpa=10.0.0.99") })
+	numbers := regexp.MustCompile(`cookie=0x[0-9a-f]+|in_port=[^ ,]+|output:[^ ,]+|duration=[^ ,]+|n_packets=\d+|n_bytes=\d+|idle_age=\d+|[a-z_]+=[0-9.]+s`)
+	state := func() string {
+		var lines []string
+		for _, bridge := range []string{"br-int", "br-tun", "br-p1"} {
+			for line := range strings.Lines(sw.dump(bridge)) {
+				if strings.Contains(line, "table=") {
+					lines = append(lines, bridge+numbers.ReplaceAllString(line, ""))
+				}
+			}
+		}
+		slices.Sort(lines)
+		return strings.Join(lines, "") + sw.vsctl("--columns=name,tag", "--format=csv", "list", "Port", a.device) + sw.vsctl("list-ports", "br-int") + sw.vsctl("list-ports", "br-tun")
+	}
+	flow := func(bridge, match string) func() {
+		return func() { sw.run("ovs-ofctl", "-O", "OpenFlow14", "del-flows", "unix:"+sw.path(bridge+".mgmt"), match) }
+	}
+	database := func(args ...string) func() { return func() { sw.vsctl(args...) } }
+	before := state()
+	for _, x := range []struct {
+		name, logged string
+		do           func()
+	}{
+		{"flows of ports", "flows are missing", flow("br-int", "table=71")},
+		{"all flows of the tunnel bridge", "flows are missing", flow("br-tun", "")},
+		{"flows of the provider bridge", "flows are missing", flow("br-p1", "")},
+		{"another VLAN", "not as it should be", database("set", "Port", a.device, "tag=77")},
+		{"no VLAN", "not as it should be", database("clear", "Port", a.device, "tag")},
+		{"patch port", "are missing, they are made again", database("del-port", "patch-tun")},
+		{"patch port of the provider bridge", "are missing, they are made again", database("del-port", "phy-br-p1")},
+		{"tunnel", "are missing, they are made again", database("del-port", "vxlan-c0a83202")},
+		{"tunnel bridge", "are missing, they are made again", database("del-br", "br-tun")},
+	} {
+		logged := r.logged.count(x.logged)
+		x.do()
+		eventually(t, x.name+" is logged", func() bool { return r.logged.count(x.logged) > logged })
+		eventually(t, x.name+" is back", func() bool { return state() == before })
+	}
+	a.reaches(b.v4, true)
+	c.reaches(outside.v4, true)
 }

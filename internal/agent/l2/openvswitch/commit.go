@@ -42,6 +42,7 @@ func (d *Driver) mode(name string) firewall.Mode {
 // Commit sends what changed: one bundle of flows for each bridge, then one transaction. So a port's flows are there before
 // it gets its VLAN, and what has no flows is closed.
 func (d *Driver) Commit(ctx context.Context, complete bool) error {
+	d.mend(ctx)
 	p := d.picture.Load()
 	t := d.db.Begin(p.State)
 	d.tunnelPorts(t, p, complete)
@@ -237,6 +238,9 @@ func (d *Driver) tunnelPorts(t *ovs.Transaction, p *picture, complete bool) {
 		}
 		name := tunnelName(n.Type, to)
 		if !needed[name] && p.BridgeOf[name] == "" {
+			if d.tunnels[n.Type][to] > 0 {
+				d.log.Warn("tunnels are missing, they are made again", "tunnel", name)
+			}
 			t.AddPort(d.cfg.TunnelBridge, ovs.Port{Name: name}, d.tunnel(name, n.Type, to))
 		}
 		needed[name] = true
@@ -319,9 +323,6 @@ func (d *Driver) forwarding(p *picture) {
 // sendFlows sends a bundle to each bridge that needs one.
 func (d *Driver) sendFlows(ctx context.Context, complete bool) error {
 	verify := d.flushed.Swap(false)
-	if d.filter != nil && d.filter.verify {
-		verify, d.filter.verify = true, false
-	}
 	for _, name := range keysSorted(d.flows) {
 		t := d.flows[name]
 		if err := d.sendBundle(ctx, name, t, verify, complete); err != nil {
@@ -338,7 +339,9 @@ func (d *Driver) sendBundle(ctx context.Context, name string, t *ovs.Flows, veri
 		if err != nil {
 			return err
 		}
-		t.Saw(there)
+		if lost := t.Saw(there); lost > 0 {
+			d.log.Warn("flows are missing, they are made again", "bridge", name, "count", lost)
+		}
 	}
 	bundle := t.Bundle(complete)
 	if bundle != "" {
@@ -367,6 +370,11 @@ func (d *Driver) ports(t *ovs.Transaction, p *picture, complete bool) {
 			}
 		}
 		if port := p.ports[name]; port != "" {
+			if has := tagOf(p.Ports[port]); has == tag {
+				x.seen = tag
+			} else if x.seen == tag {
+				d.log.Warn("VLAN of a port is not as it should be, it is set again", "port", port, "vlan", has, "should_be", tag)
+			}
 			t.SetPort(port, tag, note)
 			continue
 		}

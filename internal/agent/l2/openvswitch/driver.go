@@ -58,6 +58,7 @@ type device struct {
 	portID, mac string
 	up          bool
 	made        flowsOf // what its flows were made of
+	seen        int     // the VLAN that the port was seen to have when it was the right one
 }
 
 // network is a network with ports here.
@@ -109,14 +110,14 @@ func (p *picture) sameDevice(q *picture, device string) bool {
 	return a == b && p.number(a) == q.number(b) && sameTag(p.Ports[a], q.Ports[b])
 }
 
-func sameTag(a, b *ovs.Port) bool {
-	tag := func(p *ovs.Port) int {
-		if p == nil || p.Tag == nil {
-			return -1
-		}
-		return *p.Tag
+func sameTag(a, b *ovs.Port) bool { return tagOf(a) == tagOf(b) }
+
+// tagOf is the VLAN of a port; -1: it has none.
+func tagOf(p *ovs.Port) int {
+	if p == nil || p.Tag == nil {
+		return -1
 	}
-	return tag(a) == tag(b)
+	return *p.Tag
 }
 
 // Open connects to Open vSwitch, makes the bridges that are missing and reads which VLANs networks had.
@@ -438,6 +439,9 @@ func (d *Driver) Sweep(keep map[string]bool) error {
 	}
 	return nil
 }
+
+// Verify has the flows of all bridges read again.
+func (d *Driver) Verify() { d.flushed.Store(true) }
 
 // Forwards tells whether the network is a tunnel's; its number is the local VLAN.
 func (d *Driver) Forwards(n wiring.Network) (int, bool) {
