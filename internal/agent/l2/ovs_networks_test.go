@@ -2,12 +2,14 @@ package l2
 
 import (
 	"net/netip"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"neutrino/internal/linux/netns"
 	"neutrino/internal/linux/veth"
 	"neutrino/internal/rpc"
 )
@@ -200,4 +202,36 @@ func TestOpenVSwitchDrift(t *testing.T) {
 	}
 	a.reaches(b.v4, true)
 	c.reaches(outside.v4, true)
+}
+
+// The host answers for addresses of which the server told, though nobody is there.
+func TestOpenVSwitchResponder(t *testing.T) {
+	r := newOVSRig(t)
+	a := newInstance(t, r.server, netA, 1, groupDefault)
+	r.server.change(func() { r.server.FDB[netA] = remoteFDB() })
+	r.sw.plugNova(a)
+	r.server.waitFor(t, a.device)
+	eventually(t, "flows for a remote port", func() bool { return strings.Contains(r.sw.dump("br-tun"), "arp_tpa=10.0.0.99") })
+	neighbours := func() (out string) {
+		if err := netns.Do(a.ns, func() error {
+			text, err := exec.Command("ip", "neigh", "show", "dev", "eth0").CombinedOutput()
+			out = string(text)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	for _, known := range []string{"10.0.0.99", "fd00::63"} {
+		a.pings(netip.MustParseAddr(known))
+		if n := neighbours(); !strings.Contains(n, known+" lladdr fa:16:3e:00:00:63") {
+			t.Errorf("%s is not resolved: %s", known, n)
+		}
+	}
+	for _, unknown := range []string{"10.0.0.98", "fd00::62"} {
+		a.pings(netip.MustParseAddr(unknown))
+		if n := neighbours(); strings.Contains(n, unknown+" lladdr") {
+			t.Errorf("somebody answers for %s: %s", unknown, n)
+		}
+	}
 }
