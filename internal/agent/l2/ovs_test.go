@@ -113,7 +113,7 @@ func (s *vswitch) plugNova(i *instance) *instance {
 
 func (s *vswitch) configure(cfg *Config) {
 	cfg.OpenVSwitch = &openvswitch.Config{Endpoint: "unix:" + s.path("db.sock"), RunDir: s.dir, DatapathType: "netdev",
-		TunnelTypes: []string{"vxlan"}, ARPResponder: true}
+		TunnelTypes: []string{tunnelType()}, ARPResponder: true}
 }
 
 // setUnderlay gives a host its tunnel endpoint. The userspace datapath wants it on a bridge.
@@ -299,14 +299,22 @@ func TestOpenVSwitchRestarts(t *testing.T) {
 	a.reaches(b.v4, true)
 }
 
-// Two hosts, each with a switch of its own.
+// Two hosts, each with a switch of its own, and tunnels of each type between them.
 func TestOpenVSwitchTunnel(t *testing.T) {
-	r := newOVSRig(t)
-	startOtherHost(t, func(host int) error { r.sw.setUnderlay(host); return nil }, otherSwitchFor(t))
-	a := tunnelHost(t, r.server, 0)
-	r.sw.plugNova(a)
-	r.server.waitFor(t, a.device)
-	for _, remote := range []string{"10.0.0.2", "fd00::2"} {
-		a.reaches(netip.MustParseAddr(remote), true)
+	for _, kind := range []string{"vxlan", "gre", "geneve"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Setenv(tunnelTypeOf, kind)
+			r := newOVSRig(t)
+			startOtherHost(t, func(host int) error { r.sw.setUnderlay(host); return nil }, otherSwitchFor(t))
+			a := tunnelHost(t, r.server, 0)
+			r.sw.plugNova(a)
+			r.server.waitFor(t, a.device)
+			for _, remote := range []string{"10.0.0.2", "fd00::2"} {
+				a.reaches(netip.MustParseAddr(remote), true)
+			}
+			if out := r.sw.vsctl("get", "Interface", kind+"-c0a83202", "type"); !strings.Contains(out, kind) {
+				t.Errorf("type %s", out)
+			}
+		})
 	}
 }
