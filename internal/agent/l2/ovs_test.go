@@ -93,7 +93,11 @@ func (s *vswitch) kill(pidfile string) {
 		return
 	}
 	_ = syscall.Kill(pid, syscall.SIGKILL)
-	for syscall.Kill(pid, 0) == nil {
+	for { // what is not reaped yet is dead all the same
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil || strings.Contains(string(stat), ") Z ") {
+			break
+		}
 		time.Sleep(5 * time.Millisecond)
 	}
 	_ = os.Remove(s.path(pidfile))
