@@ -144,7 +144,7 @@ func (c *Cloud) outside(h *Host) {
 	c.provider.Attach(h.Node, "ext0")
 	h.Sysctl("net/ipv6/conf/ext0/disable_ipv6", "1")
 	if c.OpenVSwitch {
-		h.vsctl("add-br", externalBridge, "--", "set", "Bridge", externalBridge, "datapath_type=netdev", "--", "add-port", externalBridge, "ext0")
+		h.vsctl("add-br", externalBridge, "--", "set", "Bridge", externalBridge, "datapath_type="+c.datapath(), "--", "add-port", externalBridge, "ext0")
 	}
 	c.Internet = c.Node("internet")
 	c.Internet.Sysctl("net/ipv6/conf/default/accept_dad", "0")
@@ -154,7 +154,7 @@ func (c *Cloud) outside(h *Host) {
 	c.Internet.Run(fmt.Sprintf("ip addr add %s/24 dev eth0", InternetIP))
 	c.Internet.Run(fmt.Sprintf("ip addr add %s/64 dev eth0", InternetIP6))
 	c.Nova = h.Nova(novaAddress, sharedSecret)
-	c.API = &API{lab: c.Lab, client: h.HTTP(30 * time.Second), base: "http://" + APIAddress}
+	c.API = &API{lab: c.Lab, client: h.HTTP(patient(30 * time.Second)), base: "http://" + APIAddress}
 }
 
 // start writes the configuration of a daemon and starts it.
@@ -233,7 +233,7 @@ func (c *Cloud) ready(h *Host) {
 
 // WaitHealthy waits until the daemon's health check succeeds.
 func (h *Host) WaitHealthy(daemon string, within time.Duration) error {
-	client := h.HTTP(2 * time.Second)
+	client := h.HTTP(patient(2 * time.Second))
 	defer client.CloseIdleConnections()
 	return Eventually(within, func() error {
 		if err := h.Daemons[daemon].Ended(); err != nil {

@@ -79,7 +79,7 @@ func (n *Node) Bounce(network string, to netip.Addr, port, size int) error {
 	}
 	var c net.Conn
 	if err := n.Do(func() (err error) {
-		c, err = net.DialTimeout(network, netip.AddrPortFrom(to, uint16(port)).String(), 2*time.Second)
+		c, err = net.DialTimeout(network, netip.AddrPortFrom(to, uint16(port)).String(), patient(2*time.Second))
 		return err
 	}); err != nil {
 		return fmt.Errorf("from %s: %w", n.Name, err)
@@ -91,7 +91,7 @@ func (n *Node) Bounce(network string, to netip.Addr, port, size int) error {
 	}
 	got, err := make([]byte, size), error(nil)
 	for range tries {
-		_ = c.SetDeadline(time.Now().Add(patience))
+		_ = c.SetDeadline(time.Now().Add(patient(patience)))
 		go func() { _, _ = c.Write(payload) }()
 		if _, err = io.ReadFull(c, got); err == nil {
 			break
@@ -110,7 +110,7 @@ func (n *Node) Bounce(network string, to netip.Addr, port, size int) error {
 func (n *Node) Dial(ctx context.Context, address string) (net.Conn, error) {
 	var c net.Conn
 	err := n.Do(func() (err error) {
-		d := net.Dialer{Timeout: 3 * time.Second}
+		d := net.Dialer{Timeout: patient(3 * time.Second)}
 		c, err = d.DialContext(ctx, "tcp", address)
 		return err
 	})
@@ -133,7 +133,7 @@ func (n *Node) Connect(to netip.Addr, port int) (net.Conn, error) {
 // Exchange sends a line over a connection to an echo service and waits at most 3 s for it to come back.
 func Exchange(c net.Conn) error {
 	const line = "is anybody there?\n"
-	if err := c.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(patient(3 * time.Second))); err != nil {
 		return err
 	}
 	if _, err := io.WriteString(c, line); err != nil {
@@ -158,7 +158,7 @@ func (n *Node) HTTP(timeout time.Duration) *http.Client {
 
 // Get fetches a page from inside the node; any status but 200 is an error.
 func (n *Node) Get(url string) (string, error) {
-	client := n.HTTP(5 * time.Second)
+	client := n.HTTP(patient(5 * time.Second))
 	defer client.CloseIdleConnections()
 	response, err := client.Get(url)
 	if err != nil {

@@ -20,6 +20,13 @@ const (
 	switchVXLANPort = 4789
 )
 
+func (l *Lab) datapath() string {
+	if l.KernelDatapath {
+		return "system"
+	}
+	return "netdev"
+}
+
 // startSwitch starts Open vSwitch and connects it to the underlay.
 func (h *Host) startSwitch() {
 	h.lab.T.Helper()
@@ -34,7 +41,7 @@ func (h *Host) startSwitch() {
 		h.lab.T.Fatalf("%v", err)
 	}
 	h.Switch = h.Start("ovs-vswitchd", "ovs-vswitchd", "unix:"+switchDir+"/db.sock", "--unixctl="+switchDir+"/vswitchd.ctl")
-	h.vsctl("add-br", underlayBridge, "--", "set", "Bridge", underlayBridge, "datapath_type=netdev", "--", "add-port", underlayBridge, "under0")
+	h.vsctl("add-br", underlayBridge, "--", "set", "Bridge", underlayBridge, "datapath_type="+h.lab.datapath(), "--", "add-port", underlayBridge, "under0")
 	h.addUnderlay()
 }
 
@@ -75,12 +82,12 @@ func (c *Cloud) switchConfiguration(h *Host) string {
 interface_driver = openvswitch
 [ovs]
 local_ip = %s
-datapath_type = netdev
+datapath_type = %s
 [agent]
 tunnel_types = vxlan
 l2_population = true
 arp_responder = true
-`, h.Underlay)
+`, h.Underlay, c.datapath())
 	if h == c.Network {
 		text += "[ovs]\nbridge_mappings = public:" + externalBridge + "\n"
 	}
@@ -90,7 +97,7 @@ arp_responder = true
 // fillChecksums has a node on a userspace datapath send whole packets.
 func (c *Cloud) fillChecksums(n *Node, device string) {
 	c.T.Helper()
-	if !c.OpenVSwitch {
+	if !c.OpenVSwitch || c.KernelDatapath {
 		return
 	}
 	if err := n.Do(func() error { return veth.FillChecksums(device) }); err != nil {

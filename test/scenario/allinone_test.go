@@ -11,7 +11,7 @@ import (
 // The process that is everything dies by kill -9: packets go on, its state is in the database, and another takes over.
 func TestAllInOneKill(t *testing.T) {
 	t.Run("linuxbridge", func(t *testing.T) { testAllInOneKill(t, allInOne(t)) })
-	t.Run("openvswitch", func(t *testing.T) { testAllInOneKill(t, allInOne(t, func(l *lab.Lab) { l.OpenVSwitch = true })) })
+	t.Run("openvswitch", func(t *testing.T) { testAllInOneKill(t, allInOne(t, withSwitch)) })
 }
 
 func testAllInOneKill(t *testing.T, c *cloud) {

@@ -68,12 +68,17 @@ func multiHost(t *testing.T) *cloud {
 	return opened(t, lab.New(t).MultiHost(binary, 2))
 }
 
+// withSwitch has a lab's hosts wire by Open vSwitch.
+func withSwitch(l *lab.Lab) {
+	l.OpenVSwitch, l.KernelDatapath = true, os.Getenv("NEUTRINO_KERNEL_DATAPATH") != ""
+}
+
 // switched is multiHost with hosts that wire by Open vSwitch.
 func switched(t *testing.T) *cloud {
 	t.Helper()
 	needRoot(t)
 	l := lab.New(t)
-	l.OpenVSwitch = true
+	withSwitch(l)
 	return opened(t, l.MultiHost(binary, 2))
 }
 
