@@ -71,6 +71,10 @@ func TestCookies(t *testing.T) {
 	if diff := cmp.Diff(map[uint64]bool{f.Cookie(): true}, cookies(dump)); diff != "" {
 		t.Error(diff)
 	}
+	dump += " cookie=0x77, table=2, priority=1 actions=drop\n cookie=0x77, table=222, priority=1 actions=drop\n cookie=0x77, priority=9 actions=drop\n"
+	if got, want := strangers(dump, []int{0, 2, 20, 22}), "delete cookie=0x0/-1,table=0\ndelete cookie=0x77/-1,table=0\ndelete cookie=0x77/-1,table=2\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
 	if got, want := f.add(f.Cookie()), fmt.Sprintf("add cookie=%#x,table=22,priority=1,dl_vlan=1,actions=drop\n", f.Cookie()); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}

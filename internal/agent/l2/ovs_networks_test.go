@@ -235,3 +235,35 @@ func TestOpenVSwitchResponder(t *testing.T) {
 		}
 	}
 }
+
+// What upstream's agent left is taken over: VLANs of networks stay, ports that were plugged dead come to life, and its
+// flows go once ours are there; those of others in other tables stay.
+func TestOpenVSwitchAdopts(t *testing.T) {
+	needRoot(t)
+	sw := startSwitch(t, t.TempDir())
+	sw.vsctl("add-br", "br-int", "--", "set", "Bridge", "br-int", "datapath_type=netdev", "fail_mode=secure")
+	flow := func(text string) {
+		sw.run("ovs-ofctl", "-O", "OpenFlow14", "add-flow", "unix:"+sw.path("br-int.mgmt"), text)
+	}
+	flow("cookie=0x66b1c2d3e4f50617,table=60,priority=3,actions=NORMAL")
+	flow("cookie=0x66b1c2d3e4f50617,table=0,priority=2,in_port=77,actions=drop")
+	flow("cookie=0xabc,table=200,priority=2,actions=drop")
+	r := newRig(t)
+	sw.configure(&r.cfg)
+	a, b := newInstance(t, r.server, netA, 1, groupDefault), newInstance(t, r.server, netA, 2, groupDefault)
+	r.members(groupDefault, a, b)
+	sw.plugNova(a)
+	sw.plugNova(b)
+	sw.vsctl("set", "Port", a.device, "tag=42", "other_config:net_uuid="+netA, "other_config:tag=42", "other_config:network_type=vxlan")
+	sw.vsctl("set", "Port", b.device, "tag=4095", "vlan_mode=trunk", "trunks=4095")
+	r.start()
+	r.server.waitFor(t, a.device, b.device)
+	a.reaches(b.v4, true)
+	if tags := sw.vsctl("get", "Port", a.device, "tag", "--", "get", "Port", b.device, "tag", "trunks"); tags != "42\n42\n[]\n" {
+		t.Errorf("VLANs %q", tags)
+	}
+	eventually(t, "flows of upstream's agent are gone", func() bool { return !strings.Contains(sw.dump("br-int"), "0x66b1c2d3e4f50617") })
+	if !strings.Contains(sw.dump("br-int"), "cookie=0xabc,") {
+		t.Error("a flow in a table of somebody else is gone")
+	}
+}

@@ -50,6 +50,11 @@ func (d *Driver) Commit(ctx context.Context, complete bool) error {
 	if err := d.sendFlows(ctx, complete); err != nil {
 		return err
 	}
+	if complete && !d.swept {
+		if err := d.sweepStrangers(ctx); err != nil {
+			return err
+		}
+	}
 	d.ports(t, p, complete)
 	if t.Empty() {
 		clear(d.removed)
@@ -352,6 +357,33 @@ func (d *Driver) sendBundle(ctx context.Context, name string, t *ovs.Flows, veri
 		d.log.Debug("flows changed", "bridge", name, "count", strings.Count(bundle, "\n"))
 	}
 	t.Done(complete)
+	return nil
+}
+
+// sweepStrangers removes, once ours are complete, what another agent left before this one.
+func (d *Driver) sweepStrangers(ctx context.Context) error {
+	for _, name := range keysSorted(d.flows) {
+		tables := physicalTables
+		switch name {
+		case d.cfg.IntegrationBridge:
+			tables = integrationTables
+		case d.cfg.TunnelBridge:
+			tables = tunnelAllTables
+		}
+		bundle, err := d.sw.Strangers(ctx, name, tables)
+		if err != nil {
+			return err
+		}
+		if bundle == "" {
+			continue
+		}
+		d.log.Warn("flows of others are removed", "bridge", name, "flows", strings.Fields(strings.ReplaceAll(bundle, "delete ", "")))
+		d.writes.Add(1)
+		if err := d.sw.Apply(ctx, name, bundle); err != nil {
+			return err
+		}
+	}
+	d.swept = true
 	return nil
 }
 

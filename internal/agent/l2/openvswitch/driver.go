@@ -50,6 +50,7 @@ type Driver struct {
 	tunnels  map[string]map[netip.Addr]int // as the flows for entries know them, by type and endpoint
 	moved    map[int]bool                  // local VLANs whose forwarding entries changed
 	removed  map[string]bool
+	swept    bool // flows of others are gone
 }
 
 // device is a port that has been plugged.
