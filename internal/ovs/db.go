@@ -161,6 +161,52 @@ func (d *DB) State(ctx context.Context) (*State, error) {
 	return s, nil
 }
 
+// Settle waits until ovs-vswitchd has done all that the database asks for now. What is removed and added again without
+// that in between stays as it was.
+func (d *DB) Settle(ctx context.Context, s *State) error {
+	row := []ovsdb.Condition{{Column: "_uuid", Function: ovsdb.ConditionEqual, Value: ovsdb.UUID{GoUUID: s.System.UUID}}}
+	read := ovsdb.Operation{Op: ovsdb.OperationSelect, Table: "Open_vSwitch", Where: row, Columns: []string{"next_cfg", "cur_cfg"}}
+	ask := ovsdb.Operation{Op: ovsdb.OperationMutate, Table: "Open_vSwitch", Where: row,
+		Mutations: []ovsdb.Mutation{{Column: "next_cfg", Mutator: ovsdb.MutateOperationAdd, Value: 1}}}
+	numbers := func(ops ...ovsdb.Operation) (next, current float64, err error) {
+		results, err := d.client.Transact(ctx, ops...)
+		if err == nil {
+			_, err = ovsdb.CheckOperationResults(results, ops)
+		}
+		if err != nil {
+			return 0, 0, fmt.Errorf("OVSDB: %w", err)
+		}
+		rows := results[len(ops)-1].Rows
+		if len(rows) != 1 {
+			return 0, 0, errors.New("OVSDB: no row in Open_vSwitch")
+		}
+		return number(rows[0]["next_cfg"]), number(rows[0]["cur_cfg"]), nil
+	}
+	wanted, _, err := numbers(ask, read)
+	for err == nil {
+		var now float64
+		if _, now, err = numbers(read); err == nil && now >= wanted {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("ovs-vswitchd does not do what it is asked for: %w", ctx.Err())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return err
+}
+
+func number(v any) float64 {
+	switch n := v.(type) {
+	case float64:
+		return n
+	case int:
+		return float64(n)
+	}
+	return 0
+}
+
 // Transaction collects changes that are made together or not at all.
 type Transaction struct {
 	db    *DB

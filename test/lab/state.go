@@ -103,6 +103,9 @@ func (n *Node) stateIn(namespace string) ([]string, error) {
 				continue
 			}
 			if c.what == "nft" {
+				if strings.TrimSpace(line) == "}" { // objects are listed in the order in which they were made
+					continue
+				}
 				if strings.HasSuffix(line, "{") {
 					context = strings.TrimSpace(strings.TrimSuffix(line, "{"))
 				}

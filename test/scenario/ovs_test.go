@@ -35,6 +35,16 @@ func TestOpenVSwitchDaemons(t *testing.T) {
 				h.Daemons[name].Restart()
 			}
 		}},
+		{"namespaces are removed while the agents are dead", c.Network, func(h *lab.Host) {
+			for _, name := range agents[1:] {
+				h.Daemons[name].Kill()
+			}
+			h.Run("ip netns del qrouter-" + c.router.ID())
+			h.Run("ip netns del qdhcp-" + c.tenant.ID())
+			for _, name := range agents[1:] {
+				h.Daemons[name].Restart()
+			}
+		}},
 		{"ovsdb-server", c.Network, func(h *lab.Host) {
 			stream, err := a.PingStream(lab.InternetIP, 10*time.Millisecond)
 			if err != nil {

@@ -6,8 +6,8 @@ echo "kernel $(uname -r)"
 ip link set lo up
 modprobe -a openvswitch vport-vxlan vport-gre vport-geneve veth bridge tun nf_conntrack nft_ct nft_masq
 failed=0
-while read -r tests; do
-	/mnt/scenario.test -test.timeout 25m -test.v -test.run "$tests" || failed=1
+while IFS=: read -r program tests; do
+	"/mnt/$program.test" -test.timeout 25m -test.v -test.run "$tests" </dev/null || failed=1
 done </mnt/tests
 echo $failed >/mnt/result
 sync

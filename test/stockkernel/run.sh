@@ -1,5 +1,5 @@
 #!/bin/bash
-# run.sh DIR BINARY TESTS…: boots Debian's own kernel in a virtual machine on the file system of this one, which it sees
+# run.sh DIR BINARY PROGRAM:TESTS…: boots Debian's own kernel in a virtual machine on the file system of this one, which it sees
 # read-only under an overlay, and runs there what needs the kernel's Open vSwitch. Everything it makes is in DIR.
 # The machine is emulated, as virtual machines within others often hang: STOCK_KERNEL_ACCEL=kvm is some ten times as fast.
 set -euo pipefail
@@ -45,7 +45,7 @@ chmod +x initial/init
 (cd initial && find . | cpio -o -H newc --quiet | gzip -1) >initial.gz
 
 cp "$here/guest.sh" "$binary" share/
-cp "$here/../../build/scenario.test" share/
+cp "$here"/../../build/{scenario,l2}.test share/
 printf '%s\n' "$@" >share/tests
 rm -f share/result
 

@@ -27,7 +27,7 @@ func physicalPort(s *fakeServer, i *instance, kind string, segment *int) {
 func TestOpenVSwitchPhysicalNetworks(t *testing.T) {
 	needRoot(t)
 	sw := startSwitch(t, t.TempDir())
-	sw.vsctl("add-br", "br-p1", "--", "set", "Bridge", "br-p1", "datapath_type=netdev")
+	sw.vsctl("add-br", "br-p1", "--", "set", "Bridge", "br-p1", "datapath_type="+datapath())
 	r := newOVSRigOn(t, sw, func(c *Config) { c.BridgeMappings = map[string]string{"physnet1": "br-p1"} })
 	a, b := newInstance(t, r.server, netA, 1, groupDefault), newInstance(t, r.server, netB, 2, groupDefault)
 	physicalPort(r.server, a, "vlan", ptr(150))
@@ -139,7 +139,7 @@ func TestOpenVSwitchLearning(t *testing.T) {
 func TestOpenVSwitchDrift(t *testing.T) {
 	needRoot(t)
 	sw := startSwitch(t, t.TempDir())
-	sw.vsctl("add-br", "br-p1", "--", "set", "Bridge", "br-p1", "datapath_type=netdev")
+	sw.vsctl("add-br", "br-p1", "--", "set", "Bridge", "br-p1", "datapath_type="+datapath())
 	r := newOVSRigOn(t, sw, func(c *Config) {
 		c.VerifyInterval = 300 * time.Millisecond
 		c.BridgeMappings = map[string]string{"physnet1": "br-p1"}
@@ -241,7 +241,7 @@ func TestOpenVSwitchResponder(t *testing.T) {
 func TestOpenVSwitchAdopts(t *testing.T) {
 	needRoot(t)
 	sw := startSwitch(t, t.TempDir())
-	sw.vsctl("add-br", "br-int", "--", "set", "Bridge", "br-int", "datapath_type=netdev", "fail_mode=secure")
+	sw.vsctl("add-br", "br-int", "--", "set", "Bridge", "br-int", "datapath_type="+datapath(), "fail_mode=secure")
 	flow := func(text string) {
 		sw.run("ovs-ofctl", "-O", "OpenFlow14", "add-flow", "unix:"+sw.path("br-int.mgmt"), text)
 	}

@@ -22,7 +22,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// vswitch is an Open vSwitch of the test's own, with the userspace datapath.
+// vswitch is an Open vSwitch of the test's own.
 type vswitch struct {
 	t   testing.TB
 	dir string
@@ -51,6 +51,14 @@ func startSwitch(t testing.TB, dir string) *vswitch {
 		}
 	})
 	return s
+}
+
+// datapath is the userspace's, unless NEUTRINO_KERNEL_DATAPATH is set: many kernels do not have one.
+func datapath() string {
+	if os.Getenv("NEUTRINO_KERNEL_DATAPATH") != "" {
+		return "system"
+	}
+	return "netdev"
 }
 
 func (s *vswitch) path(name string) string { return filepath.Join(s.dir, name) }
@@ -116,7 +124,7 @@ func (s *vswitch) plugNova(i *instance) *instance {
 }
 
 func (s *vswitch) configure(cfg *Config) {
-	cfg.OpenVSwitch = &openvswitch.Config{Endpoint: "unix:" + s.path("db.sock"), RunDir: s.dir, DatapathType: "netdev",
+	cfg.OpenVSwitch = &openvswitch.Config{Endpoint: "unix:" + s.path("db.sock"), RunDir: s.dir, DatapathType: datapath(),
 		TunnelTypes: []string{tunnelType()}, ARPResponder: true}
 }
 
@@ -130,7 +138,7 @@ func (s *vswitch) setUnderlay(host int) {
 	if err := netlink.LinkSetUp(l); err != nil {
 		s.t.Fatal(err)
 	}
-	s.vsctl("add-br", "br-phy", "--", "set", "Bridge", "br-phy", "datapath_type=netdev", "--", "add-port", "br-phy", underlay[host])
+	s.vsctl("add-br", "br-phy", "--", "set", "Bridge", "br-phy", "datapath_type="+datapath(), "--", "add-port", "br-phy", underlay[host])
 	br, err := netlink.LinkByName("br-phy")
 	if err != nil {
 		s.t.Fatal(err)

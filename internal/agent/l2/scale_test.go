@@ -24,7 +24,7 @@ func TestScale(t *testing.T) {
 	var sw *vswitch
 	if os.Getenv("NEUTRINO_L2_SWITCH") != "" {
 		sw = startSwitch(t, t.TempDir())
-		sw.vsctl("add-br", "br-int", "--", "set", "Bridge", "br-int", "datapath_type=netdev", "fail_mode=secure")
+		sw.vsctl("add-br", "br-int", "--", "set", "Bridge", "br-int", "datapath_type="+datapath(), "fail_mode=secure")
 	}
 	r := newRig(t)
 	if sw != nil {

@@ -60,7 +60,7 @@ func runOtherHost() {
 		sw := startSwitch(t, dir)
 		sw.setUnderlay(1)
 		sw.configure(&cfg)
-		sw.vsctl("add-br", "br-int", "--", "set", "Bridge", "br-int", "datapath_type=netdev", "fail_mode=secure")
+		sw.vsctl("add-br", "br-int", "--", "set", "Bridge", "br-int", "datapath_type="+datapath(), "fail_mode=secure")
 		sw.plugNova(i)
 	} else {
 		if err := setUnderlay(1); err != nil {

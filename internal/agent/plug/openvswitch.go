@@ -24,6 +24,7 @@ const (
 	internalType = "internal"
 	deadVLAN     = 4095             // until the L2 agent gives the port that of its network
 	deviceWait   = 10 * time.Second // until ovs-vswitchd has made the device
+	patience     = time.Second      // until a device of a port that was there is taken for lost
 	settleTime   = 100 * time.Millisecond
 )
 
@@ -97,13 +98,10 @@ func (o *OpenVSwitch) Right(h *netlink.Handle, p Port) bool {
 	if inHost(p.Name) {
 		return false
 	}
-	if o.state.Load() == nil && o.connect(context.Background()) != nil {
-		return true // nothing can be said of the port, and traffic goes on
-	}
-	if !o.plugged(o.state.Load(), p) {
+	if s := o.state.Load(); s != nil && !o.plugged(s, p) {
 		return false
 	}
-	o.remember(p)
+	o.remember(p) // what cannot be said yet of the port, Run finds out
 	return true
 }
 
@@ -160,11 +158,17 @@ func (o *OpenVSwitch) ensure(ctx context.Context, p Port) (created bool, err err
 			return false, err
 		}
 	}
-	if err := o.addPort(ctx, p); err != nil {
+	added, err := o.addPort(ctx, p, false)
+	if err != nil {
 		return false, err
 	}
 	inner, err := h.LinkByName(p.Name)
 	if err != nil {
+		if _, err := wait(ctx, patience, func() (netlink.Link, bool) { return nil, inHost(p.Name) }); err != nil && !added {
+			if _, err := o.addPort(ctx, p, true); err != nil { // its device went with a namespace, and is not made again
+				return false, err
+			}
+		}
 		if err := o.move(ctx, p, there); err != nil {
 			return false, err
 		}
@@ -176,45 +180,46 @@ func (o *OpenVSwitch) ensure(ctx context.Context, p Port) (created bool, err err
 	return created, settle(h, inner, p)
 }
 
-// addPort adds the port to the bridge, in place of one of that name that is not as it should be.
-func (o *OpenVSwitch) addPort(ctx context.Context, p Port) error {
+// addPort adds the port to the bridge, in place of one of that name that is not as it should be, or of any with replace.
+func (o *OpenVSwitch) addPort(ctx context.Context, p Port, replace bool) (added bool, err error) {
 	s, err := o.look(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if o.plugged(s, p) {
-		return nil
+	if o.plugged(s, p) && !replace {
+		return false, nil
 	}
 	if s.Bridges[o.bridge] == nil {
-		return fmt.Errorf("bridge %s does not exist", o.bridge)
+		return false, fmt.Errorf("bridge %s does not exist", o.bridge)
 	}
 	if s.BridgeOf[p.Name] != "" {
 		if err := o.removePort(ctx, s, p.Name); err != nil {
-			return err
+			return false, err
 		}
 		if s, err = o.look(ctx); err != nil {
-			return err
+			return false, err
 		}
 	}
 	t, tag := o.db.Begin(s), deadVLAN
 	t.AddPort(o.bridge, ovs.Port{Name: p.Name, Tag: &tag}, ovs.Interface{Name: p.Name, Type: internalType,
 		ExternalIDs: map[string]string{"iface-id": p.ID, "iface-status": "active", "attached-mac": p.MAC.String()}})
 	if err := t.Commit(ctx); err != nil {
-		return err
+		return false, err
 	}
 	_, err = o.look(ctx)
-	return err
+	return true, err
 }
 
-// removePort removes a port and waits until its device is gone from the host.
+// removePort removes a port and waits until ovs-vswitchd has done so.
 func (o *OpenVSwitch) removePort(ctx context.Context, s *ovs.State, name string) error {
 	t := o.db.Begin(s)
 	t.RemovePort(name)
 	if err := t.Commit(ctx); err != nil {
 		return err
 	}
-	_, err := wait(ctx, func() (netlink.Link, bool) { return nil, !inHost(name) })
-	return err
+	ctx, cancel := context.WithTimeout(ctx, deviceWait)
+	defer cancel()
+	return o.db.Settle(ctx, s)
 }
 
 // removeDead removes a device of the userspace datapath that ovs-vswitchd has left.
@@ -231,7 +236,7 @@ func removeDead(h *netlink.Handle, name string) error {
 
 // move waits for the device to appear in the host and moves it, with the address that it is to have.
 func (o *OpenVSwitch) move(ctx context.Context, p Port, to vns.NsHandle) error {
-	l, err := wait(ctx, func() (netlink.Link, bool) {
+	l, err := wait(ctx, deviceWait, func() (netlink.Link, bool) {
 		l, err := netlink.LinkByName(p.Name)
 		return l, err == nil
 	})
@@ -244,8 +249,8 @@ func (o *OpenVSwitch) move(ctx context.Context, p Port, to vns.NsHandle) error {
 	return netlink.LinkSetNsFd(l, int(to))
 }
 
-func wait(ctx context.Context, done func() (netlink.Link, bool)) (netlink.Link, error) {
-	ctx, cancel := context.WithTimeout(ctx, deviceWait)
+func wait(ctx context.Context, atMost time.Duration, done func() (netlink.Link, bool)) (netlink.Link, error) {
+	ctx, cancel := context.WithTimeout(ctx, atMost)
 	defer cancel()
 	for {
 		if l, ok := done(); ok {
@@ -301,7 +306,7 @@ func (o *OpenVSwitch) Remove(ctx context.Context, h *netlink.Handle, name string
 			return fmt.Errorf("unplug %s: %w", name, err)
 		}
 	}
-	_, err = wait(ctx, func() (netlink.Link, bool) {
+	_, err = wait(ctx, deviceWait, func() (netlink.Link, bool) {
 		_, err := h.LinkByName(name)
 		return nil, err != nil
 	})

@@ -257,6 +257,7 @@ func (d *Driver) tunnelPorts(t *ovs.Transaction, p *picture, complete bool) {
 		table := d.table(d.cfg.TunnelBridge)
 		if !needed[name] && complete && d.cfg.L2Population && len(d.restored) == 0 {
 			t.RemovePort(name)
+			delete(d.tunnels, i.Type) // it may come back, and was not lost
 			table.Want("tunnel " + name)
 		} else if n := i.Number(); n > 0 {
 			table.Want("tunnel "+name, tunnelPortFlows(i.Type, n)...)
