@@ -103,7 +103,7 @@ func (n *Node) stateIn(namespace string) ([]string, error) {
 				continue
 			}
 			if c.what == "nft" {
-				if strings.TrimSpace(line) == "}" { // objects are listed in the order in which they were made
+				if strings.Trim(line, " \t}") == "" { // objects are listed in the order in which they were made
 					continue
 				}
 				if strings.HasSuffix(line, "{") {

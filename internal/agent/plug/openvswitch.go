@@ -234,19 +234,21 @@ func removeDead(h *netlink.Handle, name string) error {
 	return nil
 }
 
-// move waits for the device to appear in the host and moves it, with the address that it is to have.
+// move waits for the device to appear in the host and moves it, with the address that it is to have. After a port was
+// replaced ovs-vswitchd may make its device twice.
 func (o *OpenVSwitch) move(ctx context.Context, p Port, to vns.NsHandle) error {
-	l, err := wait(ctx, deviceWait, func() (netlink.Link, bool) {
+	failed := errors.New("there is none")
+	if _, err := wait(ctx, deviceWait, func() (netlink.Link, bool) {
 		l, err := netlink.LinkByName(p.Name)
-		return l, err == nil
-	})
-	if err != nil {
-		return fmt.Errorf("ovs-vswitchd does not make the device: %w", err)
+		if err != nil {
+			return nil, false
+		}
+		failed = errors.Join(netlink.LinkSetHardwareAddr(l, p.MAC), netlink.LinkSetNsFd(l, int(to)))
+		return l, !errors.Is(failed, unix.ENODEV)
+	}); err != nil {
+		return fmt.Errorf("ovs-vswitchd does not make the device: %w: %w", err, failed)
 	}
-	if err := netlink.LinkSetHardwareAddr(l, p.MAC); err != nil {
-		return err
-	}
-	return netlink.LinkSetNsFd(l, int(to))
+	return failed
 }
 
 func wait(ctx context.Context, atMost time.Duration, done func() (netlink.Link, bool)) (netlink.Link, error) {

@@ -318,9 +318,10 @@ func (d *Driver) forwarding(p *picture) {
 			table.Want("forward " + strconv.Itoa(vlan))
 		}
 	}
+	answers := responder{arp: d.cfg.ARPResponder, nd: p.Bridges[d.cfg.TunnelBridge] != nil && p.Bridges[d.cfg.TunnelBridge].DatapathType == "netdev"}
 	for _, n := range d.networks {
 		if tunnelTables[n.Type] > 0 && (!same || d.moved[n.vlan]) {
-			table.Want("forward "+strconv.Itoa(n.vlan), forwardFlows(n.vlan, n.Segment, byVLAN[n.vlan], ports[n.Type], d.cfg.ARPResponder)...)
+			table.Want("forward "+strconv.Itoa(n.vlan), forwardFlows(n.vlan, n.Segment, byVLAN[n.vlan], ports[n.Type], answers)...)
 		}
 	}
 	clear(d.moved)
