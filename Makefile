@@ -94,7 +94,7 @@ conformance: build packages build/conformance
 
 # stock-kernel runs tests where the kernel has Open vSwitch, whatever this machine's own kernel has. On a machine that is fast
 # enough, STOCK_TESTS=scenario:openvswitch runs the scenarios there.
-STOCK_TESTS ?= 'l2:TestOpenVSwitch(Groups|CutAndSpoof|Restarts|Services|Stateless|Responder|Adopts|PhysicalNetworks)'
+STOCK_TESTS ?= 'l2:TestOpenVSwitch(Groups|CutAndSpoof|Restarts|Services|Stateless|Responder|Adopts|PhysicalNetworks|Tunnel)'
 stock-kernel: build packages
 	$(GO) test -c -o build/scenario.test ./test/scenario
 	$(GO) test -c -o build/l2.test ./internal/agent/l2
