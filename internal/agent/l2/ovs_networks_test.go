@@ -12,6 +12,8 @@ import (
 	"neutrino/internal/linux/netns"
 	"neutrino/internal/linux/veth"
 	"neutrino/internal/rpc"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // physicalPort makes an instance the port of a VLAN or a flat network.
@@ -181,6 +183,14 @@ func TestOpenVSwitchDrift(t *testing.T) {
 	}
 	database := func(args ...string) func() { return func() { sw.vsctl(args...) } }
 	before := state()
+	for same := 0; same < 4; { // until all that the start brings about is done
+		time.Sleep(200 * time.Millisecond)
+		if now := state(); now == before {
+			same++
+		} else {
+			before, same = now, 0
+		}
+	}
 	for _, x := range []struct {
 		name, logged string
 		do           func()
@@ -198,7 +208,12 @@ func TestOpenVSwitchDrift(t *testing.T) {
 		logged := r.logged.count(x.logged)
 		x.do()
 		eventually(t, x.name+" is logged", func() bool { return r.logged.count(x.logged) > logged })
-		eventually(t, x.name+" is back", func() bool { return state() == before })
+		var now string
+		for end := time.Now().Add(patient(10 * time.Second)); now != before; {
+			if now = state(); now != before && time.Now().After(end) {
+				t.Fatalf("%s: not as before: %s", x.name, cmp.Diff(strings.Split(before, "\n"), strings.Split(now, "\n")))
+			}
+		}
 	}
 	a.reaches(b.v4, true)
 	c.reaches(outside.v4, true)
