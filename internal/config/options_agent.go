@@ -15,10 +15,14 @@ var (
 	_ = agent.Ignore("reports are logged at level DEBUG", "log_agent_heartbeats")
 
 	agentDefault = neutron.Section("All agents", Default)
-	_            = agentDefault.Ignore("the L2 agent plugs all devices", "interface_driver", "ovs_use_veth")
-	_            = agentDefault.Ignore("there are no child processes", "external_pids")
-	concurrency  = neutron.Section("All agents", "oslo_concurrency")
-	_            = concurrency.Ignore("there are no lock files", "lock_path", "disable_process_locking")
+
+	InterfaceDriver = agentDefault.String("interface_driver", "linuxbridge", "How the DHCP and L3 agents plug their interfaces: `openvswitch` by internal ports of [ovs] integration_bridge, found by [ovs] ovsdb_connection; `linuxbridge` by veth pairs, which the L2 agent of either kind puts into its networks. Upstream's default is openvswitch.").
+			Limit(OneOf("openvswitch", "linuxbridge", "neutron.agent.linux.interface.OVSInterfaceDriver", "neutron.agent.linux.interface.BridgeInterfaceDriver"))
+	OVSUseVeth = agentDefault.Bool("ovs_use_veth", false, "With interface_driver openvswitch, plug by veth pairs all the same.")
+
+	_           = agentDefault.Ignore("there are no child processes", "external_pids")
+	concurrency = neutron.Section("All agents", "oslo_concurrency")
+	_           = concurrency.Ignore("there are no lock files", "lock_path", "disable_process_locking")
 )
 
 var (

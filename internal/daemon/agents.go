@@ -17,6 +17,7 @@ import (
 	"neutrino/internal/agent/l3"
 	"neutrino/internal/agent/metadata"
 	"neutrino/internal/agent/metering"
+	"neutrino/internal/agent/plug"
 	"neutrino/internal/bus"
 	"neutrino/internal/config"
 	responder "neutrino/internal/dhcp"
@@ -82,6 +83,18 @@ func (d *Daemon) AddOpenVSwitch(t bus.Transport) error {
 	return nil
 }
 
+// plugDriver is how the agents of services plug their interfaces.
+func (d *Daemon) plugDriver() plug.Driver {
+	f := d.File
+	switch config.InterfaceDriver.Get(f) {
+	case "openvswitch", "neutron.agent.linux.interface.OVSInterfaceDriver":
+		if !config.OVSUseVeth.Get(f) {
+			return plug.NewOpenVSwitch(config.OVSDBConnection.Get(f), config.OVSIntegrationBridge.Get(f), d.Logger("agent.plug"))
+		}
+	}
+	return plug.Pairs{}
+}
+
 // AddDHCP adds the DHCP agent; backend answers metadata requests on isolated networks.
 func (d *Daemon) AddDHCP(t bus.Transport, backend md.Backend) error {
 	f := d.File
@@ -93,6 +106,7 @@ func (d *Daemon) AddDHCP(t bus.Transport, backend md.Backend) error {
 	cfg.BroadcastReply, cfg.IsolatedMetadata = config.DHCPBroadcastReply.Get(f), config.EnableIsolatedMetadata.Get(f)
 	cfg.ForceMetadata, cfg.MetadataNetwork = config.ForceMetadata.Get(f), config.EnableMetadataNetwork.Get(f)
 	cfg.ReportInterval, cfg.Metadata, cfg.MetadataProxy = config.ReportInterval.Get(f), backend, d.metadataProxy()
+	cfg.Plug = d.plugDriver()
 	extra, err := d.dnsmasqFile()
 	if err != nil {
 		return err
@@ -168,7 +182,8 @@ func (d *Daemon) metadataProxy() md.ProxyConfig {
 func (d *Daemon) AddL3(t bus.Transport, backend md.Backend) error {
 	f := d.File
 	cfg := l3.Config{Host: d.Host, AvailabilityZone: config.AvailabilityZone.Get(f), ReportInterval: config.ReportInterval.Get(f),
-		MetadataPort:   config.MetadataPort.Get(f),
+		MetadataPort:    config.MetadataPort.Get(f),
+		InterfaceDriver: config.InterfaceDriver.Get(f), Plug: d.plugDriver(),
 		CleanUpOnStop:  config.CleanupOnShutdown.Get(f),
 		NoInternalOnly: !config.HandleInternalOnlyRouters.Get(f),
 		Advertisements: ra.Interval{Min: config.MinRtrAdvInterval.Get(f), Max: config.MaxRtrAdvInterval.Get(f)}}

@@ -15,10 +15,9 @@ import (
 func TestDHCPAgents(t *testing.T) {
 	needRoot(t)
 	l := lab.New(t)
-	l.Options = "dhcp_agents_per_network = 2\nagent_down_time = 3\n[agent]\nreport_interval = 1\n"
-	c := opened(t, l.MultiHost(binary, 2))
+	c := opened(t, l.MultiHost(binary, 2, "[DEFAULT]", "dhcp_agents_per_network = 2", "agent_down_time = 3", "[agent]", "report_interval = 1"))
 	second := c.Compute[1]
-	c.Add(second, binary, "dhcp-agent")
+	c.StartDaemon(second, binary, "dhcp-agent")
 	n := c.API.Create("networks", lab.Object{"name": "twice"})
 	c.API.Create("subnets", lab.Object{"network_id": n.ID(), "ip_version": 4, "cidr": "10.0.0.0/24"})
 	ports := func() (out map[string]string) { // address by device

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"neutrino/internal/agent"
+	"neutrino/internal/agent/plug"
 	"neutrino/internal/bus"
 	"neutrino/internal/dhcp"
 	"neutrino/internal/linux/netns"
@@ -49,6 +50,7 @@ type Agent struct {
 	full    bool                 // fetch everything
 	fetch   map[string]bool      // networks to fetch
 	left    map[string][]int     // processes of upstream's agent, by network
+	lost    map[string]bool      // networks whose interface is to be plugged again
 	deleted map[string]time.Time // ports, so that a late message does not bring them back
 	journal map[string]*rpc.Port // ports that came while a fetch is under way; nil if none is
 }
@@ -58,6 +60,9 @@ const coalesce = 4 * time.Millisecond
 
 // New makes the agent.
 func New(cfg Config, t bus.Transport, log *slog.Logger) *Agent {
+	if cfg.Plug == nil {
+		cfg.Plug = plug.Pairs{}
+	}
 	a := &Agent{
 		cfg:       cfg,
 		transport: t,
@@ -67,6 +72,7 @@ func New(cfg Config, t bus.Transport, log *slog.Logger) *Agent {
 		services:  map[string]*service{},
 		full:      true,
 		fetch:     map[string]bool{},
+		lost:      map[string]bool{},
 		deleted:   map[string]time.Time{},
 	}
 	a.translator = &translator{&a.cfg, dhcp.NewParser(), log}
@@ -112,7 +118,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context){a.reporter.Run, a.loop.Run, a.ready.loop.Run, a.remind} {
+	for _, run := range []func(context.Context){a.reporter.Run, a.loop.Run, a.ready.loop.Run, a.remind, a.watchInterfaces} {
 		wg.Go(func() { run(ctx) })
 	}
 	<-ctx.Done()

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"neutrino/internal/agent/plug"
 	"neutrino/internal/dhcp"
 	"neutrino/internal/metadata"
 )
@@ -31,6 +32,8 @@ type Config struct {
 	ReportInterval   time.Duration // report_interval
 	LogHeartbeats    bool          // log_agent_heartbeats
 
+	// Plug makes our interfaces; nil: by veth pairs.
+	Plug plug.Driver
 	// Metadata answers the requests of instances on networks where this agent serves metadata. Nil: they are refused.
 	Metadata      metadata.Backend
 	MetadataProxy metadata.ProxyConfig

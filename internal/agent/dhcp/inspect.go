@@ -63,7 +63,7 @@ func (a *Agent) mend(ctx context.Context, s *service) error {
 	d, before := s.device, a.Writes()
 	var err error
 	if d.inner != "" {
-		err = a.plug(s, d)
+		err = a.plug(ctx, s, d)
 	}
 	changes := a.Writes() - before
 	if d.inner != "" && err == nil && changes == 0 {

@@ -363,7 +363,7 @@ func TestChanges(t *testing.T) {
 		must(t, err)
 		defer h.Close()
 		d := ourDevices(h)
-		return len(d) == 1 && d[0] != veth.DeviceName(innerPrefix, own)
+		return len(d) == 1 && d[0] != veth.DeviceName(pairPrefix, own)
 	})
 
 	// Networks go by deletion, by being switched off, and by losing DHCP; the third is switched on.

@@ -63,7 +63,7 @@ func (a *Agent) serve(ctx context.Context, s *service, n *network) error {
 		return err
 	}
 	withMetadata := a.cfg.Metadata != nil && n.servesMetadata(&a.cfg)
-	d, err := newDevice(n, own, withMetadata)
+	d, err := newDevice(n, own, withMetadata, a.cfg.Plug)
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,7 @@ func (a *Agent) serve(ctx context.Context, s *service, n *network) error {
 		}
 	}
 	if !d.equal(s.device) {
-		if err := a.plug(s, d); err != nil {
+		if err := a.plug(ctx, s, d); err != nil {
 			return err
 		}
 	}
@@ -93,12 +93,12 @@ func (a *Agent) serve(ctx context.Context, s *service, n *network) error {
 }
 
 // plug brings the device into the kernel. Sockets on a former interface end first.
-func (a *Agent) plug(s *service, d device) error {
+func (a *Agent) plug(ctx context.Context, s *service, d device) error {
 	if s.device.inner != "" && s.device.inner != d.inner {
 		s.stop()
 	}
 	s.device = device{}
-	fresh, writes, err := d.ensure()
+	fresh, writes, err := d.ensure(ctx, a.cfg.Plug)
 	a.writes.Add(int64(writes))
 	if fresh {
 		err = errors.Join(err, s.stop())
@@ -240,7 +240,7 @@ func (a *Agent) withdraw(ctx context.Context, s *service) error {
 	writes, failed := 0, error(nil)
 	if a.exists(s.id) {
 		err = errors.Join(err, a.endLeft(s.id))
-		writes, failed = removeNamespace(namespacePrefix + s.id)
+		writes, failed = removeNamespace(ctx, namespacePrefix+s.id, a.cfg.Plug)
 	}
 	a.writes.Add(int64(writes))
 	s.device, s.hosts, s.pending, s.asked = device{}, map[string]served{}, nil, nil

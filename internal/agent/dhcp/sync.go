@@ -7,11 +7,12 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"neutrino/internal/agent/plug"
 	"neutrino/internal/bus"
-
 	"neutrino/internal/reconcile"
 	"neutrino/internal/rpc"
 
@@ -42,6 +43,7 @@ func (a *Agent) sync(ctx context.Context) error {
 		a.left = left
 		a.mu.Unlock()
 	}
+	a.forgetLost()
 	_, applied := reconcile.Apply(ctx, a.table, a)
 	if !a.swept && err == nil {
 		swept := a.sweep(ctx)
@@ -162,6 +164,29 @@ func (a *Agent) forget() {
 		if time.Since(at) > late {
 			delete(a.deleted, id)
 		}
+	}
+}
+
+// watchInterfaces has networks served again whose interface is lost.
+func (a *Agent) watchInterfaces(ctx context.Context) {
+	a.cfg.Plug.Run(ctx, func(p plug.Port) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.lost[strings.TrimPrefix(p.Namespace, namespacePrefix)] = true
+		a.loop.Kick()
+	})
+}
+
+func (a *Agent) forgetLost() {
+	a.mu.Lock()
+	lost := a.lost
+	a.lost = map[string]bool{}
+	a.mu.Unlock()
+	for id := range lost {
+		if s := a.services[id]; s != nil {
+			s.device, s.notBefore = device{}, time.Time{}
+		}
+		a.table.Lost(id)
 	}
 }
 
