@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"neutrino/internal/fault"
 	"neutrino/internal/identity"
 	"neutrino/internal/policy"
 	"neutrino/internal/store"
@@ -97,6 +98,8 @@ func (c *Collection[R]) actionDemand(name string, obj *R, body map[string]any) p
 // Endpoint is the behaviour of a route that is no part of a plain resource: a sub-collection, quotas, a derived list.
 type Endpoint struct {
 	Rule string // policy rule that is asked first, "" = Do asks
+	// Refused is the answer to those whom the rule refuses: a list, of which they do not see the elements. Nil: the refusal.
+	Refused any
 	// Target gives the attributes that the rule may look at; nil = none.
 	Target func(c *Call) map[string]string
 	Write  bool // the transaction may write
@@ -127,7 +130,10 @@ func (s *Server) Handle(method, path string, e Endpoint) {
 			if e.Target != nil {
 				t = e.Target(call)
 			}
-			if err := call.Enforce(e.Rule, t); err != nil {
+			switch err := call.Enforce(e.Rule, t); {
+			case err != nil && e.Refused != nil && fault.As(err).Status == http.StatusForbidden:
+				return jsonReply(http.StatusOK, e.Refused)
+			case err != nil:
 				return nil, err
 			}
 		}

@@ -163,7 +163,7 @@ func quotaLimit(name string, v any) (int, error) {
 // mountAgents serves agents, and which networks DHCP agents serve.
 func mountAgents(s *api.Server, catalog *model.Catalog, networks *api.Collection[model.Network], svc *agents.Service) *api.Collection[model.Agent] {
 	collection := api.Mount(s, catalog.Agents, svc.Logic())
-	s.Handle("GET", "/availability_zones", api.Endpoint{Rule: "get_availability_zone", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+	s.Handle("GET", "/availability_zones", api.Endpoint{Rule: "get_availability_zone", Refused: map[string]any{"availability_zones": []any{}}, Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		if err := onlyZoneFilters(c.Query); err != nil {
 			return nil, err
 		}

@@ -26,7 +26,7 @@ func mountFlavors(a *api.Server, catalog *model.Catalog, exts api.Extensions) *f
 	s := flavor.New(catalog, types, exts.Enabled("router"))
 	api.Mount(a, catalog.Flavors, s.Flavors())
 	api.Mount(a, catalog.ServiceProfiles, s.Profiles())
-	a.Handle("GET", "/service-providers", api.Endpoint{Rule: "get_service_provider", Do: func(_ context.Context, _ *store.Tx, c *api.Call) (any, error) {
+	a.Handle("GET", "/service-providers", api.Endpoint{Rule: "get_service_provider", Refused: map[string]any{"service_providers": []any{}}, Do: func(_ context.Context, _ *store.Tx, c *api.Call) (any, error) {
 		return listProviders(s.Providers(), c.Query), nil
 	}})
 	a.Handle("GET", "/flavors/{id}/next_providers", api.Endpoint{Rule: "get_flavor", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {

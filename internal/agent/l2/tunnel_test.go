@@ -80,9 +80,11 @@ func tunnelHost(t testing.TB, s *fakeServer, host int) *instance {
 		rpc.SecurityGroupRule{Direction: "ingress", Ethertype: "IPv4", Protocol: "icmp", Stateful: true},
 		rpc.SecurityGroupRule{Direction: "ingress", Ethertype: "IPv6", Protocol: "icmp", Stateful: true})
 	i := newInstance(t, s, netA, host+1, groupDefault)
+	s.mu.Lock()
 	port := s.Ports[i.device]
 	port.Details.NetworkType = tunnelType()
 	s.Ports[i.device] = port
+	s.mu.Unlock()
 	other := 1 - host
 	mac := fmt.Sprintf("fa:16:3e:00:00:%02x", other+1)
 	s.FDB[netA] = rpc.NetworkFDB{NetworkType: tunnelType(), SegmentID: 5, Ports: map[string][]rpc.FDBEntry{

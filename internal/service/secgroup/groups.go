@@ -131,7 +131,7 @@ func (s *Service) EnsureDefault(tx *store.Tx, caller *identity.Caller, project s
 }
 
 func mayEnsure(caller *identity.Caller, project string) bool {
-	return project != "" && (project == caller.ProjectID || caller.IsAdmin)
+	return project != "" && (project == caller.ProjectID || caller.IsAdmin || caller.IsService)
 }
 
 // ensureForList makes the default group before the groups or rules of a project are listed.
