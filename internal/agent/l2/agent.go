@@ -58,7 +58,7 @@ func New(cfg Config, t bus.Transport, log *slog.Logger) *Agent {
 		devices: map[string]*device{}, networks: map[string]*network{}, retired: map[string]wiring.Network{}, gone: map[string]bool{},
 		changedGroups: map[string]bool{}, changedMembers: map[string]bool{}}
 	a.remotes = newRemotes(cfg.LocalIP, cfg.DisableL2Population, log)
-	a.loop = reconcile.NewLoop(a.pass, a.cfg.Coalesce, a.cfg.VerifyInterval, log)
+	a.loop = reconcile.NewLoop(a.pass, a.cfg.Coalesce, a.cfg.VerifyInterval/2, log) // half: a pass just before would delay it else
 	a.inbox.kick = a.loop.Kick
 	a.driver = a.newDriver()
 	a.reporter = &agent.Reporter{Transport: t, State: a.state(), Interval: a.cfg.ReportInterval, Log: log,

@@ -52,6 +52,7 @@ type rig struct {
 	agent  *Agent
 	cancel context.CancelFunc
 	done   chan error
+	log    *slog.Logger // nil: standard error
 }
 
 func newRig(t *testing.T) *rig {
@@ -78,7 +79,10 @@ func (r *rig) start() {
 	if testing.Verbose() {
 		level = slog.LevelInfo
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	log := r.log
+	if log == nil {
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	}
 	r.agent = New(r.cfg, r.bus, log)
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel, r.done = cancel, make(chan error, 1)

@@ -38,6 +38,7 @@ type Firewall struct {
 	chains   *reconcile.Table[object, chain]
 	elements *reconcile.Table[element, string]
 	loaded   bool // the tables know what the kernel has
+	written  bool // the kernel was in line once
 	exists   map[string]bool
 
 	mu      sync.Mutex // guards what follows: Recheck runs beside Apply
@@ -62,7 +63,7 @@ func New(cfg Config, writes *atomic.Int64, log *slog.Logger) *Firewall {
 		log: log, writes: writes, shared: sharedChains(cfg.Bridges, cfg.VXLANPort),
 		// A declaration never changes under one name, and listings do not give it back.
 		sets:     reconcile.NewTable[object](func(_, _ string) bool { return true }),
-		chains:   reconcile.NewTable[object](func(a, b chain) bool { return a.Sum == b.Sum }),
+		chains:   reconcile.NewTable[object](func(a, b chain) bool { return a.Sum == b.Sum && len(a.Rules) == len(b.Rules) }),
 		elements: reconcile.NewTable[element](func(a, b string) bool { return a == b }),
 		ports:    map[string]*Port{}, groups: map[string][]rule{}, members: map[object][]netip.Prefix{},
 		zones: map[string]uint16{}, derive: true, recheck: true,
@@ -85,6 +86,9 @@ func (f *Firewall) Prepare() error {
 		}
 		if changed {
 			f.writes.Add(1)
+			if f.written {
+				f.log.Warn("restored: " + key + "=1")
+			}
 		}
 	}
 	return nil
@@ -340,7 +344,7 @@ func (f *Firewall) Load(ctx context.Context) error {
 			if len(comments) > 0 {
 				sum = comments[len(comments)-1]
 			}
-			chains[object{family, name}] = chain{Sum: sum}
+			chains[object{family, name}] = chain{Rules: comments, Sum: sum} // how many rules is all that counts
 		}
 	}
 	f.mu.Lock()

@@ -8,6 +8,7 @@ package linuxbridge
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
@@ -59,11 +60,45 @@ type Driver struct {
 	suppressing map[int]bool // ports known to answer ARP and ND
 	firewall    *firewall.Firewall
 	cleared     bool // there is no firewall of an earlier run
+
+	settled   map[string]settled // by device
+	restoring string             // the device that was in order before: changes are logged
+}
+
+// settled is how a device or bridge was left.
+type settled struct {
+	Network
+	up bool
+}
+
+// settle runs f, which brings a device in order, and has changes logged if it was so before: then somebody else is at work.
+func (d *Driver) settle(device string, want settled, f func() error) error {
+	if d.settled[device] == want {
+		d.restoring = device
+	}
+	delete(d.settled, device)
+	err := f()
+	d.restoring = ""
+	if err == nil {
+		d.settled[device] = want
+	}
+	return err
+}
+
+// note counts a change and logs it.
+func (d *Driver) note(device, what string) {
+	d.writes.Add(1)
+	level := slog.LevelDebug
+	if d.restoring != "" {
+		level = slog.LevelWarn
+		what = "restored: " + what
+	}
+	d.log.Log(context.Background(), level, what, "device", device)
 }
 
 // New makes a driver. writes counts changes in the kernel.
 func New(cfg Config, writes *atomic.Int64, log *slog.Logger) *Driver {
-	d := &Driver{cfg: cfg, writes: writes, log: log}
+	d := &Driver{cfg: cfg, writes: writes, log: log, settled: map[string]settled{}}
 	if !cfg.Unfiltered {
 		bridges := []string{"brq*"}
 		for _, b := range cfg.Bridges {
@@ -105,7 +140,7 @@ func (d *Driver) Uplink(n Network) string {
 // new device, without forwarding entries.
 func (d *Driver) Ensure(n Network) (fresh bool, err error) {
 	before := d.tunnel(n)
-	if err := d.ensure(n); err != nil {
+	if err := d.settle(d.BridgeName(n), settled{n, true}, func() error { return d.ensure(n) }); err != nil {
 		return false, err
 	}
 	return d.tunnel(n) != before, nil
@@ -131,8 +166,7 @@ func (d *Driver) ensure(n Network) error {
 		if err := bridge.Add(name, n.MTU); err != nil {
 			return err
 		}
-		d.writes.Add(1)
-		d.log.Info("bridge made", "bridge", name, "network", n.ID)
+		d.note(name, "bridge made")
 		var err error
 		if br, err = d.links.Refresh(name); err != nil {
 			return err
@@ -143,6 +177,11 @@ func (d *Driver) ensure(n Network) error {
 	}
 	if err := d.quiet(name); err != nil {
 		return err
+	}
+	if b, ok := br.(*netlink.Bridge); ok && b.MulticastSnooping != nil && *b.MulticastSnooping {
+		if err := d.change(br, "multicast snooping off", bridge.StopSnooping(br.Attrs().Index)); err != nil {
+			return err
+		}
 	}
 	if err := d.uplink(n, br); err != nil {
 		return err
@@ -278,6 +317,7 @@ func (d *Driver) delete(l netlink.Link) error {
 	}
 	d.writes.Add(1)
 	delete(d.suppressing, l.Attrs().Index)
+	delete(d.settled, l.Attrs().Name)
 	d.links.Forget(l)
 	d.log.Info("device deleted", "device", l.Attrs().Name)
 	return nil
@@ -316,7 +356,7 @@ func (d *Driver) change(l netlink.Link, what string, err error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %s: %w", l.Attrs().Name, what, err)
 	}
-	d.writes.Add(1)
+	d.note(l.Attrs().Name, what)
 	_, err = d.links.Refresh(l.Attrs().Name)
 	return err
 }
@@ -359,7 +399,7 @@ func (d *Driver) pin(br netlink.Link) error {
 func (d *Driver) sysctl(key, value string) error {
 	changed, err := link.Sysctl(key, value)
 	if changed {
-		d.writes.Add(1)
+		d.note(strings.Split(key, "/")[3], key+"="+value)
 	}
 	return err
 }

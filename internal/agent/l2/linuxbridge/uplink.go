@@ -47,7 +47,7 @@ func (d *Driver) vxlan(n Network, br netlink.Link) error {
 		if err := d.handle.LinkAdd(want); err != nil {
 			return fmt.Errorf("add %s: %w", want.Name, err)
 		}
-		d.writes.Add(1)
+		d.note(want.Name, "tunnel made")
 		var err error
 		if l, err = d.links.Refresh(want.Name); err != nil {
 			return err
@@ -99,7 +99,7 @@ func (d *Driver) suppress(l netlink.Link) error {
 	if err := bridge.Suppress(l); err != nil {
 		return err
 	}
-	d.writes.Add(1)
+	d.note(l.Attrs().Name, "answer ARP and ND")
 	d.suppressing[l.Attrs().Index] = true
 	return nil
 }
@@ -135,7 +135,7 @@ func (d *Driver) vlan(n Network, br netlink.Link) error {
 		if err := d.handle.LinkAdd(&netlink.Vlan{LinkAttrs: attrs, VlanId: n.Segment}); err != nil {
 			return fmt.Errorf("add %s: %w", name, err)
 		}
-		d.writes.Add(1)
+		d.note(name, "VLAN made")
 		var err error
 		if l, err = d.links.Refresh(name); err != nil {
 			return err

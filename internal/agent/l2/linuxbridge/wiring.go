@@ -98,11 +98,15 @@ func (d *Driver) Reaches(name string) bool { return ours(d.Bridge(name)) }
 
 // Plug puts a port's device into the network's bridge, up or down.
 func (d *Driver) Plug(device string, details *rpc.DeviceDetails, n Network) error {
-	return d.plug(device, n, details.AdminStateUp)
+	up := details.AdminStateUp
+	return d.settle(device, settled{n, up}, func() error { return d.plug(device, n, up) })
 }
 
-// Unplug has nothing to do: the kernel takes a device that goes out of its bridge.
-func (d *Driver) Unplug(string) {}
+// Unplug forgets a device. The kernel takes one that goes out of its bridge.
+func (d *Driver) Unplug(device string) { delete(d.settled, device) }
+
+// Verify has the flags of bridge ports read anew; all else is looked at each time.
+func (d *Driver) Verify() { d.suppressing = nil }
 
 // Commit has nothing to do but to remove a firewall that was switched off.
 func (d *Driver) Commit(ctx context.Context, complete bool) error {
