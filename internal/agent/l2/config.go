@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"neutrino/internal/agent/l2/linuxbridge"
 	"neutrino/internal/agent/l2/openvswitch"
 )
 
@@ -20,8 +21,9 @@ type Config struct {
 	// OpenVSwitch makes the agent use Open vSwitch instead of Linux bridges.
 	OpenVSwitch *openvswitch.Config
 
-	LocalIP             netip.Addr    // tunnel endpoint; invalid: no tunnel networks
-	UDPPort             int           // of VXLAN; default 4789
+	LocalIP             netip.Addr // tunnel endpoint; invalid: no tunnel networks
+	UDPPort             int        // of VXLAN; default 4789
+	Tunnels             linuxbridge.Tunnels
 	DisableL2Population bool          // learn addresses from traffic, and flood to all endpoints
 	DisableFirewall     bool          // no anti-spoofing, no security groups
 	ReportInterval      time.Duration // default 30 s

@@ -63,8 +63,11 @@ func (f *Firewall) Apply(ctx context.Context) (recheck bool, err error) {
 func (f *Firewall) inLine() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !f.written {
+		return false
+	}
 	f.settle()
-	return f.written && f.diff().empty()
+	return f.diff().empty()
 }
 
 // write gives the changes to the kernel, the quick way if it can.

@@ -46,6 +46,7 @@ type Firewall struct {
 	groups  map[string][]rule
 	members map[object][]netip.Prefix
 	zones   map[string]uint16 // of bridges
+	kept    map[string]uint16 // zones that bridges had before us
 	derive  bool              // the use of groups may have changed
 	recheck bool              // connections may have to be cut
 	cut     int               // connections that are cut now
@@ -302,8 +303,14 @@ func (f *Firewall) settleZones(bridges map[string]bool) {
 		}
 		taken[zone] = true
 	}
+	for _, zone := range f.kept {
+		taken[zone] = true
+	}
 	next := uint16(firstZone)
 	for _, b := range slices.Sorted(maps.Keys(bridges)) {
+		if f.zones[b] == 0 && f.kept[b] != 0 {
+			f.zones[b] = f.kept[b]
+		}
 		if f.zones[b] == 0 {
 			for taken[next] {
 				next++
@@ -372,6 +379,13 @@ func canonical(o object, key string) string {
 		return key[:at] + fmt.Sprintf("%#x", n)
 	}
 	return key
+}
+
+// KeepZones gives the conntrack zones in which the connections of bridges are already.
+func (f *Firewall) KeepZones(zones map[string]uint16) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.kept = zones
 }
 
 // Remove deletes our tables, for a host whose firewall was switched off.

@@ -40,6 +40,23 @@ type Config struct {
 	UDPPort    int               // of VXLAN
 	Learning   bool              // tunnels learn where addresses are: without l2 population
 	Unfiltered bool              // no firewall
+	Tunnels
+}
+
+// Tunnels says how tunnel packets look.
+type Tunnels struct {
+	TTL, TOS    int    // 0: the kernel's
+	SourcePorts [2]int // first and last UDP port; 0: the kernel's
+	// Group has the multicast addresses to which tunnels flood that learn, one for each VNI as far as the prefix goes;
+	// MulticastRanges has others for some VNIs. Without, they flood to all endpoints.
+	Group           netip.Prefix
+	MulticastRanges []MulticastRange
+}
+
+// MulticastRange is the multicast address of the VNIs from First to Last.
+type MulticastRange struct {
+	Group       netip.Addr
+	First, Last int
 }
 
 // Network is a network as the host needs it.
@@ -59,7 +76,7 @@ type Driver struct {
 
 	suppressing map[int]bool // ports known to answer ARP and ND
 	firewall    *firewall.Firewall
-	cleared     bool // there is no firewall of an earlier run
+	cleared     bool // there are no filters of earlier runs and of upstream's agent
 
 	settled   map[string]settled // by device
 	restoring string             // the device that was in order before: changes are logged

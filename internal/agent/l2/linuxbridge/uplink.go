@@ -2,8 +2,10 @@ package linuxbridge
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"neutrino/internal/linux/bridge"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 )
 
 // uplink makes what joins the bridge with the outside.
@@ -35,9 +38,12 @@ func (d *Driver) vxlan(n Network, br netlink.Link) error {
 	if !d.caps.VXLAN {
 		return fmt.Errorf("network %s: this kernel has no vxlan", n.ID)
 	}
-	want := d.vxlanDevice(n)
+	want, err := d.vxlanDevice(n)
+	if err != nil {
+		return fmt.Errorf("network %s: %w", n.ID, err)
+	}
 	l := d.links.Get(want.Name)
-	if l != nil && !sameTunnel(l, want) {
+	if l != nil && !d.sameTunnel(l, want) {
 		if err := d.delete(l); err != nil {
 			return err
 		}
@@ -48,8 +54,12 @@ func (d *Driver) vxlan(n Network, br netlink.Link) error {
 			return fmt.Errorf("add %s: %w", want.Name, err)
 		}
 		d.note(want.Name, "tunnel made")
-		var err error
 		if l, err = d.links.Refresh(want.Name); err != nil {
+			return err
+		}
+	}
+	if wrong := differences(l.(*netlink.Vxlan), want); len(wrong) > 0 {
+		if err := d.change(l, "tunnel changed", bridge.ChangeTunnel(l.Attrs().Index, wrong)); err != nil {
 			return err
 		}
 	}
@@ -71,17 +81,92 @@ func (d *Driver) vxlan(n Network, br netlink.Link) error {
 	return d.setUp(l)
 }
 
-func (d *Driver) vxlanDevice(n Network) *netlink.Vxlan {
+func (d *Driver) vxlanDevice(n Network) (*netlink.Vxlan, error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU = vxlanPrefix+strconv.Itoa(n.Segment), n.MTU
-	return &netlink.Vxlan{LinkAttrs: attrs, VxlanId: n.Segment, SrcAddr: net.IP(d.cfg.LocalIP.AsSlice()), Port: d.cfg.UDPPort,
-		Learning: d.cfg.Learning}
+	x := &netlink.Vxlan{LinkAttrs: attrs, VxlanId: n.Segment, SrcAddr: net.IP(d.cfg.LocalIP.AsSlice()), Port: d.cfg.UDPPort,
+		PortLow: d.cfg.SourcePorts[0], PortHigh: d.cfg.SourcePorts[1], TTL: d.cfg.TTL, TOS: d.cfg.TOS, Learning: d.cfg.Learning}
+	if group := d.group(n.Segment); group.IsValid() {
+		local, err := d.localInterface()
+		if err != nil {
+			return nil, err
+		}
+		x.Group, x.VtepDevIndex = net.IP(group.AsSlice()), local
+	}
+	return x, nil
 }
 
-func sameTunnel(l netlink.Link, want *netlink.Vxlan) bool {
+// group is the multicast address to which a tunnel floods; invalid: it has a list of endpoints.
+func (d *Driver) group(vni int) netip.Addr {
+	if !d.cfg.Learning {
+		return netip.Addr{}
+	}
+	for _, r := range d.cfg.MulticastRanges {
+		if r.First <= vni && vni <= r.Last {
+			return r.Group
+		}
+	}
+	if !d.cfg.Group.IsValid() {
+		return netip.Addr{}
+	}
+	base, mask := d.cfg.Group.Masked().Addr().AsSlice(), net.CIDRMask(d.cfg.Group.Bits(), d.cfg.Group.Addr().BitLen())
+	number := binary.BigEndian.AppendUint32(nil, uint32(vni))
+	for i := range number { // the number, as far as the prefix leaves room
+		at := len(base) - len(number) + i
+		base[at] |= number[i] &^ mask[at]
+	}
+	a, _ := netip.AddrFromSlice(base)
+	return a
+}
+
+// localInterface is the index of the device that has the tunnel endpoint's address.
+func (d *Driver) localInterface() (int, error) {
+	addrs, err := d.handle.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return 0, fmt.Errorf("list addresses: %w", err)
+	}
+	for _, a := range addrs {
+		if x, ok := netip.AddrFromSlice(a.IP); ok && x.Unmap() == d.cfg.LocalIP {
+			return a.LinkIndex, nil
+		}
+	}
+	return 0, fmt.Errorf("no device has local_ip %s", d.cfg.LocalIP)
+}
+
+// sameTunnel tells whether the device is one that can become the wanted one: the rest can be changed while it is in use.
+// A device of upstream's agent with a proxy stays as it is, because only a new one would be without.
+func (d *Driver) sameTunnel(l netlink.Link, want *netlink.Vxlan) bool {
 	have, ok := l.(*netlink.Vxlan)
-	return ok && have.VxlanId == want.VxlanId && have.SrcAddr.Equal(want.SrcAddr) && have.Port == want.Port &&
-		have.Learning == want.Learning
+	return ok && have.VxlanId == want.VxlanId && have.Port == want.Port && (have.Group == nil || have.Group.Equal(want.Group)) &&
+		(want.PortLow == 0 || have.PortLow == want.PortLow && have.PortHigh == want.PortHigh)
+}
+
+// differences are the attributes of a tunnel that must be changed.
+func differences(have, want *netlink.Vxlan) map[int][]byte {
+	wrong := map[int][]byte{}
+	set := func(same bool, attribute int, value []byte) {
+		if !same {
+			wrong[attribute] = value
+		}
+	}
+	addr := func(have, want net.IP, v4, v6 int) {
+		if v := want.To4(); v != nil {
+			set(have.Equal(want), v4, v)
+		} else if want != nil {
+			set(have.Equal(want), v6, want)
+		}
+	}
+	addr(have.SrcAddr, want.SrcAddr, nl.IFLA_VXLAN_LOCAL, nl.IFLA_VXLAN_LOCAL6)
+	addr(have.Group, want.Group, nl.IFLA_VXLAN_GROUP, nl.IFLA_VXLAN_GROUP6)
+	set(want.Group == nil || have.VtepDevIndex == want.VtepDevIndex, nl.IFLA_VXLAN_LINK, nl.Uint32Attr(uint32(want.VtepDevIndex)))
+	set(have.TTL == want.TTL, nl.IFLA_VXLAN_TTL, []byte{byte(want.TTL)})
+	set(have.TOS == want.TOS, nl.IFLA_VXLAN_TOS, []byte{byte(want.TOS)})
+	learning := byte(0)
+	if want.Learning {
+		learning = 1
+	}
+	set(have.Learning == want.Learning, nl.IFLA_VXLAN_LEARNING, []byte{learning})
+	return wrong
 }
 
 // suppress answers ARP and ND of local instances here. The kernel is asked once which ports do so.

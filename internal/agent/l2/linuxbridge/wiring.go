@@ -30,6 +30,13 @@ func (d *Driver) Open(ctx context.Context, changed func(device string)) error {
 	if d.firewall != nil && !d.caps.BridgeNetfilter {
 		return errors.New("this kernel has no br_netfilter, which security groups need; load it or disable them")
 	}
+	if d.firewall != nil {
+		zones, err := upstreamZones(ctx)
+		if err != nil {
+			return err
+		}
+		d.firewall.KeepZones(zones)
+	}
 	d.links = link.NewCache(d.handle, changed, d.log)
 	return d.links.Reload()
 }
@@ -108,14 +115,21 @@ func (d *Driver) Unplug(device string) { delete(d.settled, device) }
 // Verify has the flags of bridge ports read anew; all else is looked at each time.
 func (d *Driver) Verify() { d.suppressing = nil }
 
-// Commit has nothing to do but to remove a firewall that was switched off.
+// Commit has nothing to do but to remove the filters of others once ours are complete: those of upstream's agent, or ours
+// if they were switched off.
 func (d *Driver) Commit(ctx context.Context, complete bool) error {
-	if d.firewall == nil && complete && !d.cleared {
+	if !complete || d.cleared {
+		return nil
+	}
+	if d.firewall == nil {
 		if err := firewall.Remove(ctx, d.writes); err != nil {
 			return err
 		}
-		d.cleared = true
 	}
+	if err := d.dropUpstream(ctx); err != nil {
+		return err
+	}
+	d.cleared = true
 	return nil
 }
 
