@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -22,8 +23,10 @@ import (
 	"neutrino/internal/agent/l2/wiring"
 	"neutrino/internal/linux/bridge"
 	"neutrino/internal/linux/link"
+	"neutrino/internal/linux/vlan"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // Prefixes of our devices.
@@ -75,6 +78,7 @@ type Driver struct {
 	log    *slog.Logger
 
 	suppressing map[int]bool // ports known to answer ARP and ND
+	attached    map[vlan.Attachment]bool
 	firewall    *firewall.Firewall
 	cleared     bool // there are no filters of earlier runs and of upstream's agent
 
@@ -115,7 +119,7 @@ func (d *Driver) note(device, what string) {
 
 // New makes a driver. writes counts changes in the kernel.
 func New(cfg Config, writes *atomic.Int64, log *slog.Logger) *Driver {
-	d := &Driver{cfg: cfg, writes: writes, log: log, settled: map[string]settled{}}
+	d := &Driver{cfg: cfg, writes: writes, log: log, settled: map[string]settled{}, attached: map[vlan.Attachment]bool{}}
 	if !cfg.Unfiltered {
 		bridges := []string{"brq*"}
 		for _, b := range cfg.Bridges {
@@ -329,7 +333,12 @@ func (d *Driver) dismantle(br, uplink netlink.Link) error {
 }
 
 func (d *Driver) delete(l netlink.Link) error {
-	if err := d.handle.LinkDel(l); err != nil {
+	if d.vlanPair(l) {
+		if err := d.detachVLAN(l); err != nil {
+			return err
+		}
+	}
+	if err := d.handle.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) { // it went by itself
 		return fmt.Errorf("delete %s: %w", l.Attrs().Name, err)
 	}
 	d.writes.Add(1)

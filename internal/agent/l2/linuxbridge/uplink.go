@@ -2,8 +2,12 @@ package linuxbridge
 
 import (
 	"bytes"
+	"crypto/sha1"
 	"encoding/binary"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -11,9 +15,11 @@ import (
 	"strings"
 
 	"neutrino/internal/linux/bridge"
+	"neutrino/internal/linux/vlan"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 )
 
 // uplink makes what joins the bridge with the outside.
@@ -197,17 +203,18 @@ func (d *Driver) parent(n Network) string {
 	return d.cfg.Bridges[n.Physical]
 }
 
-// vlanName is upstream's name: the interface's, cut so that the VLAN fits.
+// vlanName is upstream's name: the interface's, shortened and with a hash if the VLAN would not fit (neutron_lib.plugins.utils).
 func vlanName(parent string, vlan int) string {
-	const longest = 15
+	const longest, longestParent, hashed = 15, 10, 6
 	suffix := "." + strconv.Itoa(vlan)
-	return parent[:min(len(parent), longest-len(suffix))] + suffix
+	if len(parent)+len(suffix) > longest && len(parent) > longestParent {
+		sum := sha1.Sum([]byte(parent))
+		parent = parent[:longestParent-hashed] + hex.EncodeToString(sum[:])[:hashed]
+	}
+	return parent + suffix
 }
 
 func (d *Driver) vlan(n Network, br netlink.Link) error {
-	if !d.caps.VLAN {
-		return fmt.Errorf("network %s: this kernel has no 8021q", n.ID)
-	}
 	parent := d.links.Get(d.parent(n))
 	if parent == nil {
 		return fmt.Errorf("network %s: no interface for physical network %q", n.ID, n.Physical)
@@ -215,10 +222,8 @@ func (d *Driver) vlan(n Network, br netlink.Link) error {
 	name := vlanName(d.parent(n), n.Segment)
 	l := d.links.Get(name)
 	if l == nil {
-		attrs := netlink.NewLinkAttrs()
-		attrs.Name, attrs.ParentIndex = name, parent.Attrs().Index
-		if err := d.handle.LinkAdd(&netlink.Vlan{LinkAttrs: attrs, VlanId: n.Segment}); err != nil {
-			return fmt.Errorf("add %s: %w", name, err)
+		if err := d.addVLAN(name, parent, n); err != nil {
+			return fmt.Errorf("network %s: %w", n.ID, err)
 		}
 		d.note(name, "VLAN made")
 		var err error
@@ -232,10 +237,87 @@ func (d *Driver) vlan(n Network, br netlink.Link) error {
 	if err := d.setUp(parent); err != nil {
 		return err
 	}
+	if l.Type() == "veth" {
+		if err := d.attachVLAN(l, parent, n); err != nil {
+			return fmt.Errorf("network %s: %w", n.ID, err)
+		}
+	}
 	if err := d.enslave(l, br); err != nil {
 		return err
 	}
 	return d.setUp(l)
+}
+
+// addVLAN makes a VLAN device, or what replaces it where the kernel has none.
+func (d *Driver) addVLAN(name string, parent netlink.Link, n Network) error {
+	switch {
+	case d.caps.VLAN:
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.ParentIndex = name, parent.Attrs().Index
+		if err := d.handle.LinkAdd(&netlink.Vlan{LinkAttrs: attrs, VlanId: n.Segment}); err != nil {
+			return fmt.Errorf("add %s: %w", name, err)
+		}
+		return nil
+	case d.caps.VLANByBPF:
+		if err := vlan.Add(d.handle, name, parent.Attrs().MTU); err != nil {
+			return err
+		}
+		_, err := d.links.Refresh(vlan.Peer(name))
+		return err
+	}
+	return errors.New("this kernel has neither 8021q nor BPF for VLANs")
+}
+
+// attachVLAN joins a replacement of a VLAN device with its parent.
+func (d *Driver) attachVLAN(l, parent netlink.Link, n Network) error {
+	peer := d.links.Get(vlan.Peer(l.Attrs().Name))
+	if peer == nil {
+		return fmt.Errorf("%s is not a VLAN of %s", l.Attrs().Name, parent.Attrs().Name)
+	}
+	a := vlan.Attachment{VLAN: n.Segment, Parent: parent.Attrs().Index, Device: l.Attrs().Index, Peer: peer.Attrs().Index}
+	if !d.attached[a] {
+		there, err := a.Attached(d.handle)
+		if err != nil {
+			return err
+		}
+		if !there {
+			if err := a.Attach(d.handle); err != nil {
+				return err
+			}
+			d.note(l.Attrs().Name, "VLAN programs attached")
+		}
+		d.attached[a] = true
+	}
+	if parent.Attrs().RawFlags&unix.IFF_PROMISC == 0 { // a VLAN device in a bridge would do that by itself
+		if err := d.change(parent, "set promiscuous", d.handle.SetPromiscOn(parent)); err != nil {
+			return err
+		}
+	}
+	if err := d.mute(peer.Attrs().Name); err != nil {
+		return err
+	}
+	return d.setUp(peer)
+}
+
+// detachVLAN takes a replacement of a VLAN device from its parent before it is deleted.
+func (d *Driver) detachVLAN(l netlink.Link) error {
+	parents := slices.Concat(slices.Collect(maps.Values(d.cfg.Interfaces)), slices.Collect(maps.Values(d.cfg.Bridges)))
+	for _, name := range parents {
+		parent := d.links.Get(name)
+		if parent == nil {
+			continue
+		}
+		if err := vlan.Detach(d.handle, parent, l.Attrs().Index); err != nil {
+			return err
+		}
+	}
+	maps.DeleteFunc(d.attached, func(a vlan.Attachment, _ bool) bool { return a.Device == l.Attrs().Index })
+	return nil
+}
+
+// vlanPair tells whether the device is a replacement of a VLAN device.
+func (d *Driver) vlanPair(l netlink.Link) bool {
+	return l.Type() == "veth" && d.links.Get(vlan.Peer(l.Attrs().Name)) != nil
 }
 
 func (d *Driver) flat(n Network, br netlink.Link) error {
@@ -330,5 +412,5 @@ func (d *Driver) physical(l netlink.Link) bool {
 
 // ownUplink tells whether the device is one that we put into bridges.
 func (d *Driver) ownUplink(l netlink.Link) bool {
-	return l.Type() == "vxlan" && strings.HasPrefix(l.Attrs().Name, vxlanPrefix) || l.Type() == "vlan" || d.physical(l)
+	return l.Type() == "vxlan" && strings.HasPrefix(l.Attrs().Name, vxlanPrefix) || l.Type() == "vlan" || d.vlanPair(l) || d.physical(l)
 }

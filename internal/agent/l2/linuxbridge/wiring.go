@@ -112,8 +112,11 @@ func (d *Driver) Plug(device string, details *rpc.DeviceDetails, n Network) erro
 // Unplug forgets a device. The kernel takes one that goes out of its bridge.
 func (d *Driver) Unplug(device string) { delete(d.settled, device) }
 
-// Verify has the flags of bridge ports read anew; all else is looked at each time.
-func (d *Driver) Verify() { d.suppressing = nil }
+// Verify has the flags of bridge ports and the programs of VLANs read anew; all else is looked at each time.
+func (d *Driver) Verify() {
+	d.suppressing = nil
+	clear(d.attached)
+}
 
 // Commit has nothing to do but to remove the filters of others once ours are complete: those of upstream's agent, or ours
 // if they were switched off.
