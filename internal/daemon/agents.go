@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"neutrino/internal/agent/dhcp"
 	"neutrino/internal/agent/l2"
+	"neutrino/internal/agent/l2/linuxbridge"
 	"neutrino/internal/agent/l2/openvswitch"
 	"neutrino/internal/agent/l3"
 	"neutrino/internal/agent/metadata"
@@ -41,12 +43,73 @@ func (d *Daemon) AddL2(t bus.Transport) error {
 			return fmt.Errorf("[vxlan] local_ip: %w", err)
 		}
 		cfg.LocalIP = addr
+		if cfg.Tunnels, err = tunnels(f, addr); err != nil {
+			return err
+		}
 	}
 	a := l2.New(cfg, t, d.Logger("agent.l2"))
 	d.Check(a.Healthy)
 	d.CountWrites("l2", a.Writes)
 	d.Go("L2 agent", a.Run)
 	return nil
+}
+
+// tunnels says how the tunnel packets of Linux bridges look.
+func tunnels(f *config.File, local netip.Addr) (linuxbridge.Tunnels, error) {
+	t := linuxbridge.Tunnels{TTL: config.VXLANTTL.Get(f), TOS: config.VXLANTOS.Get(f),
+		SourcePorts: [2]int{config.UDPSourcePortMin.Get(f), config.UDPSourcePortMax.Get(f)}}
+	multicast := func(option, text string) (netip.Prefix, error) {
+		if !strings.Contains(text, "/") {
+			text += "/" + strconv.Itoa(local.BitLen())
+		}
+		p, err := netip.ParsePrefix(text)
+		if err == nil && (!p.Addr().IsMulticast() || p.Addr().Is4() != local.Is4()) {
+			err = fmt.Errorf("%s is no multicast group of the IP version of local_ip", text)
+		}
+		if err != nil {
+			return p, fmt.Errorf("[vxlan] %s: %w", option, err)
+		}
+		return p, nil
+	}
+	if config.L2Population.Get(f) {
+		return t, nil
+	}
+	var err error
+	if group := config.VXLANGroup.Get(f); group != "" {
+		if t.Group, err = multicast("vxlan_group", group); err != nil {
+			return t, err
+		}
+	}
+	for _, text := range config.MulticastRanges.Get(f) {
+		r, err := multicastRange(text, multicast)
+		if err != nil {
+			return t, err
+		}
+		t.MulticastRanges = append(t.MulticastRanges, r)
+	}
+	return t, nil
+}
+
+// multicastRange reads group:first:last. A group of IPv6 has colons of its own.
+func multicastRange(text string, multicast func(option, text string) (netip.Prefix, error)) (r linuxbridge.MulticastRange, err error) {
+	const option = "multicast_ranges"
+	parts := strings.Split(text, ":")
+	if len(parts) < 3 {
+		return r, fmt.Errorf("[vxlan] %s: %q is not group:first:last", option, text)
+	}
+	numbers := len(parts) - 2
+	group, err := multicast(option, strings.Join(parts[:numbers], ":"))
+	if err != nil {
+		return r, err
+	}
+	r.Group = group.Addr()
+	var errs [2]error
+	r.First, errs[0] = strconv.Atoi(parts[numbers])
+	r.Last, errs[1] = strconv.Atoi(parts[numbers+1])
+	if errs[0] != nil || errs[1] != nil || r.First > r.Last {
+		return r, fmt.Errorf("[vxlan] %s: %q has no range of VNIs", option, text)
+	}
+	return r, nil
 }
 
 // AddOpenVSwitch adds the L2 agent with Open vSwitch.

@@ -57,8 +57,8 @@ func New(cfg Config, t bus.Transport, log *slog.Logger) *Agent {
 	a := &Agent{cfg: cfg.withDefaults(), transport: t, log: log, inbox: newInbox(),
 		devices: map[string]*device{}, networks: map[string]*network{}, retired: map[string]wiring.Network{}, gone: map[string]bool{},
 		changedGroups: map[string]bool{}, changedMembers: map[string]bool{}}
-	a.remotes = newRemotes(cfg.LocalIP, cfg.DisableL2Population, log)
-	a.loop = reconcile.NewLoop(a.pass, a.cfg.Coalesce, a.cfg.VerifyInterval, log)
+	a.remotes = newRemotes(cfg.LocalIP, cfg.DisableL2Population && !cfg.Tunnels.Group.IsValid(), log)
+	a.loop = reconcile.NewLoop(a.pass, a.cfg.Coalesce, a.cfg.VerifyInterval/2, log) // half: a pass just before would delay it else
 	a.inbox.kick = a.loop.Kick
 	a.driver = a.newDriver()
 	a.reporter = &agent.Reporter{Transport: t, State: a.state(), Interval: a.cfg.ReportInterval, Log: log,
@@ -81,7 +81,7 @@ func (a *Agent) newDriver() wiring.Driver {
 		return openvswitch.New(c, &a.writes, a.log)
 	}
 	return linuxbridge.New(linuxbridge.Config{Interfaces: a.cfg.PhysicalInterfaceMappings, Bridges: a.cfg.BridgeMappings,
-		LocalIP: a.cfg.LocalIP, UDPPort: a.cfg.UDPPort, Learning: a.cfg.DisableL2Population, Unfiltered: a.cfg.DisableFirewall}, &a.writes, a.log)
+		LocalIP: a.cfg.LocalIP, UDPPort: a.cfg.UDPPort, Learning: a.cfg.DisableL2Population, Unfiltered: a.cfg.DisableFirewall, Tunnels: a.cfg.Tunnels}, &a.writes, a.log)
 }
 
 func (a *Agent) state() rpc.AgentState {

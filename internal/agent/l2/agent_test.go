@@ -56,6 +56,7 @@ type rig struct {
 	cancel context.CancelFunc
 	done   chan error
 	logged record
+	log    *slog.Logger // nil: standard error
 }
 
 func newRig(t *testing.T) *rig {
@@ -82,7 +83,10 @@ func (r *rig) start() {
 	if testing.Verbose() {
 		level = slog.LevelInfo
 	}
-	log := slog.New(slog.NewTextHandler(io.MultiWriter(os.Stderr, &r.logged), &slog.HandlerOptions{Level: level}))
+	log := r.log
+	if log == nil {
+		log = slog.New(slog.NewTextHandler(io.MultiWriter(os.Stderr, &r.logged), &slog.HandlerOptions{Level: level}))
+	}
 	r.agent = New(r.cfg, r.bus, log)
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel, r.done = cancel, make(chan error, 1)

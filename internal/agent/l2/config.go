@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"neutrino/internal/agent/l2/linuxbridge"
 	"neutrino/internal/agent/l2/openvswitch"
 )
 
@@ -20,13 +21,14 @@ type Config struct {
 	// OpenVSwitch makes the agent use Open vSwitch instead of Linux bridges.
 	OpenVSwitch *openvswitch.Config
 
-	LocalIP             netip.Addr    // tunnel endpoint; invalid: no tunnel networks
-	UDPPort             int           // of VXLAN; default 4789
+	LocalIP             netip.Addr // tunnel endpoint; invalid: no tunnel networks
+	UDPPort             int        // of VXLAN; default 4789
+	Tunnels             linuxbridge.Tunnels
 	DisableL2Population bool          // learn addresses from traffic, and flood to all endpoints
 	DisableFirewall     bool          // no anti-spoofing, no security groups
 	ReportInterval      time.Duration // default 30 s
 	Coalesce            time.Duration // what arrives within this time is done together; default 5 ms
-	VerifyInterval      time.Duration // how often the kernel is compared although nothing happened; default 60 s
+	VerifyInterval      time.Duration // within this time the kernel is compared although nothing happened; default 60 s
 	// StaleAfter is how long forwarding entries that were there before are kept after a resync although the server has
 	// not repeated them yet; default 10 s.
 	StaleAfter time.Duration

@@ -27,7 +27,7 @@ func (a *Agent) run(ctx context.Context) error {
 	if fetchErr != nil && !a.synced {
 		return fetchErr
 	}
-	if !a.synced || time.Since(a.verified) > a.cfg.VerifyInterval {
+	if !a.synced || time.Since(a.verified) >= a.cfg.VerifyInterval/2 {
 		if err := a.verify(ctx); err != nil {
 			return err
 		}
@@ -139,19 +139,23 @@ func (a *Agent) close(d *device) {
 	}
 }
 
-// verify has the firewall and the forwarding entries compared with the kernel.
+// verify has everything compared with the kernel: it does not tell of every change that somebody makes by hand.
 func (a *Agent) verify(ctx context.Context) error {
 	var err error
 	if a.firewall != nil {
 		a.firewall.Verify()
 	}
 	a.driver.Verify()
+	for _, n := range a.networks {
+		n.check = true
+	}
 	if a.kernel, err = a.entries.List(ctx); err != nil {
 		return err
 	}
 	a.remotes.saw(a.kernel)
 	for _, d := range a.devices {
 		d.fetch = d.fetch || d.details == nil
+		d.wire = d.wire || d.details != nil
 	}
 	if !a.allFetched() { // what cannot be fetched may be in use
 		return nil

@@ -149,7 +149,14 @@ func (r *remotes) saw(kernel map[bridge.Entry]string) {
 			there[e] = value
 		}
 	}
+	put, del := r.table.Diff()
 	r.table.Saw(there)
+	if len(put)+len(del) > 0 { // to be written anyway
+		return
+	}
+	if put, del = r.table.Diff(); len(put)+len(del) > 0 {
+		r.log.Warn("restored: forwarding entries", "missing", len(put), "foreign", len(del))
+	}
 }
 
 func (r *remotes) add(args rpc.FDBArgs) {

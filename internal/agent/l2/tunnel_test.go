@@ -56,6 +56,7 @@ func runOtherHost() {
 	i := tunnelHost(t, s, 1)
 	cfg := testConfig()
 	cfg.Host, cfg.LocalIP = "h2", endpoints[1]
+	onOtherHost(&cfg, s, i)
 	if dir := os.Getenv(otherSwitch); dir != "" {
 		sw := startSwitch(t, dir)
 		sw.setUnderlay(1)
@@ -68,7 +69,7 @@ func runOtherHost() {
 		}
 		i.plug()
 	}
-	go New(cfg, b, slog.New(slog.DiscardHandler)).Run(t.Context())
+	go New(cfg, b, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))).Run(t.Context())
 	s.waitFor(t, i.device)
 	fmt.Println("up")
 	io.Copy(io.Discard, in)

@@ -31,6 +31,33 @@ func Add(name string, mtu int) error {
 	return nil
 }
 
+// StopSnooping has the bridge flood multicast frames, as those that Add makes.
+func StopSnooping(index int) error {
+	return change(index, "bridge", map[int][]byte{nl.IFLA_BR_MCAST_SNOOPING: {0}})
+}
+
+// ChangeTunnel changes only the given attributes (IFLA_VXLAN_…) of a vxlan device: the kernel refuses some that cannot be
+// changed even if they stay the same.
+func ChangeTunnel(index int, attributes map[int][]byte) error {
+	return change(index, "vxlan", attributes)
+}
+
+func change(index int, kind string, attributes map[int][]byte) error {
+	req := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
+	msg := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	msg.Index = int32(index)
+	req.AddData(msg)
+	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
+	info.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated(kind))
+	data := info.AddRtAttr(nl.IFLA_INFO_DATA, nil)
+	for attribute, value := range attributes {
+		data.AddRtAttr(attribute, value)
+	}
+	req.AddData(info)
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
+}
+
 // Suppressing returns the indexes of the bridge ports that answer ARP and ND for known neighbours.
 func Suppressing() (map[int]bool, error) {
 	req := nl.NewNetlinkRequest(unix.RTM_GETLINK, unix.NLM_F_DUMP)

@@ -62,7 +62,11 @@ func (d *Entries) List(context.Context) (map[Entry]string, error) {
 			if !ours || n.State&(unix.NUD_PERMANENT|unix.NUD_NOARP) == 0 {
 				continue
 			}
-			if e, value, ok := entry(vni, family, n); ok {
+			e, value, ok := entry(vni, family, n)
+			if _, bridge, _ := d.Tunnel(vni); e.Kind == Neighbour && n.LinkIndex != bridge { // upstream's agent has them on tunnels
+				continue
+			}
+			if ok {
 				all[e] = value
 			}
 		}
@@ -80,6 +84,7 @@ func entry(vni int, family uint8, n netlink.Neigh) (e Entry, value string, ok bo
 	switch {
 	case family != unix.AF_BRIDGE:
 		return Entry{Neighbour, vni, "", ip}, mac, hasIP && n.State&unix.NUD_PERMANENT != 0
+	case ip.IsMulticast(): // the group that the tunnel was made with
 	case n.Flags&unix.NTF_SELF != 0 && hasIP:
 		if mac == zeroMAC.String() {
 			return Entry{Flood, vni, "", ip}, "", true

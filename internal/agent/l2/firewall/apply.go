@@ -27,7 +27,9 @@ func (c *changes) empty() bool {
 // Apply brings the kernel in line, in one atomic batch, or does nothing if it is. recheck tells that connections may
 // have lost their permission; then Recheck must run.
 func (f *Firewall) Apply(ctx context.Context) (recheck bool, err error) {
+	inLine := false
 	if !f.loaded {
+		inLine = f.inLine()
 		if err := f.Load(ctx); err != nil {
 			return false, err
 		}
@@ -35,6 +37,10 @@ func (f *Firewall) Apply(ctx context.Context) (recheck bool, err error) {
 	f.mu.Lock()
 	f.settle()
 	c := f.diff()
+	if inLine && !c.empty() { // nothing was to do but for what somebody else changed
+		f.log.Warn("restored: firewall", "sets", len(c.setPut)+len(c.setDel), "chains", len(c.chainPut)+len(c.chainDel),
+			"elements", len(c.elementPut)+len(c.elementDel))
+	}
 	f.recheck = f.recheck || f.restricts(c)
 	f.mu.Unlock()
 	if !c.empty() {
@@ -45,11 +51,23 @@ func (f *Firewall) Apply(ctx context.Context) (recheck bool, err error) {
 		}
 		f.applied(c)
 	}
+	f.written = true
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	recheck = f.recheck
 	f.recheck = false
 	return recheck, nil
+}
+
+// inLine tells whether the kernel is as wanted, as far as is known without asking it.
+func (f *Firewall) inLine() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.written {
+		return false
+	}
+	f.settle()
+	return f.diff().empty()
 }
 
 // write gives the changes to the kernel, the quick way if it can.

@@ -38,6 +38,7 @@ type Firewall struct {
 	chains   *reconcile.Table[object, chain]
 	elements *reconcile.Table[element, string]
 	loaded   bool // the tables know what the kernel has
+	written  bool // the kernel was in line once
 	exists   map[string]bool
 
 	mu      sync.Mutex // guards what follows: Recheck runs beside Apply
@@ -45,6 +46,7 @@ type Firewall struct {
 	groups  map[string][]rule
 	members map[object][]netip.Prefix
 	zones   map[string]uint16 // of bridges
+	kept    map[string]uint16 // zones that bridges had before us
 	derive  bool              // the use of groups may have changed
 	recheck bool              // connections may have to be cut
 	cut     int               // connections that are cut now
@@ -62,7 +64,7 @@ func New(cfg Config, writes *atomic.Int64, log *slog.Logger) *Firewall {
 		log: log, writes: writes, shared: sharedChains(cfg.Bridges, cfg.VXLANPort),
 		// A declaration never changes under one name, and listings do not give it back.
 		sets:     reconcile.NewTable[object](func(_, _ string) bool { return true }),
-		chains:   reconcile.NewTable[object](func(a, b chain) bool { return a.Sum == b.Sum }),
+		chains:   reconcile.NewTable[object](func(a, b chain) bool { return a.Sum == b.Sum && len(a.Rules) == len(b.Rules) }),
 		elements: reconcile.NewTable[element](func(a, b string) bool { return a == b }),
 		ports:    map[string]*Port{}, groups: map[string][]rule{}, members: map[object][]netip.Prefix{},
 		zones: map[string]uint16{}, derive: true, recheck: true,
@@ -85,6 +87,9 @@ func (f *Firewall) Prepare() error {
 		}
 		if changed {
 			f.writes.Add(1)
+			if f.written {
+				f.log.Warn("restored: " + key + "=1")
+			}
 		}
 	}
 	return nil
@@ -298,8 +303,14 @@ func (f *Firewall) settleZones(bridges map[string]bool) {
 		}
 		taken[zone] = true
 	}
+	for _, zone := range f.kept {
+		taken[zone] = true
+	}
 	next := uint16(firstZone)
 	for _, b := range slices.Sorted(maps.Keys(bridges)) {
+		if f.zones[b] == 0 && f.kept[b] != 0 {
+			f.zones[b] = f.kept[b]
+		}
 		if f.zones[b] == 0 {
 			for taken[next] {
 				next++
@@ -340,7 +351,7 @@ func (f *Firewall) Load(ctx context.Context) error {
 			if len(comments) > 0 {
 				sum = comments[len(comments)-1]
 			}
-			chains[object{family, name}] = chain{Sum: sum}
+			chains[object{family, name}] = chain{Rules: comments, Sum: sum} // how many rules is all that counts
 		}
 	}
 	f.mu.Lock()
@@ -368,6 +379,13 @@ func canonical(o object, key string) string {
 		return key[:at] + fmt.Sprintf("%#x", n)
 	}
 	return key
+}
+
+// KeepZones gives the conntrack zones in which the connections of bridges are already.
+func (f *Firewall) KeepZones(zones map[string]uint16) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.kept = zones
 }
 
 // Remove deletes our tables, for a host whose firewall was switched off.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"neutrino/internal/linux/nft"
+	"neutrino/internal/linux/vlan"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -18,7 +19,8 @@ import (
 type Capabilities struct {
 	BridgeConntrack bool // nftables' ct in the bridge family
 	BridgeNetfilter bool // br_netfilter, which the firewall needs
-	VLAN            bool
+	VLAN            bool // 8021q
+	VLANByBPF       bool // replaces it
 	VXLAN           bool
 }
 
@@ -29,6 +31,7 @@ func Probe(ctx context.Context) Capabilities {
 		BridgeConntrack: nft.Check(ctx, scratch) == nil,
 		BridgeNetfilter: bridgeNetfilter(ctx),
 		VLAN:            linkKind("vlan"),
+		VLANByBPF:       vlan.Supported(),
 		VXLAN:           linkKind("vxlan"),
 	}
 }
@@ -36,7 +39,7 @@ func Probe(ctx context.Context) Capabilities {
 // Log writes the table of capabilities.
 func (c Capabilities) Log(log *slog.Logger) {
 	log.Info("kernel capabilities", "bridge_conntrack", c.BridgeConntrack, "br_netfilter", c.BridgeNetfilter,
-		"8021q", c.VLAN, "vxlan", c.VXLAN)
+		"8021q", c.VLAN, "vlan_by_bpf", c.VLANByBPF, "vxlan", c.VXLAN)
 }
 
 func bridgeNetfilter(ctx context.Context) bool {

@@ -8,7 +8,9 @@ package linuxbridge
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -21,8 +23,10 @@ import (
 	"neutrino/internal/agent/l2/wiring"
 	"neutrino/internal/linux/bridge"
 	"neutrino/internal/linux/link"
+	"neutrino/internal/linux/vlan"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // Prefixes of our devices.
@@ -39,6 +43,23 @@ type Config struct {
 	UDPPort    int               // of VXLAN
 	Learning   bool              // tunnels learn where addresses are: without l2 population
 	Unfiltered bool              // no firewall
+	Tunnels
+}
+
+// Tunnels says how tunnel packets look.
+type Tunnels struct {
+	TTL, TOS    int    // 0: the kernel's
+	SourcePorts [2]int // first and last UDP port; 0: the kernel's
+	// Group has the multicast addresses to which tunnels flood that learn, one for each VNI as far as the prefix goes;
+	// MulticastRanges has others for some VNIs. Without, they flood to all endpoints.
+	Group           netip.Prefix
+	MulticastRanges []MulticastRange
+}
+
+// MulticastRange is the multicast address of the VNIs from First to Last.
+type MulticastRange struct {
+	Group       netip.Addr
+	First, Last int
 }
 
 // Network is a network as the host needs it.
@@ -57,13 +78,48 @@ type Driver struct {
 	log    *slog.Logger
 
 	suppressing map[int]bool // ports known to answer ARP and ND
+	attached    map[vlan.Attachment]bool
 	firewall    *firewall.Firewall
-	cleared     bool // there is no firewall of an earlier run
+	cleared     bool // there are no filters of earlier runs and of upstream's agent
+
+	settled   map[string]settled // by device
+	restoring string             // the device that was in order before: changes are logged
+}
+
+// settled is how a device or bridge was left.
+type settled struct {
+	Network
+	up bool
+}
+
+// settle runs f, which brings a device in order, and has changes logged if it was so before: then somebody else is at work.
+func (d *Driver) settle(device string, want settled, f func() error) error {
+	if d.settled[device] == want {
+		d.restoring = device
+	}
+	delete(d.settled, device)
+	err := f()
+	d.restoring = ""
+	if err == nil {
+		d.settled[device] = want
+	}
+	return err
+}
+
+// note counts a change and logs it.
+func (d *Driver) note(device, what string) {
+	d.writes.Add(1)
+	level := slog.LevelDebug
+	if d.restoring != "" {
+		level = slog.LevelWarn
+		what = "restored: " + what
+	}
+	d.log.Log(context.Background(), level, what, "device", device)
 }
 
 // New makes a driver. writes counts changes in the kernel.
 func New(cfg Config, writes *atomic.Int64, log *slog.Logger) *Driver {
-	d := &Driver{cfg: cfg, writes: writes, log: log}
+	d := &Driver{cfg: cfg, writes: writes, log: log, settled: map[string]settled{}, attached: map[vlan.Attachment]bool{}}
 	if !cfg.Unfiltered {
 		bridges := []string{"brq*"}
 		for _, b := range cfg.Bridges {
@@ -105,7 +161,7 @@ func (d *Driver) Uplink(n Network) string {
 // new device, without forwarding entries.
 func (d *Driver) Ensure(n Network) (fresh bool, err error) {
 	before := d.tunnel(n)
-	if err := d.ensure(n); err != nil {
+	if err := d.settle(d.BridgeName(n), settled{n, true}, func() error { return d.ensure(n) }); err != nil {
 		return false, err
 	}
 	return d.tunnel(n) != before, nil
@@ -131,8 +187,7 @@ func (d *Driver) ensure(n Network) error {
 		if err := bridge.Add(name, n.MTU); err != nil {
 			return err
 		}
-		d.writes.Add(1)
-		d.log.Info("bridge made", "bridge", name, "network", n.ID)
+		d.note(name, "bridge made")
 		var err error
 		if br, err = d.links.Refresh(name); err != nil {
 			return err
@@ -143,6 +198,11 @@ func (d *Driver) ensure(n Network) error {
 	}
 	if err := d.quiet(name); err != nil {
 		return err
+	}
+	if b, ok := br.(*netlink.Bridge); ok && b.MulticastSnooping != nil && *b.MulticastSnooping {
+		if err := d.change(br, "multicast snooping off", bridge.StopSnooping(br.Attrs().Index)); err != nil {
+			return err
+		}
 	}
 	if err := d.uplink(n, br); err != nil {
 		return err
@@ -273,11 +333,17 @@ func (d *Driver) dismantle(br, uplink netlink.Link) error {
 }
 
 func (d *Driver) delete(l netlink.Link) error {
-	if err := d.handle.LinkDel(l); err != nil {
+	if d.vlanPair(l) {
+		if err := d.detachVLAN(l); err != nil {
+			return err
+		}
+	}
+	if err := d.handle.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) { // it went by itself
 		return fmt.Errorf("delete %s: %w", l.Attrs().Name, err)
 	}
 	d.writes.Add(1)
 	delete(d.suppressing, l.Attrs().Index)
+	delete(d.settled, l.Attrs().Name)
 	d.links.Forget(l)
 	d.log.Info("device deleted", "device", l.Attrs().Name)
 	return nil
@@ -316,7 +382,7 @@ func (d *Driver) change(l netlink.Link, what string, err error) error {
 	if err != nil {
 		return fmt.Errorf("%s: %s: %w", l.Attrs().Name, what, err)
 	}
-	d.writes.Add(1)
+	d.note(l.Attrs().Name, what)
 	_, err = d.links.Refresh(l.Attrs().Name)
 	return err
 }
@@ -359,7 +425,7 @@ func (d *Driver) pin(br netlink.Link) error {
 func (d *Driver) sysctl(key, value string) error {
 	changed, err := link.Sysctl(key, value)
 	if changed {
-		d.writes.Add(1)
+		d.note(strings.Split(key, "/")[3], key+"="+value)
 	}
 	return err
 }

@@ -2,15 +2,24 @@ package linuxbridge
 
 import (
 	"bytes"
+	"crypto/sha1"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 
 	"neutrino/internal/linux/bridge"
+	"neutrino/internal/linux/vlan"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 )
 
 // uplink makes what joins the bridge with the outside.
@@ -35,9 +44,12 @@ func (d *Driver) vxlan(n Network, br netlink.Link) error {
 	if !d.caps.VXLAN {
 		return fmt.Errorf("network %s: this kernel has no vxlan", n.ID)
 	}
-	want := d.vxlanDevice(n)
+	want, err := d.vxlanDevice(n)
+	if err != nil {
+		return fmt.Errorf("network %s: %w", n.ID, err)
+	}
 	l := d.links.Get(want.Name)
-	if l != nil && !sameTunnel(l, want) {
+	if l != nil && !d.sameTunnel(l, want) {
 		if err := d.delete(l); err != nil {
 			return err
 		}
@@ -47,9 +59,13 @@ func (d *Driver) vxlan(n Network, br netlink.Link) error {
 		if err := d.handle.LinkAdd(want); err != nil {
 			return fmt.Errorf("add %s: %w", want.Name, err)
 		}
-		d.writes.Add(1)
-		var err error
+		d.note(want.Name, "tunnel made")
 		if l, err = d.links.Refresh(want.Name); err != nil {
+			return err
+		}
+	}
+	if wrong := differences(l.(*netlink.Vxlan), want); len(wrong) > 0 {
+		if err := d.change(l, "tunnel changed", bridge.ChangeTunnel(l.Attrs().Index, wrong)); err != nil {
 			return err
 		}
 	}
@@ -71,17 +87,92 @@ func (d *Driver) vxlan(n Network, br netlink.Link) error {
 	return d.setUp(l)
 }
 
-func (d *Driver) vxlanDevice(n Network) *netlink.Vxlan {
+func (d *Driver) vxlanDevice(n Network) (*netlink.Vxlan, error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MTU = vxlanPrefix+strconv.Itoa(n.Segment), n.MTU
-	return &netlink.Vxlan{LinkAttrs: attrs, VxlanId: n.Segment, SrcAddr: net.IP(d.cfg.LocalIP.AsSlice()), Port: d.cfg.UDPPort,
-		Learning: d.cfg.Learning}
+	x := &netlink.Vxlan{LinkAttrs: attrs, VxlanId: n.Segment, SrcAddr: net.IP(d.cfg.LocalIP.AsSlice()), Port: d.cfg.UDPPort,
+		PortLow: d.cfg.SourcePorts[0], PortHigh: d.cfg.SourcePorts[1], TTL: d.cfg.TTL, TOS: d.cfg.TOS, Learning: d.cfg.Learning}
+	if group := d.group(n.Segment); group.IsValid() {
+		local, err := d.localInterface()
+		if err != nil {
+			return nil, err
+		}
+		x.Group, x.VtepDevIndex = net.IP(group.AsSlice()), local
+	}
+	return x, nil
 }
 
-func sameTunnel(l netlink.Link, want *netlink.Vxlan) bool {
+// group is the multicast address to which a tunnel floods; invalid: it has a list of endpoints.
+func (d *Driver) group(vni int) netip.Addr {
+	if !d.cfg.Learning {
+		return netip.Addr{}
+	}
+	for _, r := range d.cfg.MulticastRanges {
+		if r.First <= vni && vni <= r.Last {
+			return r.Group
+		}
+	}
+	if !d.cfg.Group.IsValid() {
+		return netip.Addr{}
+	}
+	base, mask := d.cfg.Group.Masked().Addr().AsSlice(), net.CIDRMask(d.cfg.Group.Bits(), d.cfg.Group.Addr().BitLen())
+	number := binary.BigEndian.AppendUint32(nil, uint32(vni))
+	for i := range number { // the number, as far as the prefix leaves room
+		at := len(base) - len(number) + i
+		base[at] |= number[i] &^ mask[at]
+	}
+	a, _ := netip.AddrFromSlice(base)
+	return a
+}
+
+// localInterface is the index of the device that has the tunnel endpoint's address.
+func (d *Driver) localInterface() (int, error) {
+	addrs, err := d.handle.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return 0, fmt.Errorf("list addresses: %w", err)
+	}
+	for _, a := range addrs {
+		if x, ok := netip.AddrFromSlice(a.IP); ok && x.Unmap() == d.cfg.LocalIP {
+			return a.LinkIndex, nil
+		}
+	}
+	return 0, fmt.Errorf("no device has local_ip %s", d.cfg.LocalIP)
+}
+
+// sameTunnel tells whether the device is one that can become the wanted one: the rest can be changed while it is in use.
+// A device of upstream's agent with a proxy stays as it is, because only a new one would be without.
+func (d *Driver) sameTunnel(l netlink.Link, want *netlink.Vxlan) bool {
 	have, ok := l.(*netlink.Vxlan)
-	return ok && have.VxlanId == want.VxlanId && have.SrcAddr.Equal(want.SrcAddr) && have.Port == want.Port &&
-		have.Learning == want.Learning
+	return ok && have.VxlanId == want.VxlanId && have.Port == want.Port && (have.Group == nil || have.Group.Equal(want.Group)) &&
+		(want.PortLow == 0 || have.PortLow == want.PortLow && have.PortHigh == want.PortHigh)
+}
+
+// differences are the attributes of a tunnel that must be changed.
+func differences(have, want *netlink.Vxlan) map[int][]byte {
+	wrong := map[int][]byte{}
+	set := func(same bool, attribute int, value []byte) {
+		if !same {
+			wrong[attribute] = value
+		}
+	}
+	addr := func(have, want net.IP, v4, v6 int) {
+		if v := want.To4(); v != nil {
+			set(have.Equal(want), v4, v)
+		} else if want != nil {
+			set(have.Equal(want), v6, want)
+		}
+	}
+	addr(have.SrcAddr, want.SrcAddr, nl.IFLA_VXLAN_LOCAL, nl.IFLA_VXLAN_LOCAL6)
+	addr(have.Group, want.Group, nl.IFLA_VXLAN_GROUP, nl.IFLA_VXLAN_GROUP6)
+	set(want.Group == nil || have.VtepDevIndex == want.VtepDevIndex, nl.IFLA_VXLAN_LINK, nl.Uint32Attr(uint32(want.VtepDevIndex)))
+	set(have.TTL == want.TTL, nl.IFLA_VXLAN_TTL, []byte{byte(want.TTL)})
+	set(have.TOS == want.TOS, nl.IFLA_VXLAN_TOS, []byte{byte(want.TOS)})
+	learning := byte(0)
+	if want.Learning {
+		learning = 1
+	}
+	set(have.Learning == want.Learning, nl.IFLA_VXLAN_LEARNING, []byte{learning})
+	return wrong
 }
 
 // suppress answers ARP and ND of local instances here. The kernel is asked once which ports do so.
@@ -99,7 +190,7 @@ func (d *Driver) suppress(l netlink.Link) error {
 	if err := bridge.Suppress(l); err != nil {
 		return err
 	}
-	d.writes.Add(1)
+	d.note(l.Attrs().Name, "answer ARP and ND")
 	d.suppressing[l.Attrs().Index] = true
 	return nil
 }
@@ -112,17 +203,18 @@ func (d *Driver) parent(n Network) string {
 	return d.cfg.Bridges[n.Physical]
 }
 
-// vlanName is upstream's name: the interface's, cut so that the VLAN fits.
+// vlanName is upstream's name: the interface's, shortened and with a hash if the VLAN would not fit (neutron_lib.plugins.utils).
 func vlanName(parent string, vlan int) string {
-	const longest = 15
+	const longest, longestParent, hashed = 15, 10, 6
 	suffix := "." + strconv.Itoa(vlan)
-	return parent[:min(len(parent), longest-len(suffix))] + suffix
+	if len(parent)+len(suffix) > longest && len(parent) > longestParent {
+		sum := sha1.Sum([]byte(parent))
+		parent = parent[:longestParent-hashed] + hex.EncodeToString(sum[:])[:hashed]
+	}
+	return parent + suffix
 }
 
 func (d *Driver) vlan(n Network, br netlink.Link) error {
-	if !d.caps.VLAN {
-		return fmt.Errorf("network %s: this kernel has no 8021q", n.ID)
-	}
 	parent := d.links.Get(d.parent(n))
 	if parent == nil {
 		return fmt.Errorf("network %s: no interface for physical network %q", n.ID, n.Physical)
@@ -130,12 +222,10 @@ func (d *Driver) vlan(n Network, br netlink.Link) error {
 	name := vlanName(d.parent(n), n.Segment)
 	l := d.links.Get(name)
 	if l == nil {
-		attrs := netlink.NewLinkAttrs()
-		attrs.Name, attrs.ParentIndex = name, parent.Attrs().Index
-		if err := d.handle.LinkAdd(&netlink.Vlan{LinkAttrs: attrs, VlanId: n.Segment}); err != nil {
-			return fmt.Errorf("add %s: %w", name, err)
+		if err := d.addVLAN(name, parent, n); err != nil {
+			return fmt.Errorf("network %s: %w", n.ID, err)
 		}
-		d.writes.Add(1)
+		d.note(name, "VLAN made")
 		var err error
 		if l, err = d.links.Refresh(name); err != nil {
 			return err
@@ -147,10 +237,87 @@ func (d *Driver) vlan(n Network, br netlink.Link) error {
 	if err := d.setUp(parent); err != nil {
 		return err
 	}
+	if l.Type() == "veth" {
+		if err := d.attachVLAN(l, parent, n); err != nil {
+			return fmt.Errorf("network %s: %w", n.ID, err)
+		}
+	}
 	if err := d.enslave(l, br); err != nil {
 		return err
 	}
 	return d.setUp(l)
+}
+
+// addVLAN makes a VLAN device, or what replaces it where the kernel has none.
+func (d *Driver) addVLAN(name string, parent netlink.Link, n Network) error {
+	switch {
+	case d.caps.VLAN:
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.ParentIndex = name, parent.Attrs().Index
+		if err := d.handle.LinkAdd(&netlink.Vlan{LinkAttrs: attrs, VlanId: n.Segment}); err != nil {
+			return fmt.Errorf("add %s: %w", name, err)
+		}
+		return nil
+	case d.caps.VLANByBPF:
+		if err := vlan.Add(d.handle, name, parent.Attrs().MTU); err != nil {
+			return err
+		}
+		_, err := d.links.Refresh(vlan.Peer(name))
+		return err
+	}
+	return errors.New("this kernel has neither 8021q nor BPF for VLANs")
+}
+
+// attachVLAN joins a replacement of a VLAN device with its parent.
+func (d *Driver) attachVLAN(l, parent netlink.Link, n Network) error {
+	peer := d.links.Get(vlan.Peer(l.Attrs().Name))
+	if peer == nil {
+		return fmt.Errorf("%s is not a VLAN of %s", l.Attrs().Name, parent.Attrs().Name)
+	}
+	a := vlan.Attachment{VLAN: n.Segment, Parent: parent.Attrs().Index, Device: l.Attrs().Index, Peer: peer.Attrs().Index}
+	if !d.attached[a] {
+		there, err := a.Attached(d.handle)
+		if err != nil {
+			return err
+		}
+		if !there {
+			if err := a.Attach(d.handle); err != nil {
+				return err
+			}
+			d.note(l.Attrs().Name, "VLAN programs attached")
+		}
+		d.attached[a] = true
+	}
+	if parent.Attrs().RawFlags&unix.IFF_PROMISC == 0 { // a VLAN device in a bridge would do that by itself
+		if err := d.change(parent, "set promiscuous", d.handle.SetPromiscOn(parent)); err != nil {
+			return err
+		}
+	}
+	if err := d.mute(peer.Attrs().Name); err != nil {
+		return err
+	}
+	return d.setUp(peer)
+}
+
+// detachVLAN takes a replacement of a VLAN device from its parent before it is deleted.
+func (d *Driver) detachVLAN(l netlink.Link) error {
+	parents := slices.Concat(slices.Collect(maps.Values(d.cfg.Interfaces)), slices.Collect(maps.Values(d.cfg.Bridges)))
+	for _, name := range parents {
+		parent := d.links.Get(name)
+		if parent == nil {
+			continue
+		}
+		if err := vlan.Detach(d.handle, parent, l.Attrs().Index); err != nil {
+			return err
+		}
+	}
+	maps.DeleteFunc(d.attached, func(a vlan.Attachment, _ bool) bool { return a.Device == l.Attrs().Index })
+	return nil
+}
+
+// vlanPair tells whether the device is a replacement of a VLAN device.
+func (d *Driver) vlanPair(l netlink.Link) bool {
+	return l.Type() == "veth" && d.links.Get(vlan.Peer(l.Attrs().Name)) != nil
 }
 
 func (d *Driver) flat(n Network, br netlink.Link) error {
@@ -245,5 +412,5 @@ func (d *Driver) physical(l netlink.Link) bool {
 
 // ownUplink tells whether the device is one that we put into bridges.
 func (d *Driver) ownUplink(l netlink.Link) bool {
-	return l.Type() == "vxlan" && strings.HasPrefix(l.Attrs().Name, vxlanPrefix) || l.Type() == "vlan" || d.physical(l)
+	return l.Type() == "vxlan" && strings.HasPrefix(l.Attrs().Name, vxlanPrefix) || l.Type() == "vlan" || d.vlanPair(l) || d.physical(l)
 }

@@ -30,6 +30,13 @@ func (d *Driver) Open(ctx context.Context, changed func(device string)) error {
 	if d.firewall != nil && !d.caps.BridgeNetfilter {
 		return errors.New("this kernel has no br_netfilter, which security groups need; load it or disable them")
 	}
+	if d.firewall != nil {
+		zones, err := upstreamZones(ctx)
+		if err != nil {
+			return err
+		}
+		d.firewall.KeepZones(zones)
+	}
 	d.links = link.NewCache(d.handle, changed, d.log)
 	return d.links.Reload()
 }
@@ -98,23 +105,34 @@ func (d *Driver) Reaches(name string) bool { return ours(d.Bridge(name)) }
 
 // Plug puts a port's device into the network's bridge, up or down.
 func (d *Driver) Plug(device string, details *rpc.DeviceDetails, n Network) error {
-	return d.plug(device, n, details.AdminStateUp)
+	up := details.AdminStateUp
+	return d.settle(device, settled{n, up}, func() error { return d.plug(device, n, up) })
 }
 
-// Unplug has nothing to do: the kernel takes a device that goes out of its bridge.
-func (d *Driver) Unplug(string) {}
+// Unplug forgets a device. The kernel takes one that goes out of its bridge.
+func (d *Driver) Unplug(device string) { delete(d.settled, device) }
 
-// Verify has nothing to do: the kernel tells of every change of links.
-func (d *Driver) Verify() {}
+// Verify has the flags of bridge ports and the programs of VLANs read anew; all else is looked at each time.
+func (d *Driver) Verify() {
+	d.suppressing = nil
+	clear(d.attached)
+}
 
-// Commit has nothing to do but to remove a firewall that was switched off.
+// Commit has nothing to do but to remove the filters of others once ours are complete: those of upstream's agent, or ours
+// if they were switched off.
 func (d *Driver) Commit(ctx context.Context, complete bool) error {
-	if d.firewall == nil && complete && !d.cleared {
+	if !complete || d.cleared {
+		return nil
+	}
+	if d.firewall == nil {
 		if err := firewall.Remove(ctx, d.writes); err != nil {
 			return err
 		}
-		d.cleared = true
 	}
+	if err := d.dropUpstream(ctx); err != nil {
+		return err
+	}
+	d.cleared = true
 	return nil
 }
 

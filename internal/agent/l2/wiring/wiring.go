@@ -58,10 +58,10 @@ type Driver interface {
 	Remove(n Network) (removed bool, err error)
 	// Sweep takes down what earlier runs made for networks other than those of keep, by BridgeName.
 	Sweep(keep map[string]bool) error
+	// Verify makes the next Ensure and Plug of each network and device look at the host, whatever they did before.
+	Verify()
 	// Unplug forgets a device that is gone or not to be wired any more.
 	Unplug(device string)
-	// Verify makes the next Commit compare with the host first.
-	Verify()
 	// Commit does what has only been noted so far. Unless complete, there may be wiring of which the agent does not know yet.
 	Commit(ctx context.Context, complete bool) error
 
