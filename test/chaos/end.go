@@ -154,5 +154,3 @@ func (w *world) comparePristine(before map[*lab.Host][]string) {
 	w.t.Helper()
 	w.compareStates("after everything was deleted", before, patience)
 }
-
-func (w *world) compareHosts() {}

@@ -36,6 +36,7 @@ type world struct {
 	upsetAll bool              // or all
 	counts   map[string][2]int // calls by operation: made, and refused
 	probes   int
+	facts    int // compared
 }
 
 // endpoint is where probes start.
@@ -271,6 +272,7 @@ func (w *world) settle() {
 		time.Sleep(200 * time.Millisecond)
 	}
 	w.upset, w.upsetAll = map[*guest]bool{}, false
+	w.compareHosts()
 }
 
 // patience is how long hosts may take to do what the API says.
@@ -317,7 +319,7 @@ func (w *world) summary() {
 	if w.t.Failed() {
 		w.t.Logf("operations:\n\t%s", strings.Join(w.history, "\n\t"))
 	}
-	w.t.Logf("seed %d: %d steps, %d calls of which %d refused, %d probes", w.seed, w.steps, calls, refused, w.probes)
+	w.t.Logf("seed %d: %d steps, %d calls of which %d refused, %d probes, %d facts about hosts", w.seed, w.steps, calls, refused, w.probes, w.facts)
 }
 
 // addresses are those that the guest has configured.
