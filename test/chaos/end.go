@@ -11,7 +11,13 @@ import (
 	"neutrino/test/lab"
 )
 
-func underscored(collection string) string { return strings.ReplaceAll(collection, "-", "_") }
+// underscored is how bodies spell the name of a collection. The agents of a router are "agents".
+func underscored(collection string) string {
+	if strings.HasSuffix(collection, "-agents") {
+		return "agents"
+	}
+	return strings.ReplaceAll(collection, "-", "_")
+}
 
 // states are the kernels' facts when they change no more.
 func (w *world) states() map[*lab.Host][]string {
@@ -80,6 +86,14 @@ func (w *world) leases() {
 // restartAll restarts every daemon: on hosts that are as they should be, nothing changes.
 func (w *world) restartAll() {
 	w.t.Helper()
+	for _, g := range w.guests { // what a host without working ports knows of others may be old
+		if !w.look().ports[g.port].up {
+			w.note("%s", w.changePort(g, lab.Object{"admin_state_up": true}))
+		}
+	}
+	w.Network.Daemons["l3-agent"].Kill() // its start gives it routers without interfaces, as upstream
+	w.Network.Daemons["l3-agent"].Restart()
+	w.settle()
 	before := w.states()
 	for _, h := range w.Hosts() {
 		for _, name := range slices.Sorted(maps.Keys(h.Daemons)) {

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"net/netip"
+	"path"
 	"slices"
 
 	"neutrino/test/lab"
@@ -79,7 +80,7 @@ func (w *world) list(collection string) []lab.Object {
 	var answer []lab.Object
 	w.patiently(func() error {
 		a, err := w.API.Call("GET", "/"+collection, nil)
-		answer = a.Objects(underscored(collection))
+		answer = a.Objects(underscored(path.Base(collection)))
 		return err
 	})
 	return answer

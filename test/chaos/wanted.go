@@ -40,7 +40,9 @@ func (w *world) wanted(s *snapshot, h *lab.Host) facts {
 			s.wantDHCP(f, n)
 		}
 		for _, r := range s.routers {
-			s.wantRouter(f, r)
+			if len(w.list("routers/"+r.id+"/l3-agents")) > 0 {
+				s.wantRouter(f, r)
+			}
 		}
 	}
 	return f
@@ -89,6 +91,9 @@ func (w *world) wantNetwork(f facts, s *snapshot, n network, h *lab.Host) {
 	tunnel := fmt.Sprintf("vxlan-%d", n.vni)
 	f.add("device %s in %s mtu %d", tunnel, bridge, n.mtu)
 	f.add("set ports: %s", tunnel)
+	if !w.active(s, n, h) { // nobody here can use what it knows of others, which may be old
+		return
+	}
 	for _, o := range w.Hosts() {
 		if o == h {
 			continue
@@ -104,6 +109,11 @@ func (w *world) wantNetwork(f facts, s *snapshot, n network, h *lab.Host) {
 			}
 		}
 	}
+}
+
+// active tells whether a port of the network works on the host.
+func (w *world) active(s *snapshot, n network, h *lab.Host) bool {
+	return slices.ContainsFunc(w.portsOn(s, h), func(p port) bool { return p.network == n.id && p.status == "ACTIVE" })
 }
 
 func (s *snapshot) wantFilter(f facts, p port) {
@@ -188,7 +198,7 @@ func (s *snapshot) wantAddresses(f facts, namespace, device string, list []fixed
 
 func (s *snapshot) wantRouter(f facts, r router) {
 	interfaces := s.interfacesOf(r.id)
-	if !r.up || len(interfaces) == 0 && r.external == "" {
+	if !r.up {
 		return
 	}
 	namespace := "qrouter-" + r.id

@@ -289,6 +289,24 @@ func (w *world) statuses(s *snapshot) (bad []string) {
 			bad = append(bad, fmt.Sprintf("port %s of %s is %s and must be %s", p.id, g.name, p.status, want))
 		}
 	}
+	for _, p := range s.ports {
+		want := "ACTIVE"
+		switch p.owner {
+		case "network:dhcp":
+			if !s.served(p.network) {
+				continue
+			}
+		case "network:router_interface", "network:router_gateway":
+			if !s.routers[p.device].up {
+				want = "DOWN"
+			}
+		default:
+			continue
+		}
+		if p.status != want {
+			bad = append(bad, fmt.Sprintf("port %s, %s, is %s and must be %s", p.id, p.owner, p.status, want))
+		}
+	}
 	for _, f := range s.floatingIPs {
 		want := "DOWN"
 		if r := s.routers[f.router]; f.port != "" && r.up && r.external != "" {
