@@ -7,15 +7,18 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # What the tests and the demo run besides our own binary.
 PACKAGES   := iproute2 nftables iputils-ping tcpdump udhcpc isc-dhcp-client conntrack
-# What only tests need: database servers, which are started by the tests only, and what builds a Debian tree.
-TEST_PACKAGES := openvswitch-switch iptables radvd haproxy $(PACKAGES) postgresql mariadb-server debootstrap
+# What only tests need: DHCP clients and upstream's servers to compare with, database servers, which are started by the tests
+# only, and what builds a Debian tree.
+TEST_PACKAGES := openvswitch-switch iptables radvd haproxy dhcpcd-base wide-dhcpv6-client systemd dnsmasq-base $(PACKAGES) postgresql mariadb-server debootstrap
+# What only the virtual machine of `make stock-kernel` needs.
+VM_PACKAGES := openvswitch-switch $(PACKAGES) qemu-system-x86 busybox cpio kmod
 # On which databases `make conformance` runs, and which of its tests: RUN is a regular expression.
 DATABASES  ?= sqlite postgresql mariadb
 RUN        ?=
 
 export CGO_ENABLED := 0
 
-.PHONY: build run demo demo-stop test unit lint race databases smoke conformance packages bench docs clean help
+.PHONY: build run demo demo-stop test unit lint race databases smoke conformance stock-kernel packages bench docs clean help
 
 help:
 	@echo 'make demo    show a tenant network at work on real packets (KEEP=1 leaves it running)'
@@ -23,6 +26,7 @@ help:
 	@echo 'make build   build $(BIN)'
 	@echo 'make test    formatting, vet, staticcheck and all tests'
 	@echo 'make conformance  OpenStack'\''s own API tests with a Keystone, on each of the databases'
+	@echo 'make stock-kernel  the L2 agent with the kernel datapath of Open vSwitch, on Debian'\''s kernel in a virtual machine'
 	@echo 'make bench   speed and memory'
 	@echo 'make docs    write the generated pages of docs/'
 
@@ -34,6 +38,7 @@ $(BIN): $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod go
 
 # packages installs the Debian packages that are missing, and says so.
 unit race databases smoke conformance: PACKAGES = $(TEST_PACKAGES)
+stock-kernel: PACKAGES = $(VM_PACKAGES)
 packages:
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
 	if [ -n "$$missing" ]; then \
@@ -87,6 +92,14 @@ conformance: build packages build/conformance
 	@bad=; for db in $(DATABASES); do \
 		$(SUDO) env CONFORMANCE_DIR=$(CONFORMANCE_DIR) CONFORMANCE_MIRROR=$(CONFORMANCE_MIRROR) build/conformance -binary $(BIN) -database $$db -run '$(RUN)' || bad="$$bad $$db"; \
 	done; [ -z "$$bad" ] || { echo "conformance: not every test passed on:$$bad"; exit 1; }
+
+# stock-kernel runs tests where the kernel has Open vSwitch, whatever this machine's own kernel has. On a machine that is fast
+# enough, STOCK_TESTS=scenario:openvswitch runs the scenarios there.
+STOCK_TESTS ?= 'l2:TestOpenVSwitch(Groups|CutAndSpoof|Restarts|Services|Stateless|Responder|Adopts|PhysicalNetworks|Tunnel)'
+stock-kernel: build packages
+	$(GO) test -c -o build/scenario.test ./test/scenario
+	$(GO) test -c -o build/l2.test ./internal/agent/l2
+	@$(SUDO) test/stockkernel/run.sh build/stockkernel $(abspath $(BIN)) $(STOCK_TESTS)
 
 bench: build packages
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" NEUTRINO_BINARY=$(abspath $(BIN)) $(GO) run ./test/bench

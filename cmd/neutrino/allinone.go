@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"neutrino/internal/bus"
 	"neutrino/internal/config"
@@ -29,6 +30,11 @@ extension_drivers = port_security
 vni_ranges = 1:10000
 [vxlan]
 local_ip = 127.0.0.1
+[ovs]
+local_ip = 127.0.0.1
+[agent]
+tunnel_types = vxlan
+l2_population = true
 `
 
 // allInOne runs the server and all agents in one process.
@@ -71,16 +77,22 @@ func allInOne(c *call) error {
 	return d.Run()
 }
 
-// addAgents adds all agents, each with a connection of its own to the bus, as daemons of their own would have.
+// addAgents adds all agents, each with a connection of its own to the bus, as daemons of their own would have. The L2
+// agent is that of the first mechanism driver that has one.
 func addAgents(d *daemon.Daemon, s *serverd.Server) error {
 	var backend metadata.Backend
+	l2 := d.AddL2
+	drivers := config.MechanismDrivers.Get(d.File)
+	if i := slices.Index(drivers, "openvswitch"); i >= 0 && !slices.Contains(drivers[:i], "linuxbridge") {
+		l2 = d.AddOpenVSwitch
+	}
 	type agent struct {
 		name string
 		add  func(bus.Transport) error
 	}
 	all := []agent{
 		{"metadata", func(t bus.Transport) (err error) { backend, err = d.AddMetadata(t, true); return err }},
-		{"l2", d.AddL2},
+		{"l2", l2},
 		{"dhcp", func(t bus.Transport) error { return d.AddDHCP(t, backend) }},
 		{"l3", func(t bus.Transport) error { return d.AddL3(t, backend) }},
 	}

@@ -15,10 +15,14 @@ var (
 	_ = agent.Ignore("reports are logged at level DEBUG", "log_agent_heartbeats")
 
 	agentDefault = neutron.Section("All agents", Default)
-	_            = agentDefault.Ignore("the L2 agent plugs all devices", "interface_driver", "ovs_use_veth")
-	_            = agentDefault.Ignore("there are no child processes", "external_pids")
-	concurrency  = neutron.Section("All agents", "oslo_concurrency")
-	_            = concurrency.Ignore("there are no lock files", "lock_path", "disable_process_locking")
+
+	InterfaceDriver = agentDefault.String("interface_driver", "linuxbridge", "How the DHCP and L3 agents plug their interfaces: `openvswitch` by internal ports of [ovs] integration_bridge, found by [ovs] ovsdb_connection; `linuxbridge` by veth pairs, which the L2 agent of either kind puts into its networks. Upstream's default is openvswitch.").
+			Limit(OneOf("openvswitch", "linuxbridge", "neutron.agent.linux.interface.OVSInterfaceDriver", "neutron.agent.linux.interface.BridgeInterfaceDriver"))
+	OVSUseVeth = agentDefault.Bool("ovs_use_veth", false, "With interface_driver openvswitch, plug by veth pairs all the same.")
+
+	_           = agentDefault.Ignore("there are no child processes", "external_pids")
+	concurrency = neutron.Section("All agents", "oslo_concurrency")
+	_           = concurrency.Ignore("there are no lock files", "lock_path", "disable_process_locking")
 )
 
 var (
@@ -72,7 +76,10 @@ var (
 	EnableIsolatedMetadata = dhcp.Bool("enable_isolated_metadata", false, "Serve metadata in networks without a router, by a host route to the DHCP port.")
 	ForceMetadata          = dhcp.Bool("force_metadata", false, "Serve metadata in all networks so.")
 	EnableMetadataNetwork  = dhcp.Bool("enable_metadata_network", false, "Serve metadata also in networks with a subnet within 169.254.0.0/16.")
-	DNSServers             = dhcp.List("dnsmasq_dns_servers", nil, "DNS servers that questions are forwarded to.")
+	DNSServers             = dhcp.List("dnsmasq_dns_servers", nil, "DNS servers that questions are forwarded to: ADDRESS or ADDRESS#PORT.")
+	DnsmasqConfigFile      = dhcp.String("dnsmasq_config_file", "", "File of dnsmasq of which dhcp-option, dhcp-option-force and server count; other lines are named in the log.")
+	DNSLocalResolv         = dhcp.Bool("dnsmasq_local_resolv", false, "Forward questions to the resolvers of this host, unless dnsmasq_dns_servers names some.")
+	DNSTextRecord          = dhcp.String("dnsmasq_txt_record", "", "A TXT record that is answered: a name and texts with commas between.")
 	DHCPBroadcastReply     = dhcp.Bool("dhcp_broadcast_reply", false, "Send all DHCP answers as broadcasts.")
 	DHCPRenewalTime        = dhcp.Int("dhcp_renewal_time", 0, "Renewal time T1 in seconds; 0 means half of the lease.").Limit(AtLeast(0))
 	DHCPRebindingTime      = dhcp.Int("dhcp_rebinding_time", 0, "Rebinding time T2 in seconds; 0 means 7/8 of the lease.").Limit(AtLeast(0))
@@ -126,4 +133,21 @@ var (
 	MeteringInterval       = metering.Seconds("measure_interval", 30*time.Second, "Time between two readings of the counters.").Limit(AtLeast(time.Second))
 	MeteringReportInterval = metering.Seconds("report_interval", 300*time.Second, "Time between two notifications l3.meter.").Limit(AtLeast(time.Second))
 	GranularTrafficData    = metering.Bool("granular_traffic_data", false, "Publish traffic of routers, projects and labels each on their own (l3.meter.router, …), not only that of labels.")
+
+	metadataLimit = neutron.Section("Limits of metadata requests", "metadata_rate_limiting")
+
+	MetadataLimit         = metadataLimit.Bool("rate_limit_enabled", false, "Refuse an instance that asks for metadata too often (429).")
+	MetadataLimitVersions = metadataLimit.List("ip_versions", []string{"4"}, "IP version of the requests that are counted: 4, or 6 for both.")
+	MetadataBaseWindow    = metadataLimit.Seconds("base_window_duration", 10*time.Second, "Length of the base window.").Limit(AtLeast(time.Second))
+	MetadataBaseLimit     = metadataLimit.Int("base_query_rate_limit", 10, "Requests of an instance within the base window.").Limit(AtLeast(1))
+	MetadataBurstWindow   = metadataLimit.Seconds("burst_window_duration", 10*time.Second, "Length of the burst window.").Limit(AtLeast(time.Second))
+	MetadataBurstLimit    = metadataLimit.Int("burst_query_rate_limit", 10, "Requests of an instance within the burst window.").Limit(AtLeast(1))
+
+	metadataProxy = neutron.Section("Metadata proxy", "metadata_haproxy")
+
+	MetadataClientTimeout  = metadataProxy.Seconds("timeout_client", 32*time.Second, "Longest silence of an instance while it sends a request or takes an answer.").Limit(AtLeast(time.Second))
+	MetadataServerTimeout  = metadataProxy.Seconds("timeout_server", 32*time.Second, "Longest wait for the beginning of Nova's answer.").Limit(AtLeast(time.Second))
+	MetadataRequestTimeout = metadataProxy.Seconds("timeout_http_request", 30*time.Second, "Longest wait for the headers of a request.").Limit(AtLeast(time.Second))
+	MetadataKeepAlive      = metadataProxy.Seconds("timeout_http_keep_alive", 30*time.Second, "Longest wait for the next request on a connection.").Limit(AtLeast(time.Second))
+	_                      = metadataProxy.Ignore("the agents of one process need no connection to each other", "timeout_connect")
 )

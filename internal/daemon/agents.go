@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,8 +17,11 @@ import (
 	"neutrino/internal/agent/l3"
 	"neutrino/internal/agent/metadata"
 	"neutrino/internal/agent/metering"
+	"neutrino/internal/agent/plug"
 	"neutrino/internal/bus"
 	"neutrino/internal/config"
+	responder "neutrino/internal/dhcp"
+	"neutrino/internal/dns"
 	md "neutrino/internal/metadata"
 	"neutrino/internal/notify"
 	"neutrino/internal/ra"
@@ -78,6 +83,18 @@ func (d *Daemon) AddOpenVSwitch(t bus.Transport) error {
 	return nil
 }
 
+// plugDriver is how the agents of services plug their interfaces.
+func (d *Daemon) plugDriver() plug.Driver {
+	f := d.File
+	switch config.InterfaceDriver.Get(f) {
+	case "openvswitch", "neutron.agent.linux.interface.OVSInterfaceDriver":
+		if !config.OVSUseVeth.Get(f) {
+			return plug.NewOpenVSwitch(config.OVSDBConnection.Get(f), config.OVSIntegrationBridge.Get(f), d.Logger("agent.plug"))
+		}
+	}
+	return plug.Pairs{}
+}
+
 // AddDHCP adds the DHCP agent; backend answers metadata requests on isolated networks.
 func (d *Daemon) AddDHCP(t bus.Transport, backend md.Backend) error {
 	f := d.File
@@ -88,14 +105,14 @@ func (d *Daemon) AddDHCP(t bus.Transport, backend md.Backend) error {
 	cfg.RebindingTime = time.Duration(config.DHCPRebindingTime.Get(f)) * time.Second
 	cfg.BroadcastReply, cfg.IsolatedMetadata = config.DHCPBroadcastReply.Get(f), config.EnableIsolatedMetadata.Get(f)
 	cfg.ForceMetadata, cfg.MetadataNetwork = config.ForceMetadata.Get(f), config.EnableMetadataNetwork.Get(f)
-	cfg.ReportInterval, cfg.Metadata = config.ReportInterval.Get(f), backend
-	for _, s := range config.DNSServers.Get(f) {
-		addr, err := netip.ParseAddr(s)
-		if err != nil {
-			return fmt.Errorf("dnsmasq_dns_servers: %w", err)
-		}
-		cfg.DNSServers = append(cfg.DNSServers, addr)
+	cfg.ReportInterval, cfg.Metadata, cfg.MetadataProxy = config.ReportInterval.Get(f), backend, d.metadataProxy()
+	cfg.Plug = d.plugDriver()
+	extra, err := d.dnsmasqFile()
+	if err != nil {
+		return err
 	}
+	cfg.Options4, cfg.Options6 = extra.Options4, extra.Options6
+	cfg.Resolvers, cfg.Text = d.resolvers(extra.Servers), dns.ParseText(config.DNSTextRecord.Get(f))
 	a := dhcp.New(cfg, t, d.Logger("agent.dhcp"))
 	d.Check(a.Healthy)
 	d.CountWrites("dhcp", a.Writes)
@@ -103,11 +120,70 @@ func (d *Daemon) AddDHCP(t bus.Transport, backend md.Backend) error {
 	return nil
 }
 
+// dnsmasqFile reads the file that upstream's agent gives dnsmasq.
+func (d *Daemon) dnsmasqFile() (out responder.DnsmasqFile, err error) {
+	path := strings.TrimSpace(config.DnsmasqConfigFile.Get(d.File))
+	if path == "" {
+		return out, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return out, fmt.Errorf("dnsmasq_config_file: %w", err)
+	}
+	defer f.Close()
+	if out, err = responder.NewParser().ReadDnsmasqFile(f); err != nil {
+		return out, fmt.Errorf("dnsmasq_config_file: %w", err)
+	}
+	for _, line := range out.Unused {
+		d.Log.Warn("dnsmasq_config_file: a line has no effect, since DHCP is served by the agent itself", "line", line)
+	}
+	return out, nil
+}
+
+// resolvers are those that DHCP ports forward questions to: the configured ones, or else if asked for those of this host.
+// dnsmasq also takes "/domain/address", which is left out with a warning.
+func (d *Daemon) resolvers(more []string) []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, s := range slices.Concat(config.DNSServers.Get(d.File), more) {
+		if to, err := dns.ParseResolver(s); err != nil {
+			d.Log.Warn("a DNS server is not used", "server", s, "error", err)
+		} else {
+			out = append(out, to)
+		}
+	}
+	if len(out) > 0 || !config.DNSLocalResolv.Get(d.File) {
+		return out
+	}
+	out, err := dns.HostResolvers("/etc/resolv.conf")
+	if err != nil {
+		d.Log.Warn("dnsmasq_local_resolv: names are not forwarded", "error", err)
+	}
+	return out
+}
+
+// metadataProxy bounds what instances may do to the metadata proxies.
+func (d *Daemon) metadataProxy() md.ProxyConfig {
+	f := d.File
+	cfg := md.ProxyConfig{Client: config.MetadataClientTimeout.Get(f), Server: config.MetadataServerTimeout.Get(f),
+		HTTPRequest: config.MetadataRequestTimeout.Get(f), KeepAlive: config.MetadataKeepAlive.Get(f)}
+	versions := config.MetadataLimitVersions.Get(f)
+	switch {
+	case !config.MetadataLimit.Get(f):
+	case len(versions) != 1 || versions[0] != "4" && versions[0] != "6":
+		d.Log.Warn("metadata requests are not limited: [metadata_rate_limiting] ip_versions must be 4 or 6", "ip_versions", versions)
+	default:
+		cfg.Limit = md.RateLimit{BaseWindow: config.MetadataBaseWindow.Get(f), Base: config.MetadataBaseLimit.Get(f),
+			BurstWindow: config.MetadataBurstWindow.Get(f), Burst: config.MetadataBurstLimit.Get(f), IPv6: versions[0] == "6"}
+	}
+	return cfg
+}
+
 // AddL3 adds the L3 agent; backend answers metadata requests in routers.
 func (d *Daemon) AddL3(t bus.Transport, backend md.Backend) error {
 	f := d.File
 	cfg := l3.Config{Host: d.Host, AvailabilityZone: config.AvailabilityZone.Get(f), ReportInterval: config.ReportInterval.Get(f),
-		MetadataPort:   config.MetadataPort.Get(f),
+		MetadataPort:    config.MetadataPort.Get(f),
+		InterfaceDriver: config.InterfaceDriver.Get(f), Plug: d.plugDriver(),
 		CleanUpOnStop:  config.CleanupOnShutdown.Get(f),
 		NoInternalOnly: !config.HandleInternalOnlyRouters.Get(f),
 		Advertisements: ra.Interval{Min: config.MinRtrAdvInterval.Get(f), Max: config.MaxRtrAdvInterval.Get(f)}}
@@ -120,7 +196,7 @@ func (d *Daemon) AddL3(t bus.Transport, backend md.Backend) error {
 	}
 	var listener l3.MetadataListener
 	if config.EnableMetadataProxy.Get(f) {
-		listener = routerMetadata{md.NewProxy(backend, d.Logger("metadata"))}
+		listener = routerMetadata{md.NewProxy(backend, d.metadataProxy(), d.Logger("metadata"))}
 	}
 	a := l3.New(cfg, t, d.Logger("agent.l3"), listener)
 	d.Check(a.Healthy)

@@ -5,8 +5,7 @@
 // one network. A Server speaks for one Network inside one network namespace.
 //
 // Options are those that upstream Neutron's dnsmasq gives, with dnsmasq's rules of who gets which: a client that sends
-// a list of wanted options gets those only, besides the few that are always sent. One thing differs: dnsmasq is a DNS
-// forwarder too and announces itself where a subnet names no DNS server; here Network.DNS is announced instead.
+// a list of wanted options gets those only, besides the few that are always sent.
 package dhcp
 
 import (
@@ -46,13 +45,14 @@ func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
 type Settings struct {
 	MAC       MAC           // of the server's own port; its DUID follows from it
 	MTU       int           // 0: not announced
-	Domain    string        // of hosts that have none of their own; may be empty
-	DNS       []netip.Addr  // announced where the subnet has no servers
+	Domain    string        // of all hosts, as dnsmasq has it; may be empty
 	Lease     time.Duration // negative: infinite
 	Renewal   time.Duration // T1; 0: half of Lease
 	Rebinding time.Duration // T2; 0: 7/8 of Lease
 	Broadcast bool          // always broadcast DHCPv4 replies
 	Subnets   []Subnet      // those with DHCP
+	Options4  []Option      // for all clients, where neither subnet nor port say otherwise
+	Options6  []Option
 }
 
 // Subnet is what clients of a subnet are told.
@@ -63,7 +63,6 @@ type Subnet struct {
 	Stateless bool       // IPv6: options only, addresses come from router advertisements
 	Gateway   netip.Addr // IPv4 default router; may be the zero Addr
 	DNS       []netip.Addr
-	NoDNS     bool    // announce no DNS server, not even Settings.DNS
 	Routes    []Route // classless static routes (RFC 3442), in this order
 }
 
@@ -87,7 +86,6 @@ type Assignment struct {
 	Addr     netip.Addr
 	SubnetID string
 	Name     string // host name without domain
-	Domain   string // of this name; empty: Settings.Domain
 }
 
 // Network is a snapshot of all that a Server must know. It does not change once made.
@@ -180,28 +178,14 @@ func (n *Network) address(s *Subnet, is4 bool) netip.Addr {
 	return netip.Addr{}
 }
 
-func (n *Network) servers(s *Subnet) []netip.Addr {
-	if s.NoDNS {
-		return nil
-	}
-	servers := s.DNS
-	if len(servers) == 0 {
-		servers = n.DNS
-	}
+func (s *Subnet) servers() []netip.Addr {
 	var out []netip.Addr
-	for _, a := range servers {
+	for _, a := range s.DNS {
 		if a.Is4() == s.Prefix.Addr().Is4() {
 			out = append(out, a)
 		}
 	}
 	return out
-}
-
-func (n *Network) domain(a Assignment) string {
-	if a.Domain != "" {
-		return a.Domain
-	}
-	return n.Domain
 }
 
 // infinite is the lifetime that never ends, in both protocols.

@@ -3,6 +3,8 @@ package dhcp
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
+	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
@@ -10,43 +12,93 @@ import (
 // codeServerIPAddress is dnsmasq's "server-ip-address": not an option on the wire but the next-server field.
 const codeServerIPAddress = 255
 
-// options4 adds what the host gets: the subnet's values, then the port's own in place of them.
+// options4 adds what the host gets: what all clients get, in place of that the subnet's values, and in place of these the
+// port's own.
 func (n *Network) options4(req, reply *dhcpv4.DHCPv4, host *Host, l lease) {
-	wanted := wantedOptions(req)
-	values := n.subnetOptions4(l)
-	for _, o := range host.Options4 {
-		if !o.appliesTo(tags4(req)) {
-			continue
-		}
+	wanted, tags := wantedOptions(req), tags4(req)
+	values, always := map[uint8][]byte{}, map[uint8]bool{}
+	add := func(o Option) {
 		switch code := uint8(o.Code); {
+		case !o.appliesTo(tags):
 		case code == codeServerIPAddress && len(o.Data) == 4:
 			reply.ServerIPAddr = o.Data
-		case o.Code == codeServerIPAddress:
+		case code == codeServerIPAddress || code == dhcpv4.OptionRenewTimeValue.Code() || code == dhcpv4.OptionRebindingTimeValue.Code(): // see times4
 		case code == dhcpv4.OptionBootfileName.Code() && !wanted.named(code):
 			reply.BootFileName = string(o.Data)
 		case code == dhcpv4.OptionTFTPServerName.Code() && !wanted.named(code):
 			reply.ServerHostName = string(o.Data)
 		default:
-			values[code] = o.Data
+			values[code], always[code] = o.Data, o.Force
 		}
+	}
+	for _, o := range n.Options4 {
+		add(o)
+	}
+	for code, data := range n.subnetOptions4(l) {
+		if len(data) > 0 {
+			values[code], always[code] = data, always4(code)
+		}
+	}
+	for _, o := range host.Options4 {
+		add(o)
 	}
 	for code, data := range values {
-		if len(data) > 0 && (wanted.has(code) || code == dhcpv4.OptionInterfaceMTU.Code()) {
-			reply.UpdateOption(dhcpv4.OptGeneric(dhcpv4.GenericOptionCode(code), data))
+		if len(data) == 0 || !wanted.has(code) && !always[code] {
+			continue
 		}
+		if code == dhcpv4.OptionTFTPServerName.Code() || code == dhcpv4.OptionBootfileName.Code() {
+			data = append(slices.Clip(data), 0) // boot programs want the end marked, as dnsmasq does for these two only
+		}
+		reply.UpdateOption(dhcpv4.OptGeneric(dhcpv4.GenericOptionCode(code), data))
 	}
-	if v := fqdn4(req.GetOneOption(dhcpv4.OptionFQDN), l.Name, n.domain(l.Assignment)); v != nil {
+	if v := fqdn4(req.GetOneOption(dhcpv4.OptionFQDN), l.Name, n.Domain); v != nil {
 		reply.UpdateOption(dhcpv4.OptGeneric(dhcpv4.OptionFQDN, v))
 	}
+}
+
+// times4 are lease time, T1 and T2 of a client: a port's options 58 and 59 count if they are shorter than the lease, and T1
+// stays below T2.
+func (n *Network) times4(req *dhcpv4.DHCPv4, host *Host) (life, t1, t2 time.Duration) {
+	life, t1, t2 = n.times()
+	if asked := req.IPAddressLeaseTime(0); asked > 0 && asked < life { // a client may have less, but not less than two minutes
+		shorter := *n
+		shorter.Lease = min(max(asked, 2*time.Minute), life)
+		life, t1, t2 = shorter.times()
+	}
+	if life == infinite {
+		return life, t1, t2
+	}
+	for _, o := range host.Options4 {
+		if !o.appliesTo(tags4(req)) || len(o.Data) != 4 {
+			continue
+		}
+		d := time.Duration(binary.BigEndian.Uint32(o.Data)) * time.Second
+		switch {
+		case d == 0 || d >= life:
+		case o.Code == uint16(dhcpv4.OptionRenewTimeValue.Code()):
+			t1 = d
+		case o.Code == uint16(dhcpv4.OptionRebindingTimeValue.Code()):
+			t2 = d
+		}
+	}
+	if t1 >= t2 && t2 > time.Second {
+		t1 = t2 - time.Second
+	}
+	return life, t1, t2
+}
+
+// always4 are the options of subnets that are sent whether the client lists them or not.
+func always4(code uint8) bool {
+	return code == dhcpv4.OptionInterfaceMTU.Code() || code == dhcpv4.OptionSubnetMask.Code() || code == dhcpv4.OptionBroadcastAddress.Code()
 }
 
 func (n *Network) subnetOptions4(l lease) map[uint8][]byte {
 	values := map[uint8][]byte{
 		dhcpv4.OptionSubnetMask.Code():           mask4(l.Prefix),
 		dhcpv4.OptionBroadcastAddress.Code():     broadcast4(l.Prefix),
-		dhcpv4.OptionDomainNameServer.Code():     addresses(n.servers(l.Subnet)),
+		dhcpv4.OptionDomainNameServer.Code():     addresses(l.Subnet.servers()),
 		dhcpv4.OptionHostName.Code():             []byte(l.Name),
-		dhcpv4.OptionDomainName.Code():           []byte(n.domain(l.Assignment)),
+		dhcpv4.OptionDomainName.Code():           []byte(n.Domain),
 		dhcpv4.OptionClasslessStaticRoute.Code(): routes4(l.Routes),
 		codeMicrosoftRoutes:                      routes4(l.Routes),
 	}

@@ -15,6 +15,7 @@ const (
 	routes                    // destination,router pairs (RFC 3442)
 	strings16                 // strings with a length of two octets each
 	ntp6                      // RFC 5908 suboptions
+	sip4                      // RFC 3361: addresses or names, the first octet tells which
 )
 
 // known is an option of the table: its code and how its value is written.
@@ -66,11 +67,9 @@ func options4ByName() map[string]known {
 		"netbios-scope":            {47, text},
 		"x-windows-fs":             {48, address},
 		"x-windows-dm":             {49, address},
-		"lease-time":               {51, seconds},
 		"T1":                       {58, seconds},
 		"T2":                       {59, seconds},
 		"vendor-class":             {60, text},
-		"client-id":                {61, guess},
 		"nis+-domain":              {64, text},
 		"nis+-server":              {65, address},
 		"tftp-server":              {66, text},
@@ -87,7 +86,7 @@ func options4ByName() map[string]known {
 		"tzdb-timezone":            {101, text},
 		"ipv6-only":                {108, uint32s},
 		"domain-search":            {119, names},
-		"sip-server":               {120, guess},
+		"sip-server":               {120, sip4},
 		"classless-static-route":   {121, routes},
 		"vendor-id-encap":          {125, guess},
 		"tftp-server-address":      {150, address},
@@ -95,6 +94,12 @@ func options4ByName() map[string]known {
 		"microsoft-static-route":   {249, routes},
 		"server-ip-address":        {codeServerIPAddress, address},
 	}
+}
+
+// ownCodes are options that follow from the protocol and the lease, so that a port cannot choose them: addresses, times,
+// message type, identifiers, and what answers a client's option.
+func ownCodes() map[uint16]bool {
+	return map[uint16]bool{50: true, 51: true, 52: true, 53: true, 54: true, 55: true, 56: true, 57: true, 61: true, 81: true, 82: true}
 }
 
 // options6ByName are the names for IPv6.

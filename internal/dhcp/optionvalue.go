@@ -11,28 +11,32 @@ import (
 
 // Option is a DHCP option as it goes on the wire. Without data it suppresses what the subnet would send.
 type Option struct {
-	Code uint16
-	Data []byte
-	Tag  string // only for clients with this dnsmasq tag ("ipxe", "ipxe6"); "!" in front negates; "" for all
+	Code  uint16
+	Data  []byte
+	Force bool     // sent whether the client asks for it or not
+	Tags  []string // only for clients with all these dnsmasq tags ("ipxe", "ipxe6"); "!" in front negates
 }
 
 func (o Option) appliesTo(tags map[string]bool) bool {
-	if o.Tag == "" {
-		return true
+	for _, tag := range o.Tags {
+		name, not := strings.CutPrefix(tag, "!")
+		if tags[name] == not {
+			return false
+		}
 	}
-	name, not := strings.CutPrefix(o.Tag, "!")
-	return tags[name] != not
+	return true
 }
 
 // Parser turns options as users write them, by dnsmasq name or number, into octets.
 type Parser struct {
 	byName [2]map[string]known // IPv4, IPv6
 	byCode [2]map[uint16]encoding
+	own4   map[uint16]bool
 }
 
 // NewParser makes a Parser, which is safe for concurrent use.
 func NewParser() *Parser {
-	p := &Parser{byName: [2]map[string]known{options4ByName(), options6ByName()}}
+	p := &Parser{byName: [2]map[string]known{options4ByName(), options6ByName()}, own4: ownCodes()}
 	for i, table := range p.byName {
 		p.byCode[i] = map[uint16]encoding{}
 		for _, k := range table {
@@ -42,17 +46,17 @@ func NewParser() *Parser {
 	return p
 }
 
-// Parse reads an option of extra_dhcp_opts. name may start with "tag:NAME,". As with dnsmasq, both end at a newline.
+// Parse reads an option of extra_dhcp_opts. name may start with "tag:NAME,", more than once. As with dnsmasq, both end at a newline.
 func (p *Parser) Parse(is4 bool, name, value string) (Option, error) {
 	name, _, _ = strings.Cut(name, "\n")
 	value, _, _ = strings.Cut(value, "\n")
 	var o Option
-	if rest, ok := strings.CutPrefix(name, "tag:"); ok {
-		tag, option, ok := strings.Cut(rest, ",")
+	for strings.HasPrefix(name, "tag:") {
+		tag, option, ok := strings.Cut(name, ",")
 		if !ok {
 			return o, fmt.Errorf("option %q: no name after the tag", name)
 		}
-		o.Tag, name = tag, option
+		o.Tags, name = append(o.Tags, strings.TrimPrefix(tag, "tag:")), option
 	}
 	name = strings.TrimPrefix(strings.TrimPrefix(name, "option:"), "option6:")
 	k, err := p.lookup(is4, name)
@@ -63,6 +67,11 @@ func (p *Parser) Parse(is4 bool, name, value string) (Option, error) {
 	if value == "" {
 		return o, nil
 	}
+	if bare := strings.ReplaceAll(value, `"`, ""); bare != value { // quotes say that it is text
+		if value = bare; k.as == guess {
+			k.as = text
+		}
+	}
 	if o.Data, err = encode(k.as, is4, value); err != nil {
 		return o, fmt.Errorf("option %s: %w", name, err)
 	}
@@ -70,7 +79,7 @@ func (p *Parser) Parse(is4 bool, name, value string) (Option, error) {
 }
 
 func (p *Parser) lookup(is4 bool, name string) (known, error) {
-	family, limit := 0, uint64(254)
+	family, limit := 0, uint64(codeServerIPAddress)
 	if !is4 {
 		family, limit = 1, 65535
 	}
@@ -80,6 +89,9 @@ func (p *Parser) lookup(is4 bool, name string) (known, error) {
 	code, err := strconv.ParseUint(name, 10, 16)
 	if err != nil || code == 0 || code > limit {
 		return known{}, fmt.Errorf("option %q is neither a known name nor a number", name)
+	}
+	if is4 && p.own4[uint16(code)] {
+		return known{}, fmt.Errorf("option %q is the server's own", name)
 	}
 	return known{uint16(code), p.byCode[family][uint16(code)]}, nil
 }
@@ -110,8 +122,10 @@ func encode(as encoding, is4 bool, value string) ([]byte, error) {
 		return encodeStrings16(parts), nil
 	case ntp6:
 		return encodeNTP6(parts)
+	case sip4:
+		return encodeSIP4(parts)
 	default:
-		return encodeGuess(is4, value, parts), nil
+		return encodeGuess(is4, value, parts)
 	}
 }
 
@@ -217,27 +231,59 @@ func encodeNTP6(parts []string) ([]byte, error) {
 	return out, nil
 }
 
-// encodeGuess follows dnsmasq for options whose type nobody knows: a list of addresses, one number in the fewest
-// octets, octets in hexadecimal with colons, else text.
-func encodeGuess(is4 bool, value string, parts []string) []byte {
-	if out, err := encodeAddresses(is4, parts); err == nil {
-		return out
+// encodeSIP4 writes addresses after an octet of one, names after an octet of zero.
+func encodeSIP4(parts []string) ([]byte, error) {
+	if out, err := encodeAddresses(true, parts); err == nil {
+		return append([]byte{1}, out...), nil
 	}
-	if number, err := strconv.ParseUint(value, 10, 32); err == nil {
-		wide := binary.BigEndian.AppendUint32(nil, uint32(number))
-		switch {
-		case number < 1<<8:
-			return wide[3:]
-		case number < 1<<16:
-			return wide[2:]
-		default:
-			return wide
-		}
+	out, err := encodeNames(parts)
+	return append([]byte{0}, out...), err
+}
+
+// encodeGuess follows dnsmasq for options whose type nobody knows: a list of addresses, an address range (RFC 3442), one
+// number, octets in hexadecimal with colons, else text.
+func encodeGuess(is4 bool, value string, parts []string) ([]byte, error) {
+	if out, err := encodeAddresses(is4, parts); err == nil {
+		return out, nil
+	}
+	if p, err := netip.ParsePrefix(value); err == nil && is4 && p.Addr().Is4() {
+		return append([]byte{byte(p.Bits())}, p.Masked().Addr().AsSlice()[:(p.Bits()+7)/8]...), nil
+	}
+	if out, ok := encodeGuessedNumber(value); ok {
+		return out, nil
 	}
 	if out, ok := hexOctets(value); ok {
-		return out
+		return out, nil
 	}
-	return []byte(value)
+	if is4 && len(parts) > 1 && strings.Trim(value, "0123456789., ") == "" {
+		return nil, fmt.Errorf("%q is not a list of addresses", value)
+	}
+	return []byte(value), nil
+}
+
+// encodeGuessedNumber writes a number in as few octets as it needs, or in as many as its suffix says: b one, s two, i four.
+func encodeGuessedNumber(value string) ([]byte, bool) {
+	digits, width := value, 0
+	if i := len(value) - 1; i > 0 {
+		if w := map[byte]int{'b': 1, 's': 2, 'i': 4}[value[i]]; w > 0 {
+			digits, width = value[:i], w
+		}
+	}
+	number, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || number < -1<<31 || number >= 1<<32 {
+		return nil, false
+	}
+	if width == 0 {
+		switch {
+		case number >= 0 && number < 1<<8:
+			width = 1
+		case number >= 0 && number < 1<<16:
+			width = 2
+		default:
+			width = 4
+		}
+	}
+	return binary.BigEndian.AppendUint32(nil, uint32(number))[4-width:], true
 }
 
 // hexOctets reads "01:02:ab"; at least two octets, so that a plain number is not taken for one.

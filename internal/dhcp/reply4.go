@@ -23,6 +23,11 @@ func (n *Network) Reply4(req *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
 		return nil
 	}
 	leases := n.leases(host, true, addr4(req.GatewayIPAddr))
+	if n.Broadcast { // as if the client had asked for it, so that relays do it too
+		flagged := *req
+		flagged.SetBroadcast()
+		req = &flagged
+	}
 	switch req.MessageType() {
 	case dhcpv4.MessageTypeDiscover:
 		return n.offer(req, host, leases)
@@ -65,7 +70,8 @@ func (n *Network) acknowledge(req *dhcpv4.DHCPv4, host *Host, leases []lease) *d
 		return nil
 	}
 	nak := answer(req, dhcpv4.MessageTypeNak, server)
-	nak.UpdateOption(dhcpv4.OptMessage("address not assigned to this client"))
+	nak.UpdateOption(dhcpv4.OptMessage("wrong address"))
+	nak.ServerIPAddr = net.IPv4zero
 	nak.SetBroadcast() // RFC 2131 section 4.3.2; through a relay the flag makes the relay broadcast
 	nak.ClientIPAddr = net.IPv4zero
 	return nak
@@ -85,7 +91,7 @@ func (n *Network) inform(req *dhcpv4.DHCPv4, host *Host, leases []lease) *dhcpv4
 func (n *Network) grant(req *dhcpv4.DHCPv4, t dhcpv4.MessageType, host *Host, l lease) *dhcpv4.DHCPv4 {
 	reply := answer(req, t, n.address(l.Subnet, true))
 	reply.YourIPAddr = l.Addr.AsSlice()
-	life, t1, t2 := n.times()
+	life, t1, t2 := n.times4(req, host)
 	reply.UpdateOption(dhcpv4.OptIPAddressLeaseTime(life))
 	if life != infinite {
 		reply.UpdateOption(dhcpv4.OptRenewTimeValue(t1))

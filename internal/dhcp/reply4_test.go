@@ -65,24 +65,24 @@ func testNetwork(t testing.TB) *Network {
 	host := func(mac string, addrs ...Assignment) *Host {
 		return &Host{MAC: mustMAC(t, mac), Addrs: addrs}
 	}
-	plain := host(hostMAC, Assignment{addr("10.0.0.5"), "v4", "host-10-0-0-5", ""},
-		Assignment{addr("2001:db8:1::5"), "stateful", "host-2001-db8-1--5", ""},
-		Assignment{addr("2001:db8:1::55"), "stateful", "host-2001-db8-1--55", ""},
-		Assignment{addr("2001:db8:2:0:f816:3eff:fe00:5"), "stateless", "host-x", ""})
-	pxe := host(pxeMAC, Assignment{addr("10.0.0.6"), "v4", "web", "example.org"},
-		Assignment{addr("2001:db8:2:0:f816:3eff:fe00:6"), "stateless", "web", "example.org"})
+	plain := host(hostMAC, Assignment{addr("10.0.0.5"), "v4", "host-10-0-0-5"},
+		Assignment{addr("2001:db8:1::5"), "stateful", "host-2001-db8-1--5"},
+		Assignment{addr("2001:db8:1::55"), "stateful", "host-2001-db8-1--55"},
+		Assignment{addr("2001:db8:2:0:f816:3eff:fe00:5"), "stateless", "host-x"})
+	pxe := host(pxeMAC, Assignment{addr("10.0.0.6"), "v4", "web"},
+		Assignment{addr("2001:db8:2:0:f816:3eff:fe00:6"), "stateless", "web"})
 	pxe.Options4 = []Option{
 		option(true, "tftp-server", "10.0.0.100"), option(true, "bootfile-name", "undionly.kpxe"),
 		option(true, "tag:ipxe,bootfile-name", "http://10.0.0.100/boot.ipxe"), option(true, "server-ip-address", "10.0.0.100"),
 		option(true, "router", ""), option(true, "42", "10.0.0.42,10.0.0.43"), option(true, "T1", "600"),
 	}
 	pxe.Options6 = []Option{option(false, "bootfile-url", "tftp://[2001:db8::1]/x"), option(false, "dns-server", "[2001:db8::99]")}
-	byID := host(idMAC, Assignment{addr("10.0.0.9"), "v4", "host-10-0-0-9", ""})
+	byID := host(idMAC, Assignment{addr("10.0.0.9"), "v4", "host-10-0-0-9"})
 	byID.ClientID = ParseClientID("ff:00:01")
 	hosts := map[MAC]*Host{}
 	for _, h := range []*Host{plain, pxe, byID,
-		host(relayMAC, Assignment{addr("10.9.0.7"), "remote", "host-10-9-0-7", ""}),
-		host(v6onlyMAC, Assignment{addr("2001:db8:1::8"), "stateful", "host-8", ""})} {
+		host(relayMAC, Assignment{addr("10.9.0.7"), "remote", "host-10-9-0-7"}),
+		host(v6onlyMAC, Assignment{addr("2001:db8:1::8"), "stateful", "host-8"})} {
 		hosts[h.MAC] = h
 	}
 	return NewNetwork(Settings{

@@ -92,6 +92,9 @@ func (n *Network) assign6(req *dhcpv6.Message, t dhcpv6.MessageType, host *Host,
 	if t == dhcpv6.MessageTypeReply && req.MessageType == dhcpv6.MessageTypeSolicit {
 		reply.AddOption(&dhcpv6.OptionGeneric{OptionCode: dhcpv6.OptionRapidCommit})
 	}
+	if len(leases) > 0 && (req.MessageType == dhcpv6.MessageTypeSolicit || req.MessageType == dhcpv6.MessageTypeRequest) {
+		reply.AddOption(status6(iana.StatusSuccess, "success"))
+	}
 	left := leases
 	for _, ia := range req.Options.IANA() {
 		reply.AddOption(n.identity6(req, ia, left))
@@ -190,9 +193,16 @@ func (n *Network) context6(host *Host, leases []lease, from Client6) lease {
 
 // options6 adds what the client asked for: the subnet's values, then the port's own in place of them.
 func (n *Network) options6(req, reply *dhcpv6.Message, host *Host, l lease) {
-	values := map[dhcpv6.OptionCode][]byte{}
+	values, forced := map[dhcpv6.OptionCode][]byte{}, map[dhcpv6.OptionCode]bool{}
+	for _, o := range n.Options6 {
+		if o.appliesTo(tags6(req)) {
+			values[dhcpv6.OptionCode(o.Code)], forced[dhcpv6.OptionCode(o.Code)] = o.Data, o.Force
+		}
+	}
 	if l.Subnet != nil {
-		values[dhcpv6.OptionDNSRecursiveNameServer] = addresses(n.servers(l.Subnet))
+		if servers := l.Subnet.servers(); len(servers) > 0 {
+			values[dhcpv6.OptionDNSRecursiveNameServer] = addresses(servers)
+		}
 		if search, err := encodeNames([]string{n.Domain}); err == nil && n.Domain != "" {
 			values[dhcpv6.OptionDomainSearchList] = search
 		}
@@ -210,7 +220,7 @@ func (n *Network) options6(req, reply *dhcpv6.Message, host *Host, l lease) {
 	}
 	wanted := req.Options.RequestedOptions()
 	for _, code := range sortedCodes(values) {
-		if data := values[code]; len(data) > 0 && (len(wanted) == 0 || slices.Contains(wanted, code)) {
+		if data := values[code]; len(data) > 0 && (len(wanted) == 0 || forced[code] || slices.Contains(wanted, code)) {
 			reply.AddOption(&dhcpv6.OptionGeneric{OptionCode: code, OptionData: data})
 		}
 	}
@@ -242,20 +252,23 @@ func tags6(req *dhcpv6.Message) map[string]bool {
 // fqdn6 answers a Client FQDN option (RFC 4704) with the host's name; the server claims the DNS updates.
 func (n *Network) fqdn6(req *dhcpv6.Message, l lease) dhcpv6.Option {
 	const serverUpdates, override = 1, 2
-	asked := req.Options.FQDN()
-	if asked == nil || l.Name == "" {
+	if l.Name == "" || len(l.Name) > 63 {
 		return nil
 	}
+	asked := req.Options.FQDN()
+	if asked == nil && req.MessageType == dhcpv6.MessageTypeSolicit { // told nevertheless, as dnsmasq does: the bare name, which has no end
+		return &dhcpv6.OptionGeneric{OptionCode: dhcpv6.OptionFQDN, OptionData: append([]byte{serverUpdates, byte(len(l.Name))}, l.Name...)}
+	}
 	full := l.Name
-	if d := n.domain(l.Assignment); d != "" {
-		full += "." + d
+	if n.Domain != "" {
+		full += "." + n.Domain
 	}
 	wire, err := encodeNames([]string{full})
 	if err != nil {
 		return nil
 	}
 	flags := byte(serverUpdates)
-	if asked.Flags&serverUpdates == 0 {
+	if asked != nil && asked.Flags&serverUpdates == 0 {
 		flags |= override
 	}
 	return &dhcpv6.OptionGeneric{OptionCode: dhcpv6.OptionFQDN, OptionData: append([]byte{flags}, wire...)}

@@ -288,7 +288,7 @@ func TestProxyThroughSocket(t *testing.T) {
 		agent := &http.Server{Handler: Handler(newNova(t, nova(t), &server{ports: ports}))}
 		go agent.Serve(l)
 		defer agent.Close()
-		proxy := NewProxy(NewSocket(socket, quiet), quiet)
+		proxy := NewProxy(NewSocket(socket, quiet), ProxyConfig{}, quiet)
 		defer proxy.Close()
 		one, err := proxy.Listen(t.Context(), ns, "127.0.0.1:8080", Source{NetworkID: "net1"})
 		must(t, err)

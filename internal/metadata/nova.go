@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -125,11 +126,22 @@ func (n *Nova) ServeMetadata(w http.ResponseWriter, r *http.Request, from Source
 	}
 	if err != nil {
 		n.log.Error("Nova's metadata API cannot be reached", "error", err)
-		refuse(w, http.StatusServiceUnavailable)
+		refuse(w, statusOf(err))
 		return
 	}
 	defer resp.Body.Close()
 	n.relay(w, resp)
+}
+
+// statusOf is upstream's: what cannot be reached is unavailable, what does not answer in time is an error.
+func statusOf(err error) int {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return http.StatusServiceUnavailable
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		return http.StatusInternalServerError
+	}
+	return http.StatusServiceUnavailable
 }
 
 // ask sends the request to Nova as the instance's. Nothing of what the instance claims about itself is passed on.

@@ -57,6 +57,12 @@ func (s Switch) Dump(ctx context.Context, bridge, match string) (string, error) 
 	return s.ofctl(ctx, "", []string{"--no-stats"}, "dump-flows", bridge, match)
 }
 
+// Strangers are the lines of a bundle that removes the flows of others from the tables.
+func (s Switch) Strangers(ctx context.Context, bridge string, tables []int) (bundle string, err error) {
+	dump, err := s.Dump(ctx, bridge, "")
+	return strangers(dump, tables), err
+}
+
 // Apply carries out a bundle: all of it, or nothing.
 func (s Switch) Apply(ctx context.Context, bridge, bundle string) error {
 	_, err := s.ofctl(ctx, bundle, []string{"--bundle"}, "add-flows", bridge, "-")

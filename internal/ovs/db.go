@@ -45,6 +45,8 @@ type Port struct {
 	Name        string            `ovsdb:"name"`
 	Interfaces  []string          `ovsdb:"interfaces"`
 	Tag         *int              `ovsdb:"tag"`
+	VLANMode    *string           `ovsdb:"vlan_mode"`
+	Trunks      []int             `ovsdb:"trunks"`
 	OtherConfig map[string]string `ovsdb:"other_config"`
 	ExternalIDs map[string]string `ovsdb:"external_ids"`
 }
@@ -104,7 +106,7 @@ func Open(ctx context.Context, endpoint string, changed func(), log *slog.Logger
 	if _, err := c.Monitor(ctx, c.NewMonitor(
 		client.WithTable(&system, &system.Bridges, &system.DatapathTypes, &system.IfaceTypes, &system.Version),
 		client.WithTable(&br, &br.Name, &br.Ports, &br.DatapathType, &br.FailMode, &br.Protocols, &br.ExternalIDs),
-		client.WithTable(&port, &port.Name, &port.Interfaces, &port.Tag, &port.OtherConfig, &port.ExternalIDs),
+		client.WithTable(&port, &port.Name, &port.Interfaces, &port.Tag, &port.VLANMode, &port.Trunks, &port.OtherConfig, &port.ExternalIDs),
 		client.WithTable(&iface, &iface.Name, &iface.Type, &iface.OFPort, &iface.Options, &iface.ExternalIDs))); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("monitor OVSDB at %s: %w", endpoint, err)
@@ -157,6 +159,52 @@ func (d *DB) State(ctx context.Context) (*State, error) {
 		}
 	}
 	return s, nil
+}
+
+// Settle waits until ovs-vswitchd has done all that the database asks for now. What is removed and added again without
+// that in between stays as it was.
+func (d *DB) Settle(ctx context.Context, s *State) error {
+	row := []ovsdb.Condition{{Column: "_uuid", Function: ovsdb.ConditionEqual, Value: ovsdb.UUID{GoUUID: s.System.UUID}}}
+	read := ovsdb.Operation{Op: ovsdb.OperationSelect, Table: "Open_vSwitch", Where: row, Columns: []string{"next_cfg", "cur_cfg"}}
+	ask := ovsdb.Operation{Op: ovsdb.OperationMutate, Table: "Open_vSwitch", Where: row,
+		Mutations: []ovsdb.Mutation{{Column: "next_cfg", Mutator: ovsdb.MutateOperationAdd, Value: 1}}}
+	numbers := func(ops ...ovsdb.Operation) (next, current float64, err error) {
+		results, err := d.client.Transact(ctx, ops...)
+		if err == nil {
+			_, err = ovsdb.CheckOperationResults(results, ops)
+		}
+		if err != nil {
+			return 0, 0, fmt.Errorf("OVSDB: %w", err)
+		}
+		rows := results[len(ops)-1].Rows
+		if len(rows) != 1 {
+			return 0, 0, errors.New("OVSDB: no row in Open_vSwitch")
+		}
+		return number(rows[0]["next_cfg"]), number(rows[0]["cur_cfg"]), nil
+	}
+	wanted, _, err := numbers(ask, read)
+	for err == nil {
+		var now float64
+		if _, now, err = numbers(read); err == nil && now >= wanted {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("ovs-vswitchd does not do what it is asked for: %w", ctx.Err())
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return err
+}
+
+func number(v any) float64 {
+	switch n := v.(type) {
+	case float64:
+		return n
+	case int:
+		return float64(n)
+	}
+	return 0
 }
 
 // Transaction collects changes that are made together or not at all.
@@ -225,7 +273,8 @@ func (t *Transaction) RemovePort(name string) {
 	t.put(t.db.client.Where(b).Mutate(b, model.Mutation{Field: &b.Ports, Mutator: ovsdb.MutateOperationDelete, Value: []string{p.UUID}}))
 }
 
-// SetPort changes the VLAN of a port, and what we note of it; it does nothing if both are so already.
+// SetPort changes the VLAN of a port, and what we note of it; it does nothing if both are so already. The port gets no
+// other VLAN: upstream's agents plug ports as trunks that carry nothing.
 func (t *Transaction) SetPort(name string, tag int, note map[string]string) {
 	p := t.state.Ports[name]
 	if p == nil {
@@ -236,12 +285,12 @@ func (t *Transaction) SetPort(name string, tag int, note map[string]string) {
 		config = map[string]string{}
 	}
 	maps.Copy(config, note)
-	if p.Tag != nil && *p.Tag == tag && maps.Equal(config, p.OtherConfig) {
+	if p.Tag != nil && *p.Tag == tag && p.VLANMode == nil && len(p.Trunks) == 0 && maps.Equal(config, p.OtherConfig) {
 		return
 	}
 	changed := *p
-	changed.Tag, changed.OtherConfig = &tag, config
-	t.put(t.db.client.Where(p).Update(&changed, &changed.Tag, &changed.OtherConfig))
+	changed.Tag, changed.VLANMode, changed.Trunks, changed.OtherConfig = &tag, nil, nil, config
+	t.put(t.db.client.Where(p).Update(&changed, &changed.Tag, &changed.VLANMode, &changed.Trunks, &changed.OtherConfig))
 }
 
 // SetProtocols changes the versions of OpenFlow that a bridge speaks.

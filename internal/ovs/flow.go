@@ -5,6 +5,8 @@ package ovs
 import (
 	"fmt"
 	"hash/fnv"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -110,12 +112,15 @@ func (t *Flows) Want(owner string, flows ...Flow) {
 // Owned tells whether the owner has flows.
 func (t *Flows) Owned(owner string) bool { return len(t.owners[owner]) > 0 }
 
-// Saw says which of our flows the bridge has.
-func (t *Flows) Saw(cookies map[uint64]bool) {
+// Saw says which of our flows the bridge has, and returns how many are gone that it had and should have.
+func (t *Flows) Saw(cookies map[uint64]bool) (lost int) {
 	t.loaded = true
 	for c := range t.actual {
 		if !cookies[c] {
 			t.changed[c] = true
+			if t.wanted[c] != nil {
+				lost++
+			}
 		}
 	}
 	clear(t.foreign)
@@ -130,6 +135,7 @@ func (t *Flows) Saw(cookies map[uint64]bool) {
 		}
 	}
 	t.actual = cookies
+	return lost
 }
 
 // Loaded tells whether Saw has been called.
@@ -202,6 +208,28 @@ func cookies(dump string) map[uint64]bool {
 		}
 	}
 	return out
+}
+
+// strangers makes removals of the flows without our mark that are in the tables, one for each cookie in each of them.
+func strangers(dump string, tables []int) string {
+	removals := map[string]bool{}
+	for line := range strings.Lines(dump) {
+		_, rest, ok := strings.Cut(line, "cookie=")
+		if !ok {
+			continue
+		}
+		text, rest, _ := strings.Cut(rest, ",")
+		cookie, err := strconv.ParseUint(strings.TrimSpace(text), 0, 64)
+		table := 0
+		if _, after, ok := strings.Cut(rest, "table="); ok {
+			number, _, _ := strings.Cut(after, ",")
+			table, _ = strconv.Atoi(strings.TrimSpace(number))
+		}
+		if err == nil && cookie&cookieMask != cookieMark && slices.Contains(tables, table) {
+			removals[fmt.Sprintf("delete cookie=%#x/-1,table=%d\n", cookie, table)] = true
+		}
+	}
+	return sorted(slices.Collect(maps.Keys(removals)))
 }
 
 func ownCookie(text string) (uint64, bool) {

@@ -44,6 +44,9 @@ func TestFlows(t *testing.T) {
 		}
 		flows.Done(step.all)
 	}
+	if lost := flows.Saw(map[uint64]bool{left.Cookie(): true}); lost != 1 {
+		t.Errorf("%d lost flows", lost)
+	}
 	if flows.Len() != 1 || flows.Owned("y") || !flows.Owned("x") {
 		t.Errorf("wanted: %s", flows.All())
 	}
@@ -67,6 +70,10 @@ func TestCookies(t *testing.T) {
 		" cookie=%#x, table=20, hard_timeout=300, priority=1 actions=drop\n", f.Cookie(), LearnCookie)
 	if diff := cmp.Diff(map[uint64]bool{f.Cookie(): true}, cookies(dump)); diff != "" {
 		t.Error(diff)
+	}
+	dump += " cookie=0x77, table=2, priority=1 actions=drop\n cookie=0x77, table=222, priority=1 actions=drop\n cookie=0x77, priority=9 actions=drop\n"
+	if got, want := strangers(dump, []int{0, 2, 20, 22}), "delete cookie=0x0/-1,table=0\ndelete cookie=0x77/-1,table=0\ndelete cookie=0x77/-1,table=2\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 	if got, want := f.add(f.Cookie()), fmt.Sprintf("add cookie=%#x,table=22,priority=1,dl_vlan=1,actions=drop\n", f.Cookie()); got != want {
 		t.Errorf("%q, want %q", got, want)

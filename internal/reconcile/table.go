@@ -71,6 +71,16 @@ func (t *Table[K, V]) Saw(all map[K]V) {
 	}
 }
 
+// Lost says that object k is not as it was: if it is wanted, it is put again. It must not run beside Apply.
+func (t *Table[K, V]) Lost(k K) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, wanted := t.wanted[k]; wanted {
+		delete(t.actual, k)
+		t.dirty[k] = struct{}{}
+	}
+}
+
 // Wanted returns what object k should look like.
 func (t *Table[K, V]) Wanted(k K) (V, bool) {
 	t.mu.Lock()

@@ -211,7 +211,7 @@ func (d *scene) spoof() string {
 	pings := stream.Stop()
 	_, err = d.web.Reach(d.db.IP(), 2*time.Second) // the capture does see what gets through
 	d.must(err)
-	_, err = capture.WaitFor(d.web.IP().String()+" >", time.Second)
+	_, err = capture.WaitFor(d.web.IP().String()+" >", 5*time.Second)
 	d.must(err)
 	for _, frame := range capture.Stop() {
 		if strings.Contains(frame, stolen) {

@@ -19,7 +19,11 @@ func (n *Node) Capture(device, filter string) *Capture {
 // CaptureTunnels records what goes from host to host by VXLAN, with the frames inside.
 func (h *Host) CaptureTunnels() *Capture {
 	h.lab.T.Helper()
-	return h.capture("under0", fmt.Sprintf("udp port %d", vxlanPort), "-T", "vxlan") // tcpdump takes 8472 for OTV
+	port := vxlanPort
+	if h.lab.OpenVSwitch {
+		port = switchVXLANPort
+	}
+	return h.capture("under0", fmt.Sprintf("udp port %d", port), "-T", "vxlan") // tcpdump takes 8472 for OTV
 }
 
 func (n *Node) capture(device, filter string, options ...string) *Capture {

@@ -31,6 +31,8 @@ type Host struct {
 	Underlay netip.Addr          // tunnel endpoint
 	Daemons  map[string]*Process // by the name of neutrino's command, in the order of start in names
 	names    []string
+
+	Switch, SwitchDB *Process // ovs-vswitchd and ovsdb-server, on hosts with Open vSwitch
 }
 
 // Addresses of the lab. 203.0.113.0/24 and 2001:db8::/32 are for documentation (RFC 5737, RFC 3849).
@@ -55,11 +57,14 @@ var (
 // healthPorts are where daemons answer /healthcheck and /metrics.
 var healthPorts = map[string]int{
 	"all-in-one": 9601, "server": 9602, "linuxbridge-agent": 9603, "metadata-agent": 9604, "dhcp-agent": 9605, "l3-agent": 9606,
-	"metering-agent": 9607,
+	"openvswitch-agent": 9607, "metering-agent": 9608,
 }
 
+// l2Daemon stands for the L2 agent of whatever kind.
+const l2Daemon = "l2"
+
 // networkDaemons of the network node, in the order of start.
-var networkDaemons = []string{"server", "linuxbridge-agent", "metadata-agent", "dhcp-agent", "l3-agent"}
+var networkDaemons = []string{"server", l2Daemon, "metadata-agent", "dhcp-agent", "l3-agent"}
 
 // AllInOne starts a cloud of one host and one process. extra is added to its configuration file.
 func (l *Lab) AllInOne(binary string, extra ...string) *Cloud {
@@ -85,16 +90,24 @@ func (l *Lab) MultiHost(binary string, hypervisors int, extra ...string) *Cloud 
 	for i := range hypervisors {
 		c.Compute = append(c.Compute, c.host(fmt.Sprintf("compute%d", i+1), i+2))
 	}
-	for _, name := range networkDaemons {
-		c.start(c.Network, binary, name)
-	}
+	c.startNetworkDaemons(binary)
 	for _, h := range c.Compute {
-		c.start(h, binary, "linuxbridge-agent")
+		c.start(h, binary, c.L2Agent())
 	}
 	for _, h := range c.Hosts() {
 		c.ready(h)
 	}
 	return c
+}
+
+func (c *Cloud) startNetworkDaemons(binary string) {
+	c.T.Helper()
+	for _, name := range networkDaemons {
+		if name == l2Daemon {
+			name = c.L2Agent()
+		}
+		c.start(c.Network, binary, name)
+	}
 }
 
 // StartDaemon starts one more daemon on a host.
@@ -111,19 +124,25 @@ func (l *Lab) TwoGateways(binary, extra string) *Cloud {
 	c.extra = extra
 	c.Network = c.host("network", 1)
 	c.outside(c.Network)
-	for _, name := range networkDaemons {
-		c.start(c.Network, binary, name)
-	}
+	c.startNetworkDaemons(binary)
 	h := c.host("compute1", 2)
 	c.Compute = []*Host{h}
 	c.connectOutside(h)
-	for _, name := range []string{"linuxbridge-agent", "l3-agent"} {
+	for _, name := range []string{c.L2Agent(), "l3-agent"} {
 		c.start(h, binary, name)
 	}
 	for _, h := range c.Hosts() {
 		c.ready(h)
 	}
 	return c
+}
+
+// L2Agent is the name of the hosts' L2 agent.
+func (l *Lab) L2Agent() string {
+	if l.OpenVSwitch {
+		return "openvswitch-agent"
+	}
+	return "linuxbridge-agent"
 }
 
 // Hosts are all hosts.
@@ -148,6 +167,10 @@ func (c *Cloud) host(name string, number int) *Host {
 	h.Underlay = netip.AddrFrom4([4]byte{192, 168, 50, byte(number)})
 	c.underlay.Attach(h.Node, "under0")
 	h.Sysctl("net/ipv6/conf/under0/disable_ipv6", "1") // its address would be seen to appear, after duplicate detection
+	if c.OpenVSwitch {
+		h.startSwitch()
+		return h
+	}
 	h.Run(fmt.Sprintf("ip addr add %s/24 dev under0", h.Underlay))
 	return h
 }
@@ -160,16 +183,20 @@ func (c *Cloud) outside(h *Host) {
 	c.Internet.Sysctl("net/ipv6/conf/default/accept_dad", "0")
 	c.provider.Attach(c.Internet, "eth0")
 	c.Internet.impatient("eth0")
+	c.fillChecksums(c.Internet, "eth0")
 	c.Internet.Run(fmt.Sprintf("ip addr add %s/24 dev eth0", InternetIP))
 	c.Internet.Run(fmt.Sprintf("ip addr add %s/64 dev eth0", InternetIP6))
 	c.Nova = h.Nova(novaAddress, sharedSecret)
-	c.API = &API{lab: c.Lab, client: h.HTTP(30 * time.Second), base: "http://" + APIAddress}
+	c.API = &API{lab: c.Lab, client: h.HTTP(patient(30 * time.Second)), base: "http://" + APIAddress}
 }
 
 func (c *Cloud) connectOutside(h *Host) {
 	c.T.Helper()
 	c.provider.Attach(h.Node, "ext0")
 	h.Sysctl("net/ipv6/conf/ext0/disable_ipv6", "1")
+	if c.OpenVSwitch {
+		h.vsctl("add-br", externalBridge, "--", "set", "Bridge", externalBridge, "datapath_type="+c.datapath(), "--", "add-port", externalBridge, "ext0")
+	}
 	c.gateways[h] = true
 }
 
@@ -203,7 +230,7 @@ metadata_proxy_shared_secret = %[5]s
 [ml2]
 type_drivers = local,flat,vlan,vxlan
 project_network_types = vxlan
-mechanism_drivers = linuxbridge,l2population
+mechanism_drivers = %[8]s,l2population
 extension_drivers = port_security
 path_mtu = 1500
 [ml2_type_vxlan]
@@ -215,11 +242,14 @@ local_ip = %[6]s
 l2_population = true
 [neutrino]
 health_listen = `+healthListen+`
-`, h.Name, c.state(h), "127.0.0.1", 8775, sharedSecret, h.Underlay, healthPorts[command])
-	if c.gateways[h] {
+`, h.Name, c.state(h), "127.0.0.1", 8775, sharedSecret, h.Underlay, healthPorts[command], strings.TrimSuffix(c.L2Agent(), "-agent"))
+	switch {
+	case c.OpenVSwitch:
+		text += c.switchConfiguration(h)
+	case c.gateways[h]:
 		text += "[linux_bridge]\nphysical_interface_mappings = public:ext0\n"
 	}
-	text += c.extra
+	text += c.extra + "\n"
 	if command == "all-in-one" {
 		return text
 	}
@@ -247,7 +277,7 @@ func (c *Cloud) ready(h *Host) {
 
 // WaitHealthy waits until the daemon's health check succeeds.
 func (h *Host) WaitHealthy(daemon string, within time.Duration) error {
-	client := h.HTTP(2 * time.Second)
+	client := h.HTTP(patient(2 * time.Second))
 	defer client.CloseIdleConnections()
 	return Eventually(within, func() error {
 		if err := h.Daemons[daemon].Ended(); err != nil {

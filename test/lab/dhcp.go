@@ -60,7 +60,7 @@ func (l *Lab) script(name, text string) string {
 // DHCP runs a DHCP client on eth0, which configures the interface, and returns the lease. It tries for about 6 s.
 func (n *Node) DHCP() (Lease, error) {
 	script := n.lab.script("udhcpc", udhcpcScript)
-	out, err := n.Exec("udhcpc", "-f", "-q", "-n", "-t", "6", "-T", "1", "-i", "eth0", "-s", script,
+	out, err := n.Exec("udhcpc", "-f", "-q", "-n", "-t", "6", "-T", fmt.Sprint(int(patient(time.Second).Seconds())), "-i", "eth0", "-s", script,
 		"-O", "mtu", "-O", "staticroutes", "-O", "search")
 	if err != nil {
 		return Lease{}, err

@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// Instance is a guest, plugged as Nova and os-vif's bridge plug-in do it. Its interface is eth0.
+// Instance is a guest, plugged as Nova and os-vif's plug-ins do it. Its interface is eth0.
 type Instance struct {
 	*Node
 	ID   string // Nova's
@@ -57,6 +57,11 @@ func (c *Cloud) Plug(name string, host *Host, port Object) *Instance {
 	mtu := c.mtu(port.Str("network_id"))
 	c.cable(end{node: host.Node, name: i.Tap, mtu: mtu}, end{node: i.Node, name: "eth0", mac: i.MAC(), mtu: 1500})
 	i.impatient("eth0")
+	if c.OpenVSwitch {
+		c.fillChecksums(i.Node, "eth0")
+		i.plugIntoSwitch()
+		return i
+	}
 	bridge := device("brq", port.Str("network_id"))
 	if _, err := host.Exec("ip", "link", "add", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0",
 		"mcast_snooping", "0"); err == nil {
@@ -102,6 +107,9 @@ func (i *Instance) IP() netip.Addr {
 // Destroy is the end of a guest as Nova makes it: unplug, then delete the port.
 func (i *Instance) Destroy() {
 	i.lab.T.Helper()
+	if i.lab.OpenVSwitch {
+		i.Host.vsctl("--if-exists", "del-port", "br-int", i.Tap)
+	}
 	i.Host.Run("ip link del " + i.Tap)
 	i.Remove()
 	i.cloud.API.Delete("ports", i.Port.ID())
@@ -120,4 +128,7 @@ func (c *Cloud) PlugSilent(host *Host, ports []Object) {
 	}
 	host.Sysctl("net/ipv6/conf/default/disable_ipv6", "1")
 	host.Run("ip -batch " + file)
+	if c.OpenVSwitch {
+		host.plugAll(ports)
+	}
 }

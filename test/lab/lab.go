@@ -14,6 +14,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,10 @@ type T interface {
 type Lab struct {
 	T   T
 	Dir string // for logs, state and configuration; its name starts with dirPrefix
+
+	// OpenVSwitch has hosts wire by Open vSwitch instead of Linux bridges, with the userspace datapath unless
+	// KernelDatapath is set too. Both are to be set before the cloud starts.
+	OpenVSwitch, KernelDatapath bool
 
 	inUse *os.File     // the directory, locked
 	tools atomic.Int32 // how many were started
@@ -165,10 +170,18 @@ func Sweep() {
 // errGone says that what is waited for will not come.
 var errGone = errors.New("gone")
 
+// patient lengthens a time to wait by the factor NEUTRINO_LAB_PATIENCE, for machines that are slower than real ones.
+func patient(d time.Duration) time.Duration {
+	if factor, err := strconv.Atoi(os.Getenv("NEUTRINO_LAB_PATIENCE")); err == nil && factor > 1 {
+		return d * time.Duration(factor)
+	}
+	return d
+}
+
 // Eventually asks again and again, at most until the time is over, and returns the last error. It asks at least once,
 // and no longer once a daemon has ended.
 func Eventually(within time.Duration, ask func() error) error {
-	deadline := time.Now().Add(within)
+	deadline := time.Now().Add(patient(within))
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		err := ask()
 		if err == nil || errors.Is(err, errGone) || time.Now().After(deadline) {

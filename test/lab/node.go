@@ -174,7 +174,7 @@ func (n *Node) start(cmd *exec.Cmd) error {
 
 // Exec runs a command in the node, for at most 20 s, and returns what it printed on both outputs.
 func (n *Node) Exec(name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patient(20*time.Second))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = "/"

@@ -75,7 +75,7 @@ func (p *Process) Restart() {
 func (p *Process) Kill() {
 	p.node.lab.T.Helper()
 	_ = p.cmd.Process.Kill()
-	if !p.wait(10 * time.Second) {
+	if !p.wait(patient(10 * time.Second)) {
 		p.node.lab.T.Fatalf("%s in %s survives kill -9", p.Name, p.node.Name)
 	}
 }
@@ -85,7 +85,7 @@ func (p *Process) Stop() {
 	t := p.node.lab.T
 	t.Helper()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	if !p.wait(10 * time.Second) {
+	if !p.wait(patient(10 * time.Second)) {
 		t.Fatalf("%s in %s does not stop on SIGTERM", p.Name, p.node.Name)
 	}
 	if p.err != nil {

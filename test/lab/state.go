@@ -63,6 +63,11 @@ func (n *Node) kernelState() ([]string, error) {
 		}
 		facts = append(facts, more...)
 	}
+	more, err := n.switchState()
+	if err != nil {
+		return nil, err
+	}
+	facts = append(facts, more...)
 	slices.Sort(facts)
 	return facts, nil
 }
@@ -102,6 +107,9 @@ func (n *Node) stateIn(namespace string) ([]string, error) {
 				continue
 			}
 			if c.what == "nft" {
+				if strings.Trim(line, " \t}") == "" { // objects are listed in the order in which they were made
+					continue
+				}
 				if strings.HasSuffix(line, "{") {
 					context = strings.TrimSpace(strings.TrimSuffix(line, "{"))
 				}

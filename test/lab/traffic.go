@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -47,11 +48,69 @@ func (n *Node) Echo(port int) {
 	}()
 }
 
+// EchoUDP starts a UDP service on the port, v4 and v6, that sends back what it gets.
+func (n *Node) EchoUDP(port int) {
+	n.lab.T.Helper()
+	var c net.PacketConn
+	if err := n.Do(func() (err error) {
+		c, err = net.ListenPacket("udp", fmt.Sprintf(":%d", port))
+		return err
+	}); err != nil {
+		n.lab.T.Fatalf("listen in %s: %v", n.Name, err)
+	}
+	n.lab.T.Cleanup(func() { _ = c.Close() })
+	go func() {
+		for buffer := make([]byte, 1<<16); ; {
+			size, from, err := c.ReadFrom(buffer)
+			if err != nil {
+				return
+			}
+			_, _ = c.WriteTo(buffer[:size], from)
+		}
+	}()
+}
+
+// Bounce sends so many bytes to an echo service and compares what comes back; network is "udp" or "tcp". A datagram is
+// sent three times at most.
+func (n *Node) Bounce(network string, to netip.Addr, port, size int) error {
+	payload := make([]byte, size)
+	for i := range payload {
+		payload[i] = byte(i * 31 >> 3)
+	}
+	var c net.Conn
+	if err := n.Do(func() (err error) {
+		c, err = net.DialTimeout(network, netip.AddrPortFrom(to, uint16(port)).String(), patient(2*time.Second))
+		return err
+	}); err != nil {
+		return fmt.Errorf("from %s: %w", n.Name, err)
+	}
+	defer c.Close()
+	tries, patience := 1, 5*time.Second
+	if network == "udp" {
+		tries, patience = 3, 300*time.Millisecond
+	}
+	got, err := make([]byte, size), error(nil)
+	for range tries {
+		_ = c.SetDeadline(time.Now().Add(patient(patience)))
+		go func() { _, _ = c.Write(payload) }()
+		if _, err = io.ReadFull(c, got); err == nil {
+			break
+		}
+	}
+	if err == nil && !bytes.Equal(got, payload) {
+		err = errors.New("other bytes came back")
+	}
+	if err != nil {
+		return fmt.Errorf("%s, %d bytes from %s to %s: %w", network, size, n.Name, to, err)
+	}
+	return nil
+}
+
 // Dial connects from the node by TCP, for at most 3 s. The address is numeric.
 func (n *Node) Dial(ctx context.Context, address string) (net.Conn, error) {
 	var c net.Conn
 	err := n.Do(func() (err error) {
-		d := net.Dialer{Timeout: 3 * time.Second}
+		d := net.Dialer{Timeout: patient(3 * time.Second)}
 		c, err = d.DialContext(ctx, "tcp", address)
 		return err
 	})
@@ -74,7 +133,7 @@ func (n *Node) Connect(to netip.Addr, port int) (net.Conn, error) {
 // Exchange sends a line over a connection to an echo service and waits at most 3 s for it to come back.
 func Exchange(c net.Conn) error {
 	const line = "is anybody there?\n"
-	if err := c.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(patient(3 * time.Second))); err != nil {
 		return err
 	}
 	if _, err := io.WriteString(c, line); err != nil {
@@ -99,7 +158,7 @@ func (n *Node) HTTP(timeout time.Duration) *http.Client {
 
 // Get fetches a page from inside the node; any status but 200 is an error.
 func (n *Node) Get(url string) (string, error) {
-	client := n.HTTP(5 * time.Second)
+	client := n.HTTP(patient(5 * time.Second))
 	defer client.CloseIdleConnections()
 	response, err := client.Get(url)
 	if err != nil {

@@ -10,7 +10,11 @@ import (
 
 // The process that is everything dies by kill -9: packets go on, its state is in the database, and another takes over.
 func TestAllInOneKill(t *testing.T) {
-	c := allInOne(t)
+	t.Run("linuxbridge", func(t *testing.T) { testAllInOneKill(t, allInOne(t)) })
+	t.Run("openvswitch", func(t *testing.T) { testAllInOneKill(t, allInOne(t, withSwitch)) })
+}
+
+func testAllInOneKill(t *testing.T, c *cloud) {
 	c.withRouter()
 	a, b := c.boot("a", c.Compute[0], c.tenant), c.boot("b", c.Compute[0], c.tenant)
 	fip := c.floatingIP(b.Port)

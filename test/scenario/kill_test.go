@@ -10,8 +10,9 @@ import (
 )
 
 // Kill -9 of any daemon costs no packet that does not need it; what was asked for meanwhile is done after its restart.
-func TestKill(t *testing.T) {
-	c := multiHost(t)
+func TestKill(t *testing.T) { onBoth(t, testKill) }
+
+func testKill(t *testing.T, c *cloud) {
 	c.withRouter()
 	a, b := c.boot("a", c.Compute[0], c.tenant), c.boot("b", c.Compute[1], c.tenant)
 	fip := c.floatingIP(b.Port)
@@ -43,8 +44,8 @@ func TestKill(t *testing.T) {
 			plugLate()
 			return lateWorks()
 		}},
-		{"linuxbridge-agent", c.Compute[0], plugLate, lateWorks},
-		{"linuxbridge-agent", c.Network, nothing, func() error {
+		{c.L2Agent(), c.Compute[0], plugLate, lateWorks},
+		{c.L2Agent(), c.Network, nothing, func() error {
 			_, err := a.DHCP()
 			return err
 		}},

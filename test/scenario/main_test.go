@@ -68,11 +68,35 @@ func multiHost(t *testing.T) *cloud {
 	return opened(t, lab.New(t).MultiHost(binary, 2))
 }
 
-// allInOne starts everything in one process on one host.
-func allInOne(t *testing.T) *cloud {
+// withSwitch has a lab's hosts wire by Open vSwitch.
+func withSwitch(l *lab.Lab) {
+	l.OpenVSwitch, l.KernelDatapath = true, os.Getenv("NEUTRINO_KERNEL_DATAPATH") != ""
+}
+
+// switched is multiHost with hosts that wire by Open vSwitch.
+func switched(t *testing.T) *cloud {
 	t.Helper()
 	needRoot(t)
-	return opened(t, lab.New(t).AllInOne(binary))
+	l := lab.New(t)
+	withSwitch(l)
+	return opened(t, l.MultiHost(binary, 2))
+}
+
+// onBoth runs a scenario with hosts of either kind.
+func onBoth(t *testing.T, scenario func(*testing.T, *cloud)) {
+	t.Run("linuxbridge", func(t *testing.T) { scenario(t, multiHost(t)) })
+	t.Run("openvswitch", func(t *testing.T) { scenario(t, switched(t)) })
+}
+
+// allInOne starts everything in one process on one host.
+func allInOne(t *testing.T, adapt ...func(*lab.Lab)) *cloud {
+	t.Helper()
+	needRoot(t)
+	l := lab.New(t)
+	for _, f := range adapt {
+		f(l)
+	}
+	return opened(t, l.AllInOne(binary))
 }
 
 func opened(t *testing.T, started *lab.Cloud) *cloud {

@@ -10,8 +10,9 @@ import (
 )
 
 // Everything that the demo shows, with the instances on two hypervisors and the router on a third machine.
-func TestAcrossHosts(t *testing.T) {
-	c := multiHost(t)
+func TestAcrossHosts(t *testing.T) { onBoth(t, testAcrossHosts) }
+
+func testAcrossHosts(t *testing.T, c *cloud) {
 	c.withRouter()
 	subnet6 := c.API.Create("subnets", lab.Object{"network_id": c.tenant.ID(), "ip_version": 6, "cidr": "fd00:1::/64",
 		"ipv6_ra_mode": "slaac", "ipv6_address_mode": "slaac"})

@@ -10,9 +10,10 @@ import (
 )
 
 // Agents that start on a host whose kernel is right write nothing into it.
-func TestRestartWritesNothing(t *testing.T) {
+func TestRestartWritesNothing(t *testing.T) { onBoth(t, testRestartWritesNothing) }
+
+func testRestartWritesNothing(t *testing.T, c *cloud) {
 	const silent = 200
-	c := multiHost(t)
 	c.withRouter()
 	a, b := c.boot("a", c.Compute[0], c.tenant), c.boot("b", c.Compute[1], c.tenant)
 	c.floatingIP(a.Port)
@@ -26,8 +27,8 @@ func TestRestartWritesNothing(t *testing.T) {
 		host    *lab.Host
 		daemons []string
 	}{
-		{host, []string{"linuxbridge-agent"}},
-		{c.Network, []string{"linuxbridge-agent", "dhcp-agent", "l3-agent", "metadata-agent"}},
+		{host, []string{c.L2Agent()}},
+		{c.Network, []string{c.L2Agent(), "dhcp-agent", "l3-agent", "metadata-agent"}},
 	} {
 		for _, daemon := range test.daemons {
 			t.Run(daemon+" on "+test.host.Name, func(t *testing.T) {
@@ -89,8 +90,9 @@ func (c *cloud) waitAllActive(host *lab.Host, count int) {
 }
 
 // A whole-cloud restart, one daemon after the other, as a package upgrade makes it.
-func TestRollingRestart(t *testing.T) {
-	c := multiHost(t)
+func TestRollingRestart(t *testing.T) { onBoth(t, testRollingRestart) }
+
+func testRollingRestart(t *testing.T, c *cloud) {
 	c.withRouter()
 	a, b := c.boot("a", c.Compute[0], c.tenant), c.boot("b", c.Compute[1], c.tenant)
 	c.settled(a, b)

@@ -11,8 +11,9 @@ import (
 )
 
 // An ARP request for a known address stays on its host, and broadcasts go to hosts with the network only.
-func TestNoFlood(t *testing.T) {
-	c := multiHost(t)
+func TestNoFlood(t *testing.T) { onBoth(t, testNoFlood) }
+
+func testNoFlood(t *testing.T, c *cloud) {
 	red, _ := c.network("red", "10.1.0.0/24")
 	blue, _ := c.network("blue", "10.2.0.0/24")
 	a, b := c.boot("a", c.Compute[0], red), c.boot("b", c.Compute[1], red)
@@ -53,8 +54,9 @@ func TestNoFlood(t *testing.T) {
 }
 
 // What a guest must not send does not arrive, neither on its own host nor over the tunnel.
-func TestAntiSpoofing(t *testing.T) {
-	c := multiHost(t)
+func TestAntiSpoofing(t *testing.T) { onBoth(t, testAntiSpoofing) }
+
+func testAntiSpoofing(t *testing.T, c *cloud) {
 	network, _ := c.network("red", "10.1.0.0/24")
 	evil := c.boot("evil", c.Compute[0], network)
 	near, far := c.boot("near", c.Compute[0], network), c.boot("far", c.Compute[1], network)
@@ -111,8 +113,9 @@ func TestAntiSpoofing(t *testing.T) {
 }
 
 // Rules take effect at once for what is new, and leave alone what is still allowed.
-func TestSecurityGroupChange(t *testing.T) {
-	c := multiHost(t)
+func TestSecurityGroupChange(t *testing.T) { onBoth(t, testSecurityGroupChange) }
+
+func testSecurityGroupChange(t *testing.T, c *cloud) {
 	network, _ := c.network("red", "10.1.0.0/24")
 	a, b := c.boot("a", c.Compute[0], network), c.boot("b", c.Compute[1], network)
 	c.settled(a, b)

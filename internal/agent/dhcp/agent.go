@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"neutrino/internal/agent"
+	"neutrino/internal/agent/plug"
 	"neutrino/internal/bus"
 	"neutrino/internal/dhcp"
 	"neutrino/internal/linux/netns"
@@ -41,11 +42,15 @@ type Agent struct {
 	services map[string]*service // used by the loop only
 	lastFull time.Time           // used by the loop only
 	swept    bool                // used by the loop only
+	round    []string            // networks that inspect has still to look at in this round; used by the loop only
+	looked   time.Time           // when inspect last did; used by the loop only
 
 	mu      sync.Mutex // guards what follows, and changes of table that depend on its contents
 	started bool
 	full    bool                 // fetch everything
 	fetch   map[string]bool      // networks to fetch
+	left    map[string][]int     // processes of upstream's agent, by network
+	lost    map[string]bool      // networks whose interface is to be plugged again
 	deleted map[string]time.Time // ports, so that a late message does not bring them back
 	journal map[string]*rpc.Port // ports that came while a fetch is under way; nil if none is
 }
@@ -55,6 +60,9 @@ const coalesce = 4 * time.Millisecond
 
 // New makes the agent.
 func New(cfg Config, t bus.Transport, log *slog.Logger) *Agent {
+	if cfg.Plug == nil {
+		cfg.Plug = plug.Pairs{}
+	}
 	a := &Agent{
 		cfg:       cfg,
 		transport: t,
@@ -64,12 +72,13 @@ func New(cfg Config, t bus.Transport, log *slog.Logger) *Agent {
 		services:  map[string]*service{},
 		full:      true,
 		fetch:     map[string]bool{},
+		lost:      map[string]bool{},
 		deleted:   map[string]time.Time{},
 	}
 	a.translator = &translator{&a.cfg, dhcp.NewParser(), log}
 	a.loop = reconcile.NewLoop(a.sync, coalesce, cfg.ResyncInterval, log)
 	if cfg.Metadata != nil {
-		a.proxy = metadata.NewProxy(cfg.Metadata, log)
+		a.proxy = metadata.NewProxy(cfg.Metadata, cfg.MetadataProxy, log)
 	}
 	a.reporter = &agent.Reporter{
 		Transport: t,
@@ -109,7 +118,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context){a.reporter.Run, a.loop.Run, a.ready.loop.Run} {
+	for _, run := range []func(context.Context){a.reporter.Run, a.loop.Run, a.ready.loop.Run, a.remind, a.watchInterfaces} {
 		wg.Go(func() { run(ctx) })
 	}
 	<-ctx.Done()

@@ -2,6 +2,7 @@ package dhcp
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -10,9 +11,9 @@ import (
 	"slices"
 	"strings"
 
+	"neutrino/internal/agent/plug"
 	"neutrino/internal/dhcp"
 	"neutrino/internal/linux/netns"
-	"neutrino/internal/linux/veth"
 	"neutrino/internal/rpc"
 
 	"github.com/vishvananda/netlink"
@@ -21,18 +22,19 @@ import (
 
 const (
 	namespacePrefix = "qdhcp-"
-	outerPrefix     = "tap"
-	innerPrefix     = "ns-"
+	pairPrefix      = "ns-" // of interfaces by veth pairs
+	switchPrefix    = "tap" // of those that are ports of Open vSwitch
 )
 
 // device is our interface on a network as it should be.
 type device struct {
-	namespace    string
-	outer, inner string
-	mac          dhcp.MAC
-	mtu          int
-	addrs        []netip.Prefix // with their prefix lengths, sorted
-	routes       []route        // sorted
+	namespace string
+	portID    string
+	inner     string // the interface
+	mac       dhcp.MAC
+	mtu       int
+	addrs     []netip.Prefix // with their prefix lengths, sorted
+	routes    []route        // sorted
 }
 
 // route is a route of the main table through the device. Without gateway it is on the link.
@@ -42,20 +44,20 @@ type route struct {
 }
 
 func (d device) equal(o device) bool {
-	return d.namespace == o.namespace && d.outer == o.outer && d.mac == o.mac && d.mtu == o.mtu &&
+	return d.namespace == o.namespace && d.inner == o.inner && d.mac == o.mac && d.mtu == o.mtu &&
 		slices.Equal(d.addrs, o.addrs) && slices.Equal(d.routes, o.routes)
 }
 
 // newDevice says what our port on the network needs.
-func newDevice(n *network, own *rpc.Port, metadata bool) (device, error) {
+func newDevice(n *network, own *rpc.Port, metadata bool, driver plug.Driver) (device, error) {
 	mac, err := dhcp.ParseMAC(own.MACAddress)
 	if err != nil {
 		return device{}, fmt.Errorf("DHCP port %s: %w", own.ID, err)
 	}
 	d := device{
 		namespace: namespacePrefix + n.ID,
-		outer:     veth.DeviceName(outerPrefix, own.ID),
-		inner:     veth.DeviceName(innerPrefix, own.ID),
+		portID:    own.ID,
+		inner:     driver.Name(pairPrefix, own.ID),
 		mac:       mac,
 		mtu:       n.MTU,
 	}
@@ -106,7 +108,7 @@ func defaultRoute(subnet netip.Prefix, gateway netip.Addr) []route {
 
 // ensure brings the kernel in line with the device and leaves alone what is right. fresh says that the interface was
 // made, so that sockets on a former one are dead; writes counts changes.
-func (d device) ensure() (fresh bool, writes int, err error) {
+func (d device) ensure(ctx context.Context, driver plug.Driver) (fresh bool, writes int, err error) {
 	created, err := netns.Ensure(d.namespace)
 	if err != nil {
 		return false, 0, err
@@ -119,13 +121,13 @@ func (d device) ensure() (fresh bool, writes int, err error) {
 		return false, writes, err
 	}
 	defer h.Close()
-	removed, err := d.removeOthers(h)
+	removed, err := d.removeOthers(ctx, h, driver)
 	writes += removed
 	if err != nil {
 		return false, writes, err
 	}
-	if !d.plugged(h) {
-		if fresh, err = d.plug(); err != nil {
+	if !driver.Right(h, d.port()) {
+		if fresh, err = d.plug(ctx, driver); err != nil {
 			return fresh, writes, err
 		}
 		writes++
@@ -158,17 +160,13 @@ func quietIPv6(namespace string) error {
 }
 
 // removeOthers unplugs ports that were ours on this network before.
-func (d device) removeOthers(h *netlink.Handle) (writes int, err error) {
+func (d device) removeOthers(ctx context.Context, h *netlink.Handle, driver plug.Driver) (writes int, err error) {
 	for _, name := range ourDevices(h) {
 		if name == d.inner {
 			continue
 		}
-		l, err := h.LinkByName(name)
-		if err == nil {
-			err = h.LinkDel(l)
-		}
-		if err != nil {
-			return writes, fmt.Errorf("remove former device %s: %w", name, err)
+		if err := driver.Remove(ctx, h, name); err != nil {
+			return writes, fmt.Errorf("remove former device: %w", err)
 		}
 		writes++
 	}
@@ -183,35 +181,22 @@ func ourDevices(h *netlink.Handle) []string {
 	}
 	var out []string
 	for _, l := range links {
-		if strings.HasPrefix(l.Attrs().Name, innerPrefix) {
+		if name := l.Attrs().Name; strings.HasPrefix(name, pairPrefix) || strings.HasPrefix(name, switchPrefix) {
 			out = append(out, l.Attrs().Name)
 		}
 	}
 	return out
 }
 
-// plugged tells whether the pair is as veth.Ensure would make it.
-func (d device) plugged(h *netlink.Handle) bool {
-	inner, err1 := h.LinkByName(d.inner)
-	outer, err2 := netlink.LinkByName(d.outer)
-	if err1 != nil || err2 != nil {
-		return false
-	}
-	right := func(l netlink.Link) bool {
-		return l.Attrs().Flags&net.FlagUp != 0 && (d.mtu == 0 || l.Attrs().MTU == d.mtu)
-	}
-	return right(inner) && right(outer) && slices.Equal(inner.Attrs().HardwareAddr, d.mac[:])
+func (d device) port() plug.Port {
+	return plug.Port{ID: d.portID, Name: d.inner, Namespace: d.namespace, MAC: d.mac[:], MTU: d.mtu}
 }
 
-func (d device) plug() (created bool, err error) {
+func (d device) plug(ctx context.Context, driver plug.Driver) (created bool, err error) {
 	if err := quietIPv6(d.namespace); err != nil {
 		return false, err
 	}
-	created, err = veth.Ensure(veth.Pair{Outer: d.outer, Inner: d.inner, Namespace: d.namespace, MAC: d.mac[:], MTU: d.mtu})
-	if err != nil || !created {
-		return created, err
-	}
-	return true, veth.DisableChecksumOffload(d.namespace, d.inner)
+	return driver.Ensure(ctx, d.port())
 }
 
 func (d device) ensureAddrs(h *netlink.Handle, link netlink.Link) (writes int, err error) {
@@ -310,16 +295,15 @@ func ipNet(p netip.Prefix) *net.IPNet {
 }
 
 // removeNamespace removes a DHCP namespace with the devices that carry our name.
-func removeNamespace(name string) (writes int, err error) {
+func removeNamespace(ctx context.Context, name string, driver plug.Driver) (writes int, err error) {
 	h, err := netns.Handle(name)
 	if err != nil {
 		return 0, netns.Delete(name) // no namespace behind the name
 	}
-	devices := ourDevices(h)
-	h.Close()
-	for _, inner := range devices {
-		if err := veth.Remove(outerPrefix + strings.TrimPrefix(inner, innerPrefix)); err != nil {
-			return writes, fmt.Errorf("unplug %s: %w", inner, err)
+	defer h.Close()
+	for _, inner := range ourDevices(h) {
+		if err := driver.Remove(ctx, h, inner); err != nil {
+			return writes, err
 		}
 		writes++
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -117,7 +119,7 @@ env
 		t.Fatalf("udhcpc: %v\n%s", err, out)
 	}
 	lease := map[string]string{}
-	for _, key := range []string{"ip", "mask", "router", "lease", "mtu", "hostname", "domain", "staticroutes", "serverid"} {
+	for _, key := range []string{"ip", "mask", "router", "lease", "mtu", "hostname", "domain", "staticroutes", "serverid", "dns"} {
 		for line := range strings.Lines(string(out)) {
 			if v, ok := strings.CutPrefix(line, key+"="); ok {
 				lease[key] = strings.TrimSpace(v)
@@ -143,7 +145,7 @@ default via 192.0.2.1 dev ns-00000001-00 proto static
 	}
 	wire(t, "vm", "fa:16:3e:00:01:05", "tap00000001-00")
 	want := map[string]string{"ip": "10.0.0.5", "mask": "24", "router": "192.0.2.1", "lease": "86400", "mtu": "1450",
-		"hostname": "host-10-0-0-5", "domain": "openstacklocal", "serverid": "10.0.0.2"}
+		"hostname": "host-10-0-0-5", "domain": "openstacklocal", "serverid": "10.0.0.2", "dns": "10.0.0.2"}
 	if diff := cmp.Diff(want, udhcpc(t, "vm")); diff != "" {
 		t.Errorf("lease (-want +got):\n%s", diff)
 	}
@@ -234,6 +236,48 @@ default via 2001:db8::1 dev ns-00000001-00 proto static metric 1024 pref medium
 	eventually(t, "metadata address gone", func() bool { return !strings.Contains(show(t, "qdhcp-net1"), "169.254") })
 }
 
+// A network with a subnet of 169.254.0.0/16 that a router is on: requests come from behind the router, whose other networks
+// have the instances.
+func TestMetadataNetwork(t *testing.T) {
+	s := host(t)
+	n := testNetwork(1)
+	n.Subnets[0].CIDR, n.Subnets[0].GatewayIP = "169.254.169.252/30", ptr("169.254.169.253")
+	n.Ports = []rpc.Port{{ID: "router-port", NetworkID: "net1", MACAddress: guestMAC, DeviceOwner: "network:router_interface", DeviceID: "r1",
+		FixedIPs: []rpc.FixedIP{{SubnetID: "sub1", IPAddress: "169.254.169.253"}}}}
+	s.networks["net1"] = n
+	nova := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Header.Get("X-Instance-ID")) }))
+	defer nova.Close()
+	x := rpc.NewMux(quiet)
+	rpc.Handle(x, rpc.GetPorts, func(_ context.Context, f rpc.PortFilters) ([]rpc.Port, error) {
+		switch {
+		case slices.Equal(f.Filters.DeviceID, []string{"r1"}):
+			return []rpc.Port{{NetworkID: "net1"}, {NetworkID: "net2"}}, nil
+		case slices.Equal(f.Filters.NetworkID, []string{"net1", "net2"}) && slices.Equal(f.Filters.FixedIPs["ip_address"], []string{"10.7.0.5"}):
+			return []rpc.Port{{DeviceID: "vm-behind"}}, nil
+		}
+		return nil, nil
+	})
+	ports := bustest.New()
+	stop, err := x.Serve(ports, "server")
+	must(t, err)
+	defer stop()
+	backend, err := metadata.NewNova(metadata.NovaConfig{Port: nova.Listener.Addr().(*net.TCPAddr).Port}, ports, quiet)
+	must(t, err)
+	defer backend.Close()
+	cfg := testConfig()
+	cfg.IsolatedMetadata, cfg.MetadataNetwork, cfg.Metadata = true, true, backend
+	s.start(t, cfg)
+	eventually(t, "ports ready", s.isReady("router-port"))
+	wire(t, "vm", guestMAC, "tap00000001-00") // the router, with an instance's address behind it
+	run(t, "ip", "-n", "vm", "addr", "add", "169.254.169.253/30", "dev", "eth0")
+	run(t, "ip", "-n", "vm", "link", "set", "lo", "up")
+	run(t, "ip", "-n", "vm", "addr", "add", "10.7.0.5/32", "dev", "lo")
+	run(t, "ip", "-n", "vm", "route", "replace", "169.254.169.254/32", "dev", "eth0", "src", "10.7.0.5")
+	if got := get(t, "vm", "http://169.254.169.254/"); got != "vm-behind" {
+		t.Errorf("through the router: %s", got)
+	}
+}
+
 func run(t *testing.T, argv ...string) string {
 	t.Helper()
 	out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput()
@@ -319,7 +363,7 @@ func TestChanges(t *testing.T) {
 		must(t, err)
 		defer h.Close()
 		d := ourDevices(h)
-		return len(d) == 1 && d[0] != veth.DeviceName(innerPrefix, own)
+		return len(d) == 1 && d[0] != veth.DeviceName(pairPrefix, own)
 	})
 
 	// Networks go by deletion, by being switched off, and by losing DHCP; the third is switched on.
@@ -391,6 +435,7 @@ func TestPortDuringFetch(t *testing.T) {
 	s.networks["net1"] = testNetwork(1)
 	a, _ := s.start(t, testConfig())
 	eventually(t, "ports ready", s.isReady("port1-5"))
+	eventually(t, "first run over", func() bool { return a.failure.Load() != nil }) // what follows does the loop's work
 	a.mu.Lock()
 	a.fetch["net1"] = true
 	a.mu.Unlock()
@@ -415,6 +460,7 @@ func TestPortDuringFirstFetch(t *testing.T) {
 	s.networks["net1"] = testNetwork(1)
 	a, _ := s.start(t, testConfig())
 	eventually(t, "ports ready", s.isReady("port1-5"))
+	eventually(t, "first run over", func() bool { return a.failure.Load() != nil }) // what follows does the loop's work
 	s.networks["net2"] = testNetwork(2)
 	a.mu.Lock()
 	a.fetch["net2"] = true
@@ -477,4 +523,76 @@ func TestState(t *testing.T) {
 		s.answer = rpc.AgentRevived
 	})
 	eventually(t, "resync after revival", func() bool { return s.count("get_active_networks_info") > 1 })
+}
+
+// Whatever is removed or added by hand is as before soon, and clients are served again.
+func TestMending(t *testing.T) {
+	s := host(t)
+	s.networks["net1"] = rich()
+	cfg := testConfig()
+	cfg.InspectInterval = 200 * time.Millisecond
+	var log syncBuffer
+	a := New(cfg, s.bus, slog.New(slog.NewTextHandler(&log, nil)))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	defer func() { cancel(); must(t, <-ended) }()
+	eventually(t, "ports ready", s.isReady("port1-5"))
+	before := show(t, "qdhcp-net1")
+	for _, harm := range []string{
+		"ip -n qdhcp-net1 addr del 10.0.0.2/24 dev ns-00000001-00",
+		"ip -n qdhcp-net1 addr del 2001:db8::2/64 dev ns-00000001-00",
+		"ip -n qdhcp-net1 addr add 10.9.9.9/24 dev ns-00000001-00",
+		"ip -n qdhcp-net1 route del default",
+		"ip -n qdhcp-net1 route add 192.0.2.0/24 via 10.0.0.77 proto static",
+		"ip -n qdhcp-net1 link set ns-00000001-00 down",
+		"ip -n qdhcp-net1 link set ns-00000001-00 mtu 1300",
+		"ip link set tap00000001-00 down",
+		"ip -n qdhcp-net1 link del ns-00000001-00",
+		"ip link del tap00000001-00",
+		"ip netns del qdhcp-net1",
+	} {
+		said := log.Len()
+		command := strings.Fields(harm)
+		// The agent may mend a namespace between the two steps of its deletion; then the second fails.
+		eventually(t, harm, func() bool { return exec.Command(command[0], command[1:]...).Run() == nil })
+		eventually(t, "mended after "+harm, func() bool {
+			return log.Len() > said && netns.Exists("qdhcp-net1") && showOr(t, "qdhcp-net1") == before
+		})
+	}
+	wire(t, "vm", guestMAC, "tap00000001-00")
+	if got := udhcpc(t, "vm")["ip"]; got != "10.0.0.5" {
+		t.Errorf("lease %s", got)
+	}
+	rest := a.Writes()
+	time.Sleep(3 * cfg.InspectInterval)
+	if a.Writes() != rest {
+		t.Error("there are writes although nothing is wrong")
+	}
+}
+
+// showOr is show of a namespace that may be half made.
+func showOr(t *testing.T, namespace string) string {
+	if exec.Command("ip", "-n", namespace, "addr").Run() != nil {
+		return ""
+	}
+	return show(t, namespace)
+}
+
+// syncBuffer is a log that is read while it is written.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) Len() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Len()
 }

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"reflect"
+	"slices"
 
 	"neutrino/internal/rpc"
 )
@@ -101,6 +102,23 @@ func (n *network) allSubnets() []*rpc.Subnet {
 	for i := range n.NonLocalSubnets {
 		out = append(out, &n.NonLocalSubnets[i])
 	}
+	return out
+}
+
+// agentAddrs are the addresses of all DHCP agents in the subnet, in an order that is the same for all of them.
+func (n *network) agentAddrs(subnetID string) []netip.Addr {
+	var out []netip.Addr
+	for _, p := range n.ports {
+		if p.DeviceOwner != ownerDHCP || p.DeviceID == reservedDeviceID {
+			continue
+		}
+		for _, ip := range p.FixedIPs {
+			if a, err := netip.ParseAddr(ip.IPAddress); err == nil && ip.SubnetID == subnetID {
+				out = append(out, a)
+			}
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
 	return out
 }
 

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"time"
 
 	"neutrino/internal/dhcp"
+	"neutrino/internal/dns"
 	"neutrino/internal/metadata"
 	"neutrino/internal/rpc"
 )
@@ -17,6 +19,8 @@ type service struct {
 	id       string
 	device   device // as last brought into the kernel; zero before that
 	server   *dhcp.Server
+	dns      *dns.Server
+	zone     *dns.Zone         // that dns answers from
 	hosts    map[string]served // by port id, of the ports that were translated
 	metadata map[string]io.Closer
 	source   metadata.Source      // of all in metadata
@@ -41,8 +45,9 @@ func (s *service) settled(err error) {
 
 // served remembers which port a host was made of, so that only changed ports are translated again.
 type served struct {
-	port *rpc.Port
-	host *dhcp.Host // nil if the port never asks
+	port  *rpc.Port
+	host  *dhcp.Host // nil if the port never asks
+	names []dns.Name
 }
 
 // serve brings everything of one network in line with n.
@@ -58,17 +63,25 @@ func (a *Agent) serve(ctx context.Context, s *service, n *network) error {
 		return err
 	}
 	withMetadata := a.cfg.Metadata != nil && n.servesMetadata(&a.cfg)
-	d, err := newDevice(n, own, withMetadata)
+	d, err := newDevice(n, own, withMetadata, a.cfg.Plug)
 	if err != nil {
 		return err
 	}
+	if s.device.inner == "" {
+		if err := a.takeOver(n.ID, d.inner); err != nil {
+			return fmt.Errorf("take over network %s: %w", n.ID, err)
+		}
+	}
 	if !d.equal(s.device) {
-		if err := a.plug(s, d); err != nil {
+		if err := a.plug(ctx, s, d); err != nil {
 			return err
 		}
 	}
 	s.translate(a.translator, n)
 	if err := a.answerDHCP(s, dhcp.NewNetwork(a.translator.settings(n, own), s.byMAC())); err != nil {
+		return err
+	}
+	if err := a.answerDNS(s); err != nil {
 		return err
 	}
 	if err := a.answerMetadata(ctx, s, n, withMetadata); err != nil {
@@ -80,12 +93,12 @@ func (a *Agent) serve(ctx context.Context, s *service, n *network) error {
 }
 
 // plug brings the device into the kernel. Sockets on a former interface end first.
-func (a *Agent) plug(s *service, d device) error {
+func (a *Agent) plug(ctx context.Context, s *service, d device) error {
 	if s.device.inner != "" && s.device.inner != d.inner {
 		s.stop()
 	}
 	s.device = device{}
-	fresh, writes, err := d.ensure()
+	fresh, writes, err := d.ensure(ctx, a.cfg.Plug)
 	a.writes.Add(int64(writes))
 	if fresh {
 		err = errors.Join(err, s.stop())
@@ -105,7 +118,7 @@ func (s *service) translate(t *translator, n *network) {
 		if known && old.port == p {
 			continue
 		}
-		s.hosts[id] = served{p, t.host(p)}
+		s.hosts[id] = served{p, t.host(p), t.names(p)}
 		if known {
 			changed = append(changed, id)
 		} else {
@@ -136,6 +149,33 @@ func (a *Agent) answerDHCP(s *service, n *dhcp.Network) (err error) {
 	}
 	s.server, err = dhcp.Listen(s.device.namespace, s.device.inner, n, a.log)
 	return err
+}
+
+// answerDNS answers names at the addresses of our port.
+func (a *Agent) answerDNS(s *service) error {
+	z := dns.Zone{Resolvers: a.cfg.Resolvers, Text: a.cfg.Text}
+	var at []netip.Addr
+	for _, p := range s.device.addrs {
+		if p != metadata4 && p != metadata6 {
+			at = append(at, p.Addr())
+			z.Local = append(z.Local, p.Masked())
+		}
+	}
+	for _, h := range s.hosts {
+		z.Names = append(z.Names, h.names...)
+	}
+	zone := dns.NewZone(z)
+	if s.dns == nil {
+		s.dns, s.zone = dns.NewServer(s.device.namespace, s.device.inner, a.log), nil
+	} else if zone.Equal(s.zone) {
+		return nil
+	}
+	s.zone = nil
+	if err := s.dns.Update(zone, at); err != nil {
+		return err
+	}
+	s.zone = zone
+	return nil
 }
 
 func (a *Agent) answerMetadata(ctx context.Context, s *service, n *network, wanted bool) error {
@@ -187,6 +227,10 @@ func (s *service) stop() error {
 		errs = append(errs, s.server.Close())
 		s.server = nil
 	}
+	if s.dns != nil {
+		errs = append(errs, s.dns.Close())
+		s.dns = nil
+	}
 	return errors.Join(errs...)
 }
 
@@ -195,7 +239,8 @@ func (a *Agent) withdraw(ctx context.Context, s *service) error {
 	err := s.stop()
 	writes, failed := 0, error(nil)
 	if a.exists(s.id) {
-		writes, failed = removeNamespace(namespacePrefix + s.id)
+		err = errors.Join(err, a.endLeft(s.id))
+		writes, failed = removeNamespace(ctx, namespacePrefix+s.id, a.cfg.Plug)
 	}
 	a.writes.Add(int64(writes))
 	s.device, s.hosts, s.pending, s.asked = device{}, map[string]served{}, nil, nil

@@ -7,11 +7,12 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"neutrino/internal/agent/plug"
 	"neutrino/internal/bus"
-
 	"neutrino/internal/reconcile"
 	"neutrino/internal/rpc"
 
@@ -36,13 +37,20 @@ func (a *Agent) sync(ctx context.Context) error {
 	if a.lastFull.IsZero() { // nothing is touched before the server said what is wanted
 		return a.report(err)
 	}
+	if !a.swept && a.leftNetworks() == nil {
+		left := predecessors()
+		a.mu.Lock()
+		a.left = left
+		a.mu.Unlock()
+	}
+	a.forgetLost()
 	_, applied := reconcile.Apply(ctx, a.table, a)
 	if !a.swept && err == nil {
 		swept := a.sweep(ctx)
 		a.swept = swept == nil
 		applied = errors.Join(applied, swept)
 	}
-	return a.report(errors.Join(err, applied))
+	return a.report(errors.Join(err, applied, a.inspect(ctx)))
 }
 
 func (a *Agent) report(err error) error {
@@ -159,6 +167,29 @@ func (a *Agent) forget() {
 	}
 }
 
+// watchInterfaces has networks served again whose interface is lost.
+func (a *Agent) watchInterfaces(ctx context.Context) {
+	a.cfg.Plug.Run(ctx, func(p plug.Port) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.lost[strings.TrimPrefix(p.Namespace, namespacePrefix)] = true
+		a.loop.Kick()
+	})
+}
+
+func (a *Agent) forgetLost() {
+	a.mu.Lock()
+	lost := a.lost
+	a.lost = map[string]bool{}
+	a.mu.Unlock()
+	for id := range lost {
+		if s := a.services[id]; s != nil {
+			s.device, s.notBefore = device{}, time.Time{}
+		}
+		a.table.Lost(id)
+	}
+}
+
 func (a *Agent) threads() int { return max(a.cfg.SyncThreads, 1) }
 
 // List implements reconcile.Driver. What is there is found out network by network when it is served.
@@ -236,6 +267,11 @@ func (a *Agent) sweep(ctx context.Context) error {
 		_, ours := a.table.Wanted(id)
 		return ours
 	})
+	for _, id := range a.leftNetworks() {
+		if _, ours := a.table.Wanted(id); !ours && !slices.Contains(gone, id) {
+			gone = append(gone, id)
+		}
+	}
 	for _, id := range gone {
 		a.log.Info("removing what is left of a network", "network", id)
 		err = errors.Join(err, a.withdraw(ctx, &service{id: id, hosts: map[string]served{}}))

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"neutrino/internal/dhcp"
+	"neutrino/internal/dns"
 	"neutrino/internal/rpc"
 )
 
@@ -31,11 +32,12 @@ func (t *translator) settings(n *network, own *rpc.Port) dhcp.Settings {
 		MAC:       mac,
 		MTU:       n.MTU,
 		Domain:    t.cfg.Domain,
-		DNS:       t.cfg.DNSServers,
 		Lease:     t.cfg.LeaseDuration,
 		Renewal:   t.cfg.RenewalTime,
 		Rebinding: t.cfg.RebindingTime,
 		Broadcast: t.cfg.BroadcastReply,
+		Options4:  t.cfg.Options4,
+		Options6:  t.cfg.Options6,
 	}
 	routed := n.routed()
 	for _, sub := range n.allSubnets() {
@@ -63,8 +65,11 @@ func (t *translator) subnet(n *network, s *rpc.Subnet, own *rpc.Port, routed boo
 			out.DNS = append(out.DNS, a)
 		}
 	}
-	if len(out.DNS) == 1 && out.DNS[0].IsUnspecified() { // the API's way to say "announce none"
-		out.DNS, out.NoDNS = nil, true
+	switch {
+	case len(out.DNS) == 1 && out.DNS[0].IsUnspecified(): // the API's way to say "announce none"
+		out.DNS = nil
+	case len(out.DNS) == 0:
+		out.DNS = n.agentAddrs(s.ID)
 	}
 	if s.IPVersion == 4 {
 		t.routes(&out, n, s, routed)
@@ -138,8 +143,8 @@ func (t *translator) host(p *rpc.Port) *dhcp.Host {
 			continue
 		}
 		has4, has6 = has4 || a.Is4(), has6 || a.Is6()
-		name, domain := hostName(p, ip.IPAddress)
-		h.Addrs = append(h.Addrs, dhcp.Assignment{Addr: a, SubnetID: ip.SubnetID, Name: name, Domain: domain})
+		name, _ := t.hostName(p, ip.IPAddress)
+		h.Addrs = append(h.Addrs, dhcp.Assignment{Addr: a, SubnetID: ip.SubnetID, Name: name})
 	}
 	for _, o := range p.ExtraDHCPOpts {
 		is4 := o.IPVersion != 6
@@ -164,13 +169,31 @@ func (t *translator) host(p *rpc.Port) *dhcp.Host {
 	return h
 }
 
-// hostName is the server's name for the address, or one made of the address.
-func hostName(p *rpc.Port, address string) (name, domain string) {
-	for _, d := range p.DNSAssignment {
-		if d.IPAddress == address && d.Hostname != "" {
-			_, domain, _ = strings.Cut(strings.TrimSuffix(d.FQDN, "."), d.Hostname+".")
-			return d.Hostname, domain
+// names are what DNS answers for a port, whether it may ask for DHCP or not has nothing to do with that.
+func (t *translator) names(p *rpc.Port) []dns.Name {
+	if !needsDHCP(p.DeviceOwner) {
+		return nil
+	}
+	var out []dns.Name
+	for _, ip := range p.FixedIPs {
+		if a, err := netip.ParseAddr(ip.IPAddress); err == nil {
+			short, full := t.hostName(p, ip.IPAddress)
+			out = append(out, dns.Name{Addr: a, Short: short, FQDN: full})
 		}
 	}
-	return "host-" + strings.NewReplacer(".", "-", ":", "-").Replace(address), ""
+	return out
+}
+
+// hostName is the server's name for the address, or one made of the address.
+func (t *translator) hostName(p *rpc.Port, address string) (name, full string) {
+	for _, d := range p.DNSAssignment {
+		if d.IPAddress == address && d.Hostname != "" {
+			return d.Hostname, d.FQDN
+		}
+	}
+	name = "host-" + strings.NewReplacer(".", "-", ":", "-").Replace(address)
+	if t.cfg.Domain == "" {
+		return name, name
+	}
+	return name, name + "." + t.cfg.Domain
 }

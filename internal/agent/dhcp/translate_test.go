@@ -46,9 +46,6 @@ func describe(s dhcp.Settings) string {
 		if n.Stateless {
 			b.WriteString(" stateless")
 		}
-		if n.NoDNS {
-			b.WriteString(" nodns")
-		}
 		b.WriteString("\n")
 		for _, r := range n.Routes {
 			fmt.Fprintf(&b, "  %s via %s\n", r.Destination, r.Router)
@@ -58,9 +55,9 @@ func describe(s dhcp.Settings) string {
 }
 
 func TestSettings(t *testing.T) {
-	const v6 = `stateless 2001:db8:2::/64 server 2001:db8:2::2 gateway invalid IP dns [] stateless
-stateful 2001:db8:3::/64 server 2001:db8:3::2 gateway invalid IP dns []
-plain 2001:db8:4::/64 server 2001:db8:4::2 gateway invalid IP dns []
+	const v6 = `stateless 2001:db8:2::/64 server 2001:db8:2::2 gateway invalid IP dns [2001:db8:2::2] stateless
+stateful 2001:db8:3::/64 server 2001:db8:3::2 gateway invalid IP dns [2001:db8:3::2]
+plain 2001:db8:4::/64 server 2001:db8:4::2 gateway invalid IP dns [2001:db8:4::2]
 `
 	for name, c := range map[string]struct {
 		cfg  Config
@@ -72,7 +69,7 @@ plain 2001:db8:4::/64 server 2001:db8:4::2 gateway invalid IP dns []
   10.7.0.0/16 via 10.0.0.7
   169.254.169.254/32 via 10.0.0.1
   0.0.0.0/0 via 10.0.0.1
-b 10.1.0.0/24 server 10.1.0.2 gateway 10.1.0.8 dns [] nodns
+b 10.1.0.0/24 server 10.1.0.2 gateway 10.1.0.8 dns []
   10.2.0.0/24 via 0.0.0.0
   10.0.0.0/24 via 0.0.0.0
   0.0.0.0/0 via 10.1.0.8
@@ -84,7 +81,7 @@ b 10.1.0.0/24 server 10.1.0.2 gateway 10.1.0.8 dns [] nodns
   10.7.0.0/16 via 10.0.0.7
   169.254.169.254/32 via 10.0.0.1
   0.0.0.0/0 via 10.0.0.1
-b 10.1.0.0/24 server 10.1.0.2 gateway 10.1.0.8 dns [] nodns
+b 10.1.0.0/24 server 10.1.0.2 gateway 10.1.0.8 dns []
   10.2.0.0/24 via 0.0.0.0
   10.0.0.0/24 via 0.0.0.0
   169.254.169.254/32 via 10.1.0.2
@@ -97,7 +94,7 @@ b 10.1.0.0/24 server 10.1.0.2 gateway 10.1.0.8 dns [] nodns
   10.7.0.0/16 via 10.0.0.7
   169.254.169.254/32 via 10.0.0.2
   0.0.0.0/0 via 10.0.0.1
-b 10.1.0.0/24 server 10.1.0.2 gateway 10.1.0.8 dns [] nodns
+b 10.1.0.0/24 server 10.1.0.2 gateway 10.1.0.8 dns []
   10.2.0.0/24 via 0.0.0.0
   10.0.0.0/24 via 0.0.0.0
   169.254.169.254/32 via 10.1.0.2
@@ -127,7 +124,7 @@ func TestHost(t *testing.T) {
 			opt("nonsense", "1", 4), {Name: "router", IPVersion: 4}}})
 	want := &dhcp.Host{MAC: dhcp.MAC{0xfa, 0x16, 0x3e, 0, 0, 5}, ClientID: []byte{1, 2},
 		Addrs: []dhcp.Assignment{{Addr: netip.MustParseAddr("10.0.0.5"), SubnetID: "a", Name: "host-10-0-0-5"},
-			{Addr: netip.MustParseAddr("10.1.0.5"), SubnetID: "b", Name: "web", Domain: "example.org"}},
+			{Addr: netip.MustParseAddr("10.1.0.5"), SubnetID: "b", Name: "web"}},
 		Options4: []dhcp.Option{{Code: 26, Data: []byte{5, 120}}}}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -1,14 +1,17 @@
 package l2
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -53,6 +56,7 @@ type rig struct {
 	agent  *Agent
 	cancel context.CancelFunc
 	done   chan error
+	logged record
 }
 
 func newRig(t *testing.T) *rig {
@@ -71,7 +75,7 @@ func newRig(t *testing.T) *rig {
 
 func testConfig() Config {
 	return Config{Host: "h1", LocalIP: netip.MustParseAddr("192.168.50.1"), Coalesce: 5 * time.Millisecond,
-		StaleAfter: 300 * time.Millisecond}
+		StaleAfter: patient(300 * time.Millisecond)}
 }
 
 func (r *rig) start() {
@@ -79,11 +83,30 @@ func (r *rig) start() {
 	if testing.Verbose() {
 		level = slog.LevelInfo
 	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	log := slog.New(slog.NewTextHandler(io.MultiWriter(os.Stderr, &r.logged), &slog.HandlerOptions{Level: level}))
 	r.agent = New(r.cfg, r.bus, log)
 	ctx, cancel := context.WithCancel(context.Background())
 	r.cancel, r.done = cancel, make(chan error, 1)
 	go func() { r.done <- r.agent.Run(ctx) }()
+}
+
+// record is a log to be searched.
+type record struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (r *record) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.Write(p)
+}
+
+// count tells how often the log has the text.
+func (r *record) count(text string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Count(r.text.String(), text)
 }
 
 // stop ends the agent once it has come to rest: what it made itself reaches it as news a little later.

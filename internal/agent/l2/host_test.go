@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -173,7 +174,7 @@ func (i *instance) pings(to netip.Addr) bool {
 // reaches waits until the ping has the wanted result.
 func (i *instance) reaches(to netip.Addr, want bool) {
 	i.t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(patient(10 * time.Second)); time.Now().Before(end); {
 		if i.pings(to) == want {
 			return
 		}
@@ -182,10 +183,16 @@ func (i *instance) reaches(to netip.Addr, want bool) {
 	i.t.Fatalf("%s pings %s: not %v\n%s", i.ns, to, want, ruleset)
 }
 
+// patient lengthens a time to wait by the factor NEUTRINO_LAB_PATIENCE, for machines that are slower than real ones.
+func patient(d time.Duration) time.Duration {
+	factor, _ := strconv.Atoi(os.Getenv("NEUTRINO_LAB_PATIENCE"))
+	return d * time.Duration(max(factor, 1))
+}
+
 // eventually polls, because the kernel and the agent tell nobody when they are done.
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patient(10 * time.Second)); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if f() {
 			return
 		}

@@ -2,11 +2,18 @@ package l2
 
 import (
 	"net/netip"
+	"os/exec"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"neutrino/internal/linux/netns"
 	"neutrino/internal/linux/veth"
 	"neutrino/internal/rpc"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // physicalPort makes an instance the port of a VLAN or a flat network.
@@ -22,7 +29,7 @@ func physicalPort(s *fakeServer, i *instance, kind string, segment *int) {
 func TestOpenVSwitchPhysicalNetworks(t *testing.T) {
 	needRoot(t)
 	sw := startSwitch(t, t.TempDir())
-	sw.vsctl("add-br", "br-p1", "--", "set", "Bridge", "br-p1", "datapath_type=netdev")
+	sw.vsctl("add-br", "br-p1", "--", "set", "Bridge", "br-p1", "datapath_type="+datapath())
 	r := newOVSRigOn(t, sw, func(c *Config) { c.BridgeMappings = map[string]string{"physnet1": "br-p1"} })
 	a, b := newInstance(t, r.server, netA, 1, groupDefault), newInstance(t, r.server, netB, 2, groupDefault)
 	physicalPort(r.server, a, "vlan", ptr(150))
@@ -127,5 +134,155 @@ func TestOpenVSwitchLearning(t *testing.T) {
 	a.reaches(netip.MustParseAddr("10.0.0.2"), true)
 	if !strings.Contains(sw.dump("br-tun"), "hard_timeout=300") {
 		t.Error("no learned flow")
+	}
+}
+
+// Whatever somebody removes or changes by hand is back soon, and logged.
+func TestOpenVSwitchDrift(t *testing.T) {
+	needRoot(t)
+	sw := startSwitch(t, t.TempDir())
+	sw.vsctl("add-br", "br-p1", "--", "set", "Bridge", "br-p1", "datapath_type="+datapath())
+	r := newOVSRigOn(t, sw, func(c *Config) {
+		c.VerifyInterval = 300 * time.Millisecond
+		c.BridgeMappings = map[string]string{"physnet1": "br-p1"}
+	})
+	a, b := newInstance(t, r.server, netA, 1, groupDefault), newInstance(t, r.server, netA, 2, groupDefault)
+	outside := newInstance(t, r.server, netB, 3)
+	r.members(groupDefault, a, b)
+	r.server.change(func() { r.server.FDB[netA] = remoteFDB() })
+	c := newInstance(t, r.server, netB, 4, groupDefault)
+	physicalPort(r.server, c, "flat", nil)
+	physicalPort(r.server, outside, "flat", nil)
+	outside.plug()
+	if err := veth.DisableChecksumOffload(outside.ns, "eth0"); err != nil {
+		t.Fatal(err)
+	}
+	sw.vsctl("add-port", "br-p1", outside.device)
+	for _, i := range []*instance{a, b, c} {
+		sw.plugNova(i)
+	}
+	r.server.waitFor(t, a.device, b.device, c.device)
+	a.reaches(b.v4, true)
+	c.reaches(outside.v4, true)
+	eventually(t, "flows for a remote port", func() bool { return strings.Contains(sw.dump("br-tun"), "arp_tpa=10.0.0.99") })
+	numbers := regexp.MustCompile(`cookie=0x[0-9a-f]+|in_port=[^ ,]+|output:[^ ,]+|duration=[^ ,]+|n_packets=\d+|n_bytes=\d+|idle_age=\d+|[a-z_]+=[0-9.]+s`)
+	state := func() string {
+		var lines []string
+		for _, bridge := range []string{"br-int", "br-tun", "br-p1"} {
+			for line := range strings.Lines(sw.dump(bridge)) {
+				if strings.Contains(line, "table=") {
+					lines = append(lines, bridge+numbers.ReplaceAllString(line, ""))
+				}
+			}
+		}
+		slices.Sort(lines)
+		return strings.Join(lines, "") + sw.vsctl("--columns=name,tag", "--format=csv", "list", "Port", a.device) + sw.vsctl("list-ports", "br-int") + sw.vsctl("list-ports", "br-tun")
+	}
+	flow := func(bridge, match string) func() {
+		return func() { sw.run("ovs-ofctl", "-O", "OpenFlow14", "del-flows", "unix:"+sw.path(bridge+".mgmt"), match) }
+	}
+	database := func(args ...string) func() { return func() { sw.vsctl(args...) } }
+	before := state()
+	for same := 0; same < 4; { // until all that the start brings about is done
+		time.Sleep(200 * time.Millisecond)
+		if now := state(); now == before {
+			same++
+		} else {
+			before, same = now, 0
+		}
+	}
+	for _, x := range []struct {
+		name, logged string
+		do           func()
+	}{
+		{"flows of ports", "flows are missing", flow("br-int", "table=71")},
+		{"all flows of the tunnel bridge", "flows are missing", flow("br-tun", "")},
+		{"flows of the provider bridge", "flows are missing", flow("br-p1", "")},
+		{"another VLAN", "not as it should be", database("set", "Port", a.device, "tag=77")},
+		{"no VLAN", "not as it should be", database("clear", "Port", a.device, "tag")},
+		{"patch port", "are missing, they are made again", database("del-port", "patch-tun")},
+		{"patch port of the provider bridge", "are missing, they are made again", database("del-port", "phy-br-p1")},
+		{"tunnel", "are missing, they are made again", database("del-port", "vxlan-c0a83202")},
+		{"tunnel bridge", "are missing, they are made again", database("del-br", "br-tun")},
+	} {
+		logged := r.logged.count(x.logged)
+		x.do()
+		eventually(t, x.name+" is logged", func() bool { return r.logged.count(x.logged) > logged })
+		var now string
+		for end := time.Now().Add(patient(10 * time.Second)); now != before; {
+			if now = state(); now != before && time.Now().After(end) {
+				t.Fatalf("%s: not as before: %s", x.name, cmp.Diff(strings.Split(before, "\n"), strings.Split(now, "\n")))
+			}
+		}
+	}
+	a.reaches(b.v4, true)
+	c.reaches(outside.v4, true)
+}
+
+// The host answers for addresses of which the server told, though nobody is there.
+func TestOpenVSwitchResponder(t *testing.T) {
+	r := newOVSRig(t)
+	a := newInstance(t, r.server, netA, 1, groupDefault)
+	r.server.change(func() { r.server.FDB[netA] = remoteFDB() })
+	r.sw.plugNova(a)
+	r.server.waitFor(t, a.device)
+	eventually(t, "flows for a remote port", func() bool { return strings.Contains(r.sw.dump("br-tun"), "arp_tpa=10.0.0.99") })
+	neighbours := func() (out string) {
+		if err := netns.Do(a.ns, func() error {
+			text, err := exec.Command("ip", "neigh", "show", "dev", "eth0").CombinedOutput()
+			out = string(text)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return out
+	}
+	answered := []string{"10.0.0.99"}
+	if datapath() == "netdev" {
+		answered = append(answered, "fd00::63")
+	}
+	for _, known := range answered {
+		eventually(t, known+" is resolved", func() bool {
+			a.pings(netip.MustParseAddr(known))
+			return strings.Contains(neighbours(), known+" lladdr fa:16:3e:00:00:63")
+		})
+	}
+	for _, unknown := range []string{"10.0.0.98", "fd00::62"} {
+		a.pings(netip.MustParseAddr(unknown))
+		if n := neighbours(); strings.Contains(n, unknown+" lladdr") {
+			t.Errorf("somebody answers for %s: %s", unknown, n)
+		}
+	}
+}
+
+// What upstream's agent left is taken over: VLANs of networks stay, ports that were plugged dead come to life, and its
+// flows go once ours are there; those of others in other tables stay.
+func TestOpenVSwitchAdopts(t *testing.T) {
+	needRoot(t)
+	sw := startSwitch(t, t.TempDir())
+	sw.vsctl("add-br", "br-int", "--", "set", "Bridge", "br-int", "datapath_type="+datapath(), "fail_mode=secure")
+	flow := func(text string) {
+		sw.run("ovs-ofctl", "-O", "OpenFlow14", "add-flow", "unix:"+sw.path("br-int.mgmt"), text)
+	}
+	flow("cookie=0x66b1c2d3e4f50617,table=60,priority=3,actions=NORMAL")
+	flow("cookie=0x66b1c2d3e4f50617,table=0,priority=2,in_port=77,actions=drop")
+	flow("cookie=0xabc,table=200,priority=2,actions=drop")
+	r := newRig(t)
+	sw.configure(&r.cfg)
+	a, b := newInstance(t, r.server, netA, 1, groupDefault), newInstance(t, r.server, netA, 2, groupDefault)
+	r.members(groupDefault, a, b)
+	sw.plugNova(a)
+	sw.plugNova(b)
+	sw.vsctl("set", "Port", a.device, "tag=42", "other_config:net_uuid="+netA, "other_config:tag=42", "other_config:network_type=vxlan")
+	sw.vsctl("set", "Port", b.device, "tag=4095", "vlan_mode=trunk", "trunks=4095")
+	r.start()
+	r.server.waitFor(t, a.device, b.device)
+	a.reaches(b.v4, true)
+	if tags := sw.vsctl("get", "Port", a.device, "tag", "--", "get", "Port", b.device, "tag", "trunks"); tags != "42\n42\n[]\n" {
+		t.Errorf("VLANs %q", tags)
+	}
+	eventually(t, "flows of upstream's agent are gone", func() bool { return !strings.Contains(sw.dump("br-int"), "0x66b1c2d3e4f50617") })
+	if !strings.Contains(sw.dump("br-int"), "cookie=0xabc,") {
+		t.Error("a flow in a table of somebody else is gone")
 	}
 }

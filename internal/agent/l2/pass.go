@@ -145,6 +145,7 @@ func (a *Agent) verify(ctx context.Context) error {
 	if a.firewall != nil {
 		a.firewall.Verify()
 	}
+	a.driver.Verify()
 	if a.kernel, err = a.entries.List(ctx); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package l2
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -59,7 +60,7 @@ func runOtherHost() {
 		sw := startSwitch(t, dir)
 		sw.setUnderlay(1)
 		sw.configure(&cfg)
-		sw.vsctl("add-br", "br-int", "--", "set", "Bridge", "br-int", "datapath_type=netdev", "fail_mode=secure")
+		sw.vsctl("add-br", "br-int", "--", "set", "Bridge", "br-int", "datapath_type="+datapath(), "fail_mode=secure")
 		sw.plugNova(i)
 	} else {
 		if err := setUnderlay(1); err != nil {
@@ -79,13 +80,21 @@ func tunnelHost(t testing.TB, s *fakeServer, host int) *instance {
 		rpc.SecurityGroupRule{Direction: "ingress", Ethertype: "IPv4", Protocol: "icmp", Stateful: true},
 		rpc.SecurityGroupRule{Direction: "ingress", Ethertype: "IPv6", Protocol: "icmp", Stateful: true})
 	i := newInstance(t, s, netA, host+1, groupDefault)
+	port := s.Ports[i.device]
+	port.Details.NetworkType = tunnelType()
+	s.Ports[i.device] = port
 	other := 1 - host
 	mac := fmt.Sprintf("fa:16:3e:00:00:%02x", other+1)
-	s.FDB[netA] = rpc.NetworkFDB{NetworkType: "vxlan", SegmentID: 5, Ports: map[string][]rpc.FDBEntry{
+	s.FDB[netA] = rpc.NetworkFDB{NetworkType: tunnelType(), SegmentID: 5, Ports: map[string][]rpc.FDBEntry{
 		endpoints[other].String(): {rpc.FloodEntry, {MAC: mac, IP: fmt.Sprintf("10.0.0.%d", other+1)},
 			{MAC: mac, IP: fmt.Sprintf("fd00::%d", other+1)}}}}
 	return i
 }
+
+// tunnelTypeOf names the type of the tunnel between the hosts, for both of them.
+const tunnelTypeOf = "NEUTRINO_L2_TEST_TUNNEL"
+
+func tunnelType() string { return cmp.Or(os.Getenv(tunnelTypeOf), "vxlan") }
 
 func setUnderlay(host int) error {
 	l, err := netlink.LinkByName(underlay[host])

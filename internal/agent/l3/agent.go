@@ -13,11 +13,13 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"neutrino/internal/agent"
+	"neutrino/internal/agent/plug"
 	"neutrino/internal/bus"
 	"neutrino/internal/ra"
 	"neutrino/internal/reconcile"
@@ -41,6 +43,7 @@ type Config struct {
 	CleanUpOnStop    bool          // cleanup_on_shutdown: routers go with the agent
 	NoInternalOnly   bool          // not handle_internal_only_routers; the scheduler heeds it
 	LogHeartbeats    bool          // log_agent_heartbeats, reported only
+	Plug             plug.Driver   // makes the interfaces; nil: by veth pairs
 }
 
 // Agent is an L3 agent.
@@ -95,6 +98,9 @@ func New(c Config, t bus.Transport, log *slog.Logger, md MetadataListener) *Agen
 }
 
 func withDefaults(c Config) Config {
+	if c.Plug == nil {
+		c.Plug = plug.Pairs{}
+	}
 	if c.InterfaceDriver == "" {
 		c.InterfaceDriver = "linuxbridge"
 	}
@@ -134,6 +140,12 @@ func (a *Agent) Run(ctx context.Context) error {
 	start(a.check)
 	start(a.watch)
 	start(func(ctx context.Context) {
+		again := func(p plug.Port) {
+			a.queue.add(work{id: strings.TrimPrefix(p.Namespace, namespacePrefix)}, byNotification)
+		}
+		a.config.Plug.Run(ctx, again)
+	})
+	start(func(ctx context.Context) {
 		a.waitReported(ctx)
 		a.sync.Kick()
 		a.sync.Run(ctx)
@@ -146,7 +158,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	for _, h := range a.routers { // nobody else is left to use them
 		h.router.stopServing((*ra.Sender).Close)
 		if a.config.CleanUpOnStop {
-			err = errors.Join(err, h.router.remove())
+			err = errors.Join(err, h.router.remove(context.WithoutCancel(ctx)))
 		}
 	}
 	return err

@@ -56,7 +56,7 @@ func (b *builder) problem(format string, args ...any) {
 
 // port starts an Interface with what both kinds have in common.
 func (b *builder) port(p rpc.Port, prefix string) (Interface, bool) {
-	i := Interface{Name: veth.DeviceName(prefix, p.ID), PortID: p.ID, Outer: veth.DeviceName(outerPrefix, p.ID), Network: p.NetworkID, MTU: p.MTU}
+	i := Interface{Name: veth.DeviceName(prefix, p.ID), PortID: p.ID, Network: p.NetworkID, MTU: p.MTU}
 	mac, err := net.ParseMAC(p.MACAddress)
 	if err != nil || len(mac) != 6 {
 		b.problem("port %s: MAC address %q", p.ID, p.MACAddress)

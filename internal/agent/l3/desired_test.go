@@ -51,7 +51,7 @@ func fip(id, floating, fixed string) rpc.FloatingIP {
 func (s State) text() string {
 	var b strings.Builder
 	for _, i := range s.Interfaces {
-		fmt.Fprintf(&b, "link %s outer %s mac %s mtu %d", i.Name, i.Outer, i.MAC, i.MTU)
+		fmt.Fprintf(&b, "link %s outer tap%.11s mac %s mtu %d", i.Name, i.PortID, i.MAC, i.MTU)
 		if i.AcceptRA {
 			b.WriteString(" accept-ra")
 		}

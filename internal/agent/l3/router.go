@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
 
+	"neutrino/internal/agent/plug"
 	"neutrino/internal/linux/netns"
-	"neutrino/internal/linux/veth"
 	"neutrino/internal/ra"
 
 	"github.com/vishvananda/netlink"
@@ -25,6 +24,7 @@ type router struct {
 	log       *slog.Logger
 	writes    *atomic.Int64 // changes of the kernel
 	announcer *announcer
+	driver    plug.Driver
 	metadata  MetadataListener // nil: none
 
 	rules     *foundRules // as last read or written; nil: not known
@@ -76,9 +76,9 @@ func (r *router) configure(ctx context.Context, want State) error {
 	if err != nil {
 		return err
 	}
-	failed := []error{r.unplugOthers(h, want.Interfaces)}
+	failed := []error{r.unplugOthers(ctx, h, want.Interfaces)}
 	for _, i := range want.Interfaces {
-		changed, err := r.plug(h, i)
+		changed, err := r.plug(ctx, h, i)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("interface %s: %w", i.Name, err))
 		}
@@ -97,7 +97,7 @@ func (r *router) configure(ctx context.Context, want State) error {
 }
 
 // remove takes everything away. What is left of an earlier agent goes too.
-func (r *router) remove() error {
+func (r *router) remove(ctx context.Context) error {
 	r.stopServing((*ra.Sender).Withdraw)
 	if err := r.endHelpers(); err != nil {
 		return err
@@ -107,7 +107,7 @@ func (r *router) remove() error {
 		if err != nil {
 			return err
 		}
-		err = r.unplugOthers(h, nil)
+		err = r.unplugOthers(ctx, h, nil)
 		h.Close()
 		if err != nil {
 			return err
@@ -117,9 +117,8 @@ func (r *router) remove() error {
 	return netns.Delete(r.namespace)
 }
 
-// unplugOthers removes our interfaces that are not wanted. Deleting the outer end is seen at once, while a namespace
-// that is deleted keeps its links for a while.
-func (r *router) unplugOthers(h *netlink.Handle, wanted []Interface) error {
+// unplugOthers removes our interfaces that are not wanted.
+func (r *router) unplugOthers(ctx context.Context, h *netlink.Handle, wanted []Interface) error {
 	keep := map[string]bool{}
 	for _, i := range wanted {
 		keep[i.Name] = true
@@ -136,7 +135,7 @@ func (r *router) unplugOthers(h *netlink.Handle, wanted []Interface) error {
 		}
 		r.stopServingOn(name, (*ra.Sender).Withdraw)
 		r.wrote()
-		failed = append(failed, veth.Remove(outerOf(name)))
+		failed = append(failed, r.driver.Remove(ctx, h, name))
 	}
 	return errors.Join(failed...)
 }
@@ -146,11 +145,12 @@ func ours(link string) bool {
 }
 
 // plug makes the interface, or corrects it.
-func (r *router) plug(h *netlink.Handle, i Interface) (changed bool, err error) {
-	if !plugged(h, i) {
+func (r *router) plug(ctx context.Context, h *netlink.Handle, i Interface) (changed bool, err error) {
+	p := plug.Port{ID: i.PortID, Name: i.Name, Namespace: r.namespace, MAC: i.MAC, MTU: i.MTU}
+	if !r.driver.Right(h, p) {
 		changed = true
 		r.wrote()
-		created, err := veth.Ensure(veth.Pair{Outer: i.Outer, Inner: i.Name, Namespace: r.namespace, MAC: i.MAC, MTU: i.MTU})
+		created, err := r.driver.Ensure(ctx, p)
 		if err != nil {
 			return changed, err
 		}
@@ -159,20 +159,6 @@ func (r *router) plug(h *netlink.Handle, i Interface) (changed bool, err error) 
 		}
 	}
 	return changed, nil
-}
-
-func plugged(h *netlink.Handle, i Interface) bool {
-	inner, err := h.LinkByName(i.Name)
-	if err != nil || inner.Attrs().HardwareAddr.String() != i.MAC.String() {
-		return false
-	}
-	outer, err := netlink.LinkByName(i.Outer)
-	return err == nil && settled(inner, i.MTU) && settled(outer, i.MTU)
-}
-
-func settled(l netlink.Link, mtu int) bool {
-	a := l.Attrs()
-	return (mtu == 0 || a.MTU == mtu) && a.Flags&net.FlagUp != 0
 }
 
 // translate brings our rules in line, and removes those of upstream's agent, which would win over ours.

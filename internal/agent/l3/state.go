@@ -4,7 +4,6 @@ import (
 	"net"
 	"net/netip"
 
-	"neutrino/internal/linux/veth"
 	"neutrino/internal/ra"
 )
 
@@ -13,7 +12,6 @@ const (
 	namespacePrefix = "qrouter-"
 	internalPrefix  = "qr-"
 	externalPrefix  = "qg-"
-	outerPrefix     = "tap"
 )
 
 // metadataV6 is where instances find metadata on an IPv6 link (neutron_lib.constants.METADATA_V6_IP).
@@ -29,9 +27,8 @@ type State struct {
 
 // Interface is a port of the router.
 type Interface struct {
-	Name      string // of the inner end: qr-… or qg-…
+	Name      string // qr-… or qg-…
 	PortID    string
-	Outer     string // tap…, which the L2 agent wires
 	Network   string
 	MAC       net.HardwareAddr
 	MTU       int            // 0: leave it as it is
@@ -70,11 +67,6 @@ type NAT struct {
 type Pair struct{ Floating, Fixed netip.Addr }
 
 func namespaceOf(routerID string) string { return namespacePrefix + routerID }
-
-// outerOf is the outer end of the interface with this inner name.
-func outerOf(inner string) string {
-	return veth.DeviceName(outerPrefix, inner[len(internalPrefix):])
-}
 
 // linkLocal is the address that IPv6 stacks derive from a MAC (modified EUI-64, RFC 4291 appendix A).
 func linkLocal(mac net.HardwareAddr) netip.Prefix {

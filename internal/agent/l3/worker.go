@@ -126,16 +126,16 @@ func (a *Agent) newRouter(id string) *router {
 	helpers := a.helpers[id]
 	delete(a.helpers, id)
 	a.mu.Unlock()
-	return &router{helpers: helpers, namespace: namespaceOf(id), log: a.log.With("router", id), writes: &a.writes, announcer: a.announcer,
+	return &router{helpers: helpers, namespace: namespaceOf(id), log: a.log.With("router", id), writes: &a.writes, announcer: a.announcer, driver: a.config.Plug,
 		metadata: a.metadata, senders: map[string]*ra.Sender{}, listeners: map[listenAt]io.Closer{}, told: map[string]string{}}
 }
 
 func (a *Agent) remove(ctx context.Context, id string) error {
 	h := a.known(id)
 	if h == nil {
-		return a.newRouter(id).remove()
+		return a.newRouter(id).remove(ctx)
 	}
-	if err := h.router.remove(); err != nil {
+	if err := h.router.remove(ctx); err != nil {
 		return fmt.Errorf("remove: %w", err)
 	}
 	a.forget(id, h)

@@ -12,6 +12,7 @@ import (
 	"neutrino/internal/rpc"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/nftables"
 )
 
 const (
@@ -115,6 +116,22 @@ func hasChain(r *router, chain string) bool {
 // egress counts all that leaves.
 func egress() rpc.MeteringRule { return rule("egress", "0.0.0.0/0", "", "", false) }
 
+// measured waits until the agent has read all that the counter of the first label has. What is not read goes with its table.
+func measured(t *testing.T, a *Agent, r *router) {
+	t.Helper()
+	eventually(t, "the counter is read", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		m := a.meters[r.id]
+		if m == nil {
+			return false
+		}
+		o, err := m.conn.GetObject(m.counter(label1))
+		c, ok := o.(*nftables.CounterObj)
+		return err == nil && ok && m.read[label1] == count{c.Packets, c.Bytes}
+	})
+}
+
 // counting waits until a router's traffic is counted under these labels.
 func counting(t *testing.T, r *router, labels ...rpc.MeteringLabel) {
 	t.Helper()
@@ -184,7 +201,7 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 	t.Run("somebody deletes the table", func(t *testing.T) {
 		s.setDown(true)
 		first = first.plus(shoot(5))
-		time.Sleep(100 * time.Millisecond) // measured
+		measured(t, a, r)
 		must(t, netns.Do(r.namespace(), func() error { return exec.Command("nft", "delete", "table", "inet", tableName).Run() }))
 		counting(t, r, one...)
 		first = first.plus(shoot(3))
@@ -207,6 +224,7 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 	t.Run("the router is made anew", func(t *testing.T) {
 		s.setDown(true)
 		first = first.plus(shoot(7))
+		measured(t, a, r)
 		must(t, netns.Delete(r.namespace()))
 		r.rebuild()
 		counting(t, r, one...)
@@ -228,6 +246,7 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 	t.Run("the router goes", func(t *testing.T) {
 		s.setDown(true)
 		first = first.plus(shoot(7))
+		measured(t, a, r)
 		must(t, netns.Delete(r.namespace()))
 		s.change(t, "router_deleted")
 		s.setDown(false)

@@ -124,7 +124,8 @@ func (s *Server) AfterPort(ctx context.Context, old, now *model.Port) {
 
 func (s *Server) portChanged(ctx context.Context, old, now *model.Port) {
 	addressed := !model.SameSet(old.FixedIPs, now.FixedIPs) || old.MACAddress != now.MACAddress
-	if addressed || !reflect.DeepEqual(old.ExtraDHCPOpts, now.ExtraDHCPOpts) || old.DNSName != now.DNSName {
+	owned := old.DeviceOwner != now.DeviceOwner || now.DeviceOwner == "network:dhcp" && old.DeviceID != now.DeviceID // who routes, and who serves
+	if addressed || owned || !reflect.DeepEqual(old.ExtraDHCPOpts, now.ExtraDHCPOpts) || old.DNSName != now.DNSName {
 		x := s.dhcpPort(now)
 		s.toDHCP(ctx, rpc.DHCPPortUpdateEnd, now.NetworkID, rpc.DHCPPayload{NetworkID: now.NetworkID, Port: &x, Priority: priorityPort})
 	}

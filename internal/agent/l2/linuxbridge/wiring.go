@@ -104,6 +104,9 @@ func (d *Driver) Plug(device string, details *rpc.DeviceDetails, n Network) erro
 // Unplug has nothing to do: the kernel takes a device that goes out of its bridge.
 func (d *Driver) Unplug(string) {}
 
+// Verify has nothing to do: the kernel tells of every change of links.
+func (d *Driver) Verify() {}
+
 // Commit has nothing to do but to remove a firewall that was switched off.
 func (d *Driver) Commit(ctx context.Context, complete bool) error {
 	if d.firewall == nil && complete && !d.cleared {

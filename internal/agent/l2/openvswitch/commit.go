@@ -42,12 +42,18 @@ func (d *Driver) mode(name string) firewall.Mode {
 // Commit sends what changed: one bundle of flows for each bridge, then one transaction. So a port's flows are there before
 // it gets its VLAN, and what has no flows is closed.
 func (d *Driver) Commit(ctx context.Context, complete bool) error {
+	d.mend(ctx)
 	p := d.picture.Load()
 	t := d.db.Begin(p.State)
 	d.tunnelPorts(t, p, complete)
 	d.makeFlows(p)
 	if err := d.sendFlows(ctx, complete); err != nil {
 		return err
+	}
+	if complete && !d.swept {
+		if err := d.sweepStrangers(ctx); err != nil {
+			return err
+		}
 	}
 	d.ports(t, p, complete)
 	if t.Empty() {
@@ -237,6 +243,9 @@ func (d *Driver) tunnelPorts(t *ovs.Transaction, p *picture, complete bool) {
 		}
 		name := tunnelName(n.Type, to)
 		if !needed[name] && p.BridgeOf[name] == "" {
+			if d.tunnels[n.Type][to] > 0 {
+				d.log.Warn("tunnels are missing, they are made again", "tunnel", name)
+			}
 			t.AddPort(d.cfg.TunnelBridge, ovs.Port{Name: name}, d.tunnel(name, n.Type, to))
 		}
 		needed[name] = true
@@ -248,6 +257,7 @@ func (d *Driver) tunnelPorts(t *ovs.Transaction, p *picture, complete bool) {
 		table := d.table(d.cfg.TunnelBridge)
 		if !needed[name] && complete && d.cfg.L2Population && len(d.restored) == 0 {
 			t.RemovePort(name)
+			delete(d.tunnels, i.Type) // it may come back, and was not lost
 			table.Want("tunnel " + name)
 		} else if n := i.Number(); n > 0 {
 			table.Want("tunnel "+name, tunnelPortFlows(i.Type, n)...)
@@ -308,9 +318,10 @@ func (d *Driver) forwarding(p *picture) {
 			table.Want("forward " + strconv.Itoa(vlan))
 		}
 	}
+	answers := responder{arp: d.cfg.ARPResponder, nd: p.Bridges[d.cfg.TunnelBridge] != nil && p.Bridges[d.cfg.TunnelBridge].DatapathType == "netdev"}
 	for _, n := range d.networks {
 		if tunnelTables[n.Type] > 0 && (!same || d.moved[n.vlan]) {
-			table.Want("forward "+strconv.Itoa(n.vlan), forwardFlows(n.vlan, n.Segment, byVLAN[n.vlan], ports[n.Type], d.cfg.ARPResponder)...)
+			table.Want("forward "+strconv.Itoa(n.vlan), forwardFlows(n.vlan, n.Segment, byVLAN[n.vlan], ports[n.Type], answers)...)
 		}
 	}
 	clear(d.moved)
@@ -319,9 +330,6 @@ func (d *Driver) forwarding(p *picture) {
 // sendFlows sends a bundle to each bridge that needs one.
 func (d *Driver) sendFlows(ctx context.Context, complete bool) error {
 	verify := d.flushed.Swap(false)
-	if d.filter != nil && d.filter.verify {
-		verify, d.filter.verify = true, false
-	}
 	for _, name := range keysSorted(d.flows) {
 		t := d.flows[name]
 		if err := d.sendBundle(ctx, name, t, verify, complete); err != nil {
@@ -338,7 +346,9 @@ func (d *Driver) sendBundle(ctx context.Context, name string, t *ovs.Flows, veri
 		if err != nil {
 			return err
 		}
-		t.Saw(there)
+		if lost := t.Saw(there); lost > 0 {
+			d.log.Warn("flows are missing, they are made again", "bridge", name, "count", lost)
+		}
 	}
 	bundle := t.Bundle(complete)
 	if bundle != "" {
@@ -349,6 +359,33 @@ func (d *Driver) sendBundle(ctx context.Context, name string, t *ovs.Flows, veri
 		d.log.Debug("flows changed", "bridge", name, "count", strings.Count(bundle, "\n"))
 	}
 	t.Done(complete)
+	return nil
+}
+
+// sweepStrangers removes, once ours are complete, what another agent left before this one.
+func (d *Driver) sweepStrangers(ctx context.Context) error {
+	for _, name := range keysSorted(d.flows) {
+		tables := physicalTables
+		switch name {
+		case d.cfg.IntegrationBridge:
+			tables = integrationTables
+		case d.cfg.TunnelBridge:
+			tables = tunnelAllTables
+		}
+		bundle, err := d.sw.Strangers(ctx, name, tables)
+		if err != nil {
+			return err
+		}
+		if bundle == "" {
+			continue
+		}
+		d.log.Warn("flows of others are removed", "bridge", name, "flows", strings.Fields(strings.ReplaceAll(bundle, "delete ", "")))
+		d.writes.Add(1)
+		if err := d.sw.Apply(ctx, name, bundle); err != nil {
+			return err
+		}
+	}
+	d.swept = true
 	return nil
 }
 
@@ -367,6 +404,11 @@ func (d *Driver) ports(t *ovs.Transaction, p *picture, complete bool) {
 			}
 		}
 		if port := p.ports[name]; port != "" {
+			if has := tagOf(p.Ports[port]); has == tag {
+				x.seen = tag
+			} else if x.seen == tag {
+				d.log.Warn("VLAN of a port is not as it should be, it is set again", "port", port, "vlan", has, "should_be", tag)
+			}
 			t.SetPort(port, tag, note)
 			continue
 		}

@@ -75,3 +75,11 @@ var tunnelTables = map[string]int{"gre": 3, "vxlan": 4, "geneve": 6}
 
 // deadVLAN is the tag of ports that are not to be reached.
 const deadVLAN = 4095
+
+// Tables that upstream's agents use, in the integration bridge, in the tunnel bridge and in those of physical networks. In
+// these, flows that are not ours are removed, as its agent does.
+var (
+	integrationTables = []int{0, 1, 2, 23, 24, 25, 30, 31, 58, 59, 60, 61, 62, 71, 72, 73, 77, 78, 81, 82, 91, 92, 93, 94}
+	tunnelAllTables   = []int{0, 1, 2, 3, 4, 6, 9, 10, 20, 21, 22}
+	physicalTables    = []int{0, 1, 2, 3, 80, 87, 90, 91}
+)

@@ -50,6 +50,7 @@ type Driver struct {
 	tunnels  map[string]map[netip.Addr]int // as the flows for entries know them, by type and endpoint
 	moved    map[int]bool                  // local VLANs whose forwarding entries changed
 	removed  map[string]bool
+	swept    bool // flows of others are gone
 }
 
 // device is a port that has been plugged.
@@ -58,6 +59,7 @@ type device struct {
 	portID, mac string
 	up          bool
 	made        flowsOf // what its flows were made of
+	seen        int     // the VLAN that the port was seen to have when it was the right one
 }
 
 // network is a network with ports here.
@@ -109,14 +111,14 @@ func (p *picture) sameDevice(q *picture, device string) bool {
 	return a == b && p.number(a) == q.number(b) && sameTag(p.Ports[a], q.Ports[b])
 }
 
-func sameTag(a, b *ovs.Port) bool {
-	tag := func(p *ovs.Port) int {
-		if p == nil || p.Tag == nil {
-			return -1
-		}
-		return *p.Tag
+func sameTag(a, b *ovs.Port) bool { return tagOf(a) == tagOf(b) }
+
+// tagOf is the VLAN of a port; -1: it has none.
+func tagOf(p *ovs.Port) int {
+	if p == nil || p.Tag == nil {
+		return -1
 	}
-	return tag(a) == tag(b)
+	return *p.Tag
 }
 
 // Open connects to Open vSwitch, makes the bridges that are missing and reads which VLANs networks had.
@@ -299,6 +301,9 @@ func (d *Driver) Device(name string) int {
 		return 0
 	}
 	n, plugged := p.number(port), p.Interfaces[port].ExternalIDs[ours] != ""
+	if p.Interfaces[port].Type == "internal" { // its device moves to a namespace
+		return n
+	}
 	switch l := d.links.Get(port); {
 	case l != nil && (n > 0 || plugged):
 		return l.Attrs().Index
@@ -435,6 +440,9 @@ func (d *Driver) Sweep(keep map[string]bool) error {
 	}
 	return nil
 }
+
+// Verify has the flows of all bridges read again.
+func (d *Driver) Verify() { d.flushed.Store(true) }
 
 // Forwards tells whether the network is a tunnel's; its number is the local VLAN.
 func (d *Driver) Forwards(n wiring.Network) (int, bool) {

@@ -73,9 +73,15 @@ func tunnelNetworkFlows(kind string, segment, vlan int) []ovs.Flow {
 		Actions: fmt.Sprintf("mod_vlan_vid:%d,%s", vlan, resubmit(tableLearn))}}
 }
 
+// responder is what a tunnel bridge answers for.
+type responder struct {
+	arp bool
+	nd  bool // neighbour solicitations: the kernel's datapath cannot make answers to them, so they are flooded
+}
+
 // forwardFlows send what stays in a network's VLAN through tunnels: broadcasts to all endpoints, known addresses to
 // theirs. ports are the tunnels by endpoint.
-func forwardFlows(vlan, segment int, entries map[bridge.Entry]string, ports map[netip.Addr]int, responder bool) []ovs.Flow {
+func forwardFlows(vlan, segment int, entries map[bridge.Entry]string, ports map[netip.Addr]int, r responder) []ovs.Flow {
 	var flows []ovs.Flow
 	var flood []int
 	head := fmt.Sprintf("strip_vlan,set_field:%#x->tun_id", segment)
@@ -92,7 +98,7 @@ func forwardFlows(vlan, segment int, entries map[bridge.Entry]string, ports map[
 					Actions: fmt.Sprintf("%s,output:%d", head, port)})
 			}
 		case bridge.Neighbour:
-			if responder {
+			if r.arp && (e.IP.Is4() || r.nd) {
 				flows = append(flows, answer(vlan, e.IP, value)...)
 			}
 		}

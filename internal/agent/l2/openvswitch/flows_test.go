@@ -94,7 +94,7 @@ func TestFlows(t *testing.T) {
 	for name, flows := range map[string][]ovs.Flow{
 		"integration":     integrationFlows(2),
 		"tunnels":         slices.Concat(tunnelFlows(1, true), tunnelPortFlows("vxlan", 4), tunnelNetworkFlows("vxlan", 100, 7), tunnelNetworkFlows("geneve", 100, 8)),
-		"forwarding":      forwardFlows(7, 100, entries, map[netip.Addr]int{peer: 4}, true),
+		"forwarding":      forwardFlows(7, 100, entries, map[netip.Addr]int{peer: 4}, responder{arp: true, nd: true}),
 		"physical":        slices.Concat(physicalFlows(3), physicalOutFlows(3, 7, 150), physicalOutFlows(3, 8, 0)),
 		"physical-in":     slices.Concat(physicalInFlows(3, 7, 150), physicalInFlows(3, 8, 0)),
 		"open":            openFlows(at),
@@ -119,7 +119,7 @@ func TestReadEntries(t *testing.T) {
 		{Kind: bridge.Neighbour, VNI: 7, IP: netip.MustParseAddr("fd00::9")}:  "fa:16:3e:00:00:09",
 	}
 	got := map[bridge.Entry]string{}
-	for _, f := range forwardFlows(7, 100, want, map[netip.Addr]int{peer: 4}, true) {
+	for _, f := range forwardFlows(7, 100, want, map[netip.Addr]int{peer: 4}, responder{arp: true, nd: true}) {
 		readEntry(got, f.Table, f.String(), map[int]netip.Addr{4: peer})
 	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
@@ -170,4 +170,17 @@ func inMask(t *testing.T, text string, port int) bool {
 		return port == number(value)
 	}
 	return port&number(mask) == number(value)
+}
+
+// The kernel's datapath cannot make neighbour advertisements: without them it has to do.
+func TestResponderOfKernel(t *testing.T) {
+	entries := map[bridge.Entry]string{}
+	for _, ip := range []string{"10.0.0.1", "fd00::1"} {
+		entries[bridge.Entry{Kind: bridge.Neighbour, VNI: 7, IP: netip.MustParseAddr(ip)}] = "fa:16:3e:00:00:01"
+	}
+	for want, r := range map[int]responder{0: {}, 1: {arp: true}, 3: {arp: true, nd: true}} {
+		if got := forwardFlows(7, 100, entries, nil, r); len(got) != want {
+			t.Errorf("%+v: %d flows, want %d", r, len(got), want)
+		}
+	}
 }

@@ -60,6 +60,8 @@ type Driver interface {
 	Sweep(keep map[string]bool) error
 	// Unplug forgets a device that is gone or not to be wired any more.
 	Unplug(device string)
+	// Verify makes the next Commit compare with the host first.
+	Verify()
 	// Commit does what has only been noted so far. Unless complete, there may be wiring of which the agent does not know yet.
 	Commit(ctx context.Context, complete bool) error
 
