@@ -128,3 +128,14 @@ func cutBus(w *world, _ *snapshot) string {
 	w.begins(outage{name: "bus cut on " + h.Name, host: h, end: func() { h.Run("nft delete table ip " + table) }})
 	return h.Name
 }
+
+// restartSwitch kills ovs-vswitchd, and what it forwards with it, and starts it again.
+func restartSwitch(w *world, _ *snapshot) string {
+	if !w.OpenVSwitch {
+		return ""
+	}
+	h := w.Hosts()[w.random.IntN(len(w.Hosts()))]
+	w.upsetAll = true
+	h.RestartSwitch()
+	return h.Name
+}

@@ -21,6 +21,7 @@ import (
 var (
 	seed     = flag.Uint64("seed", 1, "of the random sequence")
 	duration = flag.Duration("duration", 15*time.Second, "how long operations go on, before the end is checked")
+	plugin   = flag.String("plugin", "linuxbridge", "linuxbridge or openvswitch")
 	only     = flag.String("only", "", "regular expression: which operations there are besides those that build up")
 	accident = flag.Bool("accidents", true, "whether daemons are killed and frozen and connections cut")
 	daemon   string // the binary
@@ -54,7 +55,9 @@ func TestChaos(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: makes network namespaces")
 	}
-	w := newWorld(t, lab.New(t).MultiHost(daemon, 3), *seed)
+	l := lab.New(t)
+	l.OpenVSwitch = *plugin == "openvswitch"
+	w := newWorld(t, l.MultiHost(daemon, 3), *seed)
 	before := w.pristine()
 	w.begin()
 	for start, settled := time.Now(), time.Now(); time.Since(start) < *duration && !t.Failed(); {

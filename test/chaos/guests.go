@@ -57,6 +57,9 @@ func (w *world) plug(g *guest, p lab.Object) {
 
 func (w *world) unplug(g *guest) {
 	w.t.Helper()
+	if w.OpenVSwitch {
+		g.host.Run("ovs-vsctl --timeout=10 --if-exists del-port br-int " + g.instance.Tap)
+	}
 	g.host.Run("ip link del " + g.instance.Tap)
 	g.node.Remove()
 	for p := range w.known {

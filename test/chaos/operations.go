@@ -62,6 +62,7 @@ var operations = []operation{
 	{"daemon restarted", 2, true, restartDaemon},
 	{"server killed", 1, true, killServer},
 	{"bus cut", 2, true, cutBus},
+	{"switch killed", 1, true, restartSwitch},
 }
 
 // Bounds on what there is: a small cloud changes more thoroughly than a large one.

@@ -22,9 +22,11 @@ func named(prefix, id string) string { return prefix + id[:11] }
 // wanted are the facts that the API implies for a host.
 func (w *world) wanted(s *snapshot, h *lab.Host) facts {
 	f := facts{}
-	local := w.portsOn(s, h)
 	networks := map[string]bool{}
-	for _, p := range local {
+	for _, p := range w.portsOn(s, h) {
+		if w.OpenVSwitch {
+			break
+		}
 		networks[p.network] = true
 		f.add("device %s in %s mtu %d", named("tap", p.id), named("brq", p.network), s.networks[p.network].mtu)
 		f.add("set ports: %s", named("tap", p.id))
