@@ -39,7 +39,7 @@ func (w *world) wanted(s *snapshot, h *lab.Host) facts {
 	}
 	if h == w.Network {
 		for _, n := range s.networks {
-			s.wantDHCP(f, n)
+			s.wantDHCP(f, n, map[bool]string{false: "ns-", true: "tap"}[w.OpenVSwitch])
 		}
 		for _, r := range s.routers {
 			if len(w.list("routers/"+r.id+"/l3-agents")) > 0 {
@@ -180,14 +180,14 @@ func linkLocal(mac string) netip.Addr {
 	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 8: b[0] ^ 2, 9: b[1], 10: b[2], 11: 0xff, 12: 0xfe, 13: b[3], 14: b[4], 15: b[5]})
 }
 
-func (s *snapshot) wantDHCP(f facts, n network) {
+func (s *snapshot) wantDHCP(f facts, n network, device string) {
 	if !s.served(n.id) {
 		return
 	}
 	f.add("namespace qdhcp-%s", n.id)
 	for _, p := range s.ports {
 		if p.network == n.id && p.owner == "network:dhcp" {
-			s.wantAddresses(f, "qdhcp-"+n.id, named("ns-", p.id), p.fixed)
+			s.wantAddresses(f, "qdhcp-"+n.id, named(device, p.id), p.fixed)
 		}
 	}
 }

@@ -189,6 +189,10 @@ func (w *world) disturbed(p probe) bool {
 
 // allProbes are the probes between the addresses that guests have, in an order that depends on the seed only.
 func (w *world) allProbes(s *snapshot) (all []probe) {
+	kinds := kinds
+	if w.OpenVSwitch && !w.KernelDatapath {
+		kinds = kinds[:len(kinds)-1]
+	}
 	for _, a := range w.guests {
 		from, ok := s.ports[a.port]
 		if !ok {
@@ -199,7 +203,7 @@ func (w *world) allProbes(s *snapshot) (all []probe) {
 			if a == b || !ok {
 				continue
 			}
-			all = append(all, w.between(s, a, from, to)...)
+			all = append(all, between(s, kinds, a, from, to)...)
 		}
 		if f, ok := from.first(false); ok {
 			for _, k := range kinds[:4] {
@@ -217,7 +221,7 @@ func (w *world) allProbes(s *snapshot) (all []probe) {
 	return all
 }
 
-func (w *world) between(s *snapshot, a *guest, from, to port) (all []probe) {
+func between(s *snapshot, kinds []traffic, a *guest, from, to port) (all []probe) {
 	for i, dst := range to.fixed {
 		for j, src := range from.fixed {
 			near := from.network == to.network && src.subnet == dst.subnet
