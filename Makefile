@@ -18,7 +18,7 @@ RUN        ?=
 
 export CGO_ENABLED := 0
 
-.PHONY: build run demo demo-stop test unit lint race databases smoke conformance stock-kernel packages bench docs clean help
+.PHONY: build run demo demo-stop test unit lint race databases smoke conformance stock-kernel chaos packages bench docs clean help
 
 help:
 	@echo 'make demo    show a tenant network at work on real packets (KEEP=1 leaves it running)'
@@ -27,6 +27,7 @@ help:
 	@echo 'make test    formatting, vet, staticcheck and all tests'
 	@echo 'make conformance  OpenStack'\''s own API tests with a Keystone, on each of the databases'
 	@echo 'make stock-kernel  the L2 agent with the kernel datapath of Open vSwitch, on Debian'\''s kernel in a virtual machine'
+	@echo 'make chaos   random operations and accidents on simulated hosts, judged with packets (DURATION, SEED, PLUGIN)'
 	@echo 'make bench   speed and memory'
 	@echo 'make docs    write the generated pages of docs/'
 
@@ -37,7 +38,7 @@ $(BIN): $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod go
 	$(GO) build -ldflags '-s -w' -o $@ ./cmd/neutrino
 
 # packages installs the Debian packages that are missing, and says so.
-unit race databases smoke conformance: PACKAGES = $(TEST_PACKAGES)
+unit race databases smoke conformance chaos: PACKAGES = $(TEST_PACKAGES)
 stock-kernel: PACKAGES = $(VM_PACKAGES)
 packages:
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
@@ -100,6 +101,11 @@ stock-kernel: build packages
 	$(GO) test -c -o build/scenario.test ./test/scenario
 	$(GO) test -c -o build/l2.test ./internal/agent/l2
 	@$(SUDO) test/stockkernel/run.sh build/stockkernel $(abspath $(BIN)) $(STOCK_TESTS)
+
+# chaos has random operations and accidents for longer than `make test`: DURATION, SEED, PLUGIN (linuxbridge, openvswitch).
+chaos: build packages
+	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" NEUTRINO_BINARY=$(abspath $(BIN)) $(GO) test -count=1 -timeout 2h -v ./test/chaos \
+		-duration $(or $(DURATION),10m) -seed $(or $(SEED),1) -plugin $(or $(PLUGIN),linuxbridge)
 
 bench: build packages
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" NEUTRINO_BINARY=$(abspath $(BIN)) $(GO) run ./test/bench

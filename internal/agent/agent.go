@@ -52,9 +52,8 @@ func (r *Reporter) Run(ctx context.Context) {
 		wait = 0
 		if err := r.report(ctx, started, interval); err != nil {
 			r.Log.Warn("cannot report state", "error", err)
-			if started { // until the server knows the agent nothing is scheduled to it
-				wait = time.Second
-			}
+			// Until the server knows the agent nothing is scheduled to it, and later it would soon take it for dead.
+			wait = min(time.Second, interval)
 			continue
 		}
 		if started && r.Started != nil {

@@ -51,6 +51,10 @@ func (n *Node) kernelState() ([]string, error) {
 	var facts []string
 	for _, name := range append([]string{""}, names...) {
 		more, err := n.stateIn(name)
+		for patience := 20; err != nil && name != "" && n.has(name) && patience > 0; patience-- { // about to be deleted?
+			time.Sleep(20 * time.Millisecond)
+			more, err = n.stateIn(name)
+		}
 		if err != nil && name != "" && !n.has(name) { // deleted while it was read
 			continue
 		}

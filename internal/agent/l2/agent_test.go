@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -435,6 +436,29 @@ func TestOneDeviceIsAskedPerGroup(t *testing.T) {
 	if len(r.server.asked) != 1 || len(r.server.asked[0]) != 1 {
 		t.Errorf("asked for %v", r.server.asked)
 	}
+}
+
+// A device that leaves a group does not speak for it: those that stay must forget its address.
+func TestMemberLeavesGroup(t *testing.T) {
+	r := newRig(t)
+	leaves, stays := newInstance(t, r.server, netA, 1, groupDefault).plug(), newInstance(t, r.server, netA, 2, groupDefault).plug()
+	r.members(groupDefault, leaves, stays)
+	r.start()
+	r.server.waitFor(t, leaves.device, stays.device)
+	r.members(groupDefault, stays)
+	r.server.change(func() {
+		p := r.server.Ports[leaves.device]
+		p.Filter.SecurityGroups = []string{groupClosed}
+		r.server.Ports[leaves.device] = p
+	})
+	r.agent.inbox.add(func(n *news) { n.ports[leaves.device], n.members[groupDefault] = true, true }) // in one pass
+	eventually(t, "address forgotten", func() bool {
+		out, err := exec.Command("nft", "list", "set", "bridge", "neutrino", "members4-"+groupDefault).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(string(out), stays.v4.String()) && !strings.Contains(string(out), leaves.v4.String())
+	})
 }
 
 // A stateless group has no memory: answers need a rule of their own.

@@ -108,6 +108,7 @@ func (a *Agent) learn(d *device, details rpc.DeviceDetails) {
 		a.firewall.SetPort(firewall.Port{Device: uplink, Bridge: bridge, Mode: firewall.Open})
 	}
 	if !d.filter {
+		d.groups = nil
 		a.firewall.SetPort(firewall.Port{Device: d.name, Bridge: bridge, Mode: firewall.Open})
 	} else if mode, known := a.firewall.Mode(d.name); !known || mode == firewall.Open {
 		a.firewall.SetPort(firewall.Port{Device: d.name, Mode: firewall.Closed})
@@ -115,7 +116,8 @@ func (a *Agent) learn(d *device, details rpc.DeviceDetails) {
 }
 
 // fetchFilters asks for the filters of new devices, and for changed groups: for these it names one device of each group,
-// because the answer for one device has all there is to say of its groups.
+// because the answer for one device has all there is to say of its groups. A device may have left the group meanwhile, so
+// another is asked until the group was in an answer.
 func (a *Agent) fetchFilters(ctx context.Context) error {
 	now := time.Now()
 	names := a.namesOf(func(d *device) bool { return d.filter && d.ready(now) })
@@ -123,41 +125,42 @@ func (a *Agent) fetchFilters(ctx context.Context) error {
 	for remote := range a.changedMembers {
 		note(changed, a.firewall.GroupsWith(remote))
 	}
-	names = append(names, a.representatives(changed, names)...)
-	for part := range slices.Chunk(names, chunk) {
-		if err := a.fetchFilterPart(ctx, part, now); err != nil {
-			return err
+	asked := map[string]bool{}
+	for first := true; first || len(names) > 0; names = a.representatives(changed, asked) {
+		first = false
+		for part := range slices.Chunk(names, chunk) {
+			if err := a.fetchFilterPart(ctx, part, now, changed); err != nil {
+				return err
+			}
 		}
+		note(asked, names)
 	}
 	clear(a.changedGroups)
 	clear(a.changedMembers)
 	return nil
 }
 
-// representatives are devices that have the groups which none of the given devices has.
-func (a *Agent) representatives(groups map[string]bool, given []string) []string {
-	if len(groups) == 0 {
-		return nil
-	}
-	for _, name := range given {
-		for _, g := range a.devices[name].groups {
-			delete(groups, g)
-		}
-	}
+// representatives are devices that have the groups and were not asked for.
+func (a *Agent) representatives(groups, asked map[string]bool) []string {
+	left := maps.Clone(groups)
 	var names []string
 	for name, d := range a.devices {
-		before := len(groups)
-		for _, g := range d.groups {
-			delete(groups, g)
+		if asked[name] || d.details == nil {
+			continue
 		}
-		if len(groups) < before {
+		before := len(left)
+		for _, g := range d.groups {
+			delete(left, g)
+		}
+		if len(left) < before {
 			names = append(names, name)
 		}
 	}
 	return names
 }
 
-func (a *Agent) fetchFilterPart(ctx context.Context, names []string, now time.Time) error {
+// fetchFilterPart asks for the filters of the named devices. The groups that were answered are no longer changed.
+func (a *Agent) fetchFilterPart(ctx context.Context, names []string, now time.Time, changed map[string]bool) error {
 	ids := make([]string, len(names))
 	for i, name := range names {
 		ids[i] = a.devices[name].details.PortID
@@ -168,6 +171,7 @@ func (a *Agent) fetchFilterPart(ctx context.Context, names []string, now time.Ti
 	}
 	for id, rules := range r.SecurityGroups {
 		a.firewall.SetGroup(id, rules)
+		delete(changed, id)
 	}
 	for group, byType := range r.MemberIPs {
 		for ethertype, members := range byType {

@@ -458,6 +458,11 @@ func TestProvisioning(t *testing.T) {
 	if got := reread(e, e.catalog.Ports, p.ID).Status; got != "BUILD" {
 		t.Errorf("%s instead of BUILD", got)
 	}
+	complete(p, EntityDHCP, "ACTIVE") // it waited
+	err = e.db.Write(ctx, func(tx *store.Tx) error { return e.plugin.UpdatePortStatus(tx, "DOWN", "h1", p.ID) })
+	wants(t, err, "")
+	complete(p, EntityDHCP, "DOWN") // its device is gone, and the DHCP agent has started
+	complete(p, EntityL2, "ACTIVE")
 }
 
 func TestGuardsAreForTheAPI(t *testing.T) {

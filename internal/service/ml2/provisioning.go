@@ -122,8 +122,9 @@ func removeBlock(tx *store.Tx, port *model.Port, entity string) error {
 }
 
 // ProvisioningComplete notes that the entity has done its part for ports. Those that are up and bound become active when
-// nothing is left to be done. Ports that do not exist any more are no error. The number of statements does not depend on
-// the number of ports.
+// nothing is left to be done. DHCP has no say in ports that did not wait for it: an agent that starts names all ports of
+// its networks, and one whose device is gone must not become active by that, as it does in upstream. Ports that do not
+// exist any more are no error. The number of statements does not depend on the number of ports.
 func (p *Plugin) ProvisioningComplete(tx *store.Tx, entity string, portIDs ...string) error {
 	ports, err := p.portsWhere(tx, p.catalog.Ports.ByID(portIDs...))
 	if err != nil || len(ports) == 0 {
@@ -134,18 +135,31 @@ func (p *Plugin) ProvisioningComplete(tx *store.Tx, entity string, portIDs ...st
 		rows[i] = port.RowID
 	}
 	in := resource.In("standard_attr_id", rows)
+	waiting, err := attributesIn(tx, "entity = ? AND "+in.SQL, append([]any{entity}, in.Args...)...)
+	if err != nil {
+		return err
+	}
 	if _, err := tx.Exec("DELETE FROM provisioningblocks WHERE entity = ? AND "+in.SQL, append([]any{entity}, in.Args...)...); err != nil {
 		return fmt.Errorf("unblock ports: %w", err)
 	}
-	blocks, err := tx.Query("SELECT DISTINCT standard_attr_id FROM provisioningblocks WHERE "+in.SQL, in.Args...)
-	blocked, err := store.All(blocks, err, func(r *store.Rows) (id int64, err error) { return id, r.Scan(&id) })
+	blocked, err := attributesIn(tx, in.SQL, in.Args...)
 	if err != nil {
-		return fmt.Errorf("read what blocks ports: %w", err)
+		return err
 	}
 	ports = slices.DeleteFunc(ports, func(port *model.Port) bool {
-		return slices.Contains(blocked, port.RowID) || !port.AdminStateUp || unplugged(port)
+		return entity == EntityDHCP && !slices.Contains(waiting, port.RowID) || slices.Contains(blocked, port.RowID) || !port.AdminStateUp || unplugged(port)
 	})
 	return p.setStatus(tx, ports, "ACTIVE")
+}
+
+// attributesIn are the ports, by standard attribute, of provisioning blocks.
+func attributesIn(tx *store.Tx, where string, args ...any) ([]int64, error) {
+	rows, err := tx.Query("SELECT DISTINCT standard_attr_id FROM provisioningblocks WHERE "+where, args...)
+	ids, err := store.All(rows, err, func(r *store.Rows) (id int64, err error) { return id, r.Scan(&id) })
+	if err != nil {
+		return nil, fmt.Errorf("read what blocks ports: %w", err)
+	}
+	return ids, nil
 }
 
 // unplugged tells whether no driver has bound the port.

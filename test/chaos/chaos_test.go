@@ -1,0 +1,80 @@
+// Package chaos lets a cloud of three hypervisors and a network node go through a random sequence of API calls and
+// accidents, and checks with packets who can talk to whom.
+//
+// What must be is computed from the API's own lists (oracle.go, wanted.go), never remembered: whatever an operation was
+// meant to do, the hosts must end up as the lists say. The seed gives the sequence; timing is the machine's, so a failure
+// may need several runs to come again. `make chaos DURATION=10m SEED=7` runs it longer than `make test` does.
+package chaos
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"neutrino/test/lab"
+)
+
+var (
+	seed     = flag.Uint64("seed", 1, "of the random sequence")
+	duration = flag.Duration("duration", 15*time.Second, "how long operations go on, before the end is checked")
+	plugin   = flag.String("plugin", "linuxbridge", "linuxbridge or openvswitch")
+	only     = flag.String("only", "", "regular expression: which operations there are besides those that build up")
+	accident = flag.Bool("accidents", true, "whether daemons are killed and frozen and connections cut")
+	daemon   string // the binary
+)
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+// run builds the binary once, unless NEUTRINO_BINARY names one.
+func run(m *testing.M) int {
+	flag.Parse()
+	if daemon = os.Getenv("NEUTRINO_BINARY"); daemon != "" || os.Geteuid() != 0 {
+		return m.Run()
+	}
+	dir, err := os.MkdirTemp("", "neutrino-chaos-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	daemon = filepath.Join(dir, "neutrino")
+	build := exec.Command("go", "build", "-o", daemon, "neutrino/cmd/neutrino")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+func TestChaos(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: makes network namespaces")
+	}
+	l := lab.New(t)
+	l.OpenVSwitch = *plugin == "openvswitch"
+	w := newWorld(t, l.MultiHost(daemon, 3), *seed)
+	before := w.pristine()
+	w.begin()
+	for start, settled := time.Now(), time.Now(); time.Since(start) < *duration && !t.Failed(); {
+		w.step()
+		if time.Since(settled) > settleEvery {
+			w.settle()
+			settled = time.Now()
+		}
+	}
+	w.mend()
+	w.settle()
+	w.leases()
+	w.restartAll()
+	w.clear()
+	w.comparePristine(before)
+}
+
+// settleEvery is how often operations pause until everything is as the API says. In between, a bad state may be
+// repaired by the next operation before anybody sees it.
+const settleEvery = 6 * time.Second

@@ -1,0 +1,170 @@
+package chaos
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"neutrino/test/lab"
+)
+
+// underscored is how bodies spell the name of a collection. The agents of a router are "agents".
+func underscored(collection string) string {
+	if strings.HasSuffix(collection, "-agents") {
+		return "agents"
+	}
+	return strings.ReplaceAll(collection, "-", "_")
+}
+
+// states are the kernels' facts when they change no more.
+func (w *world) states() map[*lab.Host][]string {
+	w.t.Helper()
+	read := func() map[*lab.Host][]string {
+		all := map[*lab.Host][]string{}
+		for _, h := range w.Hosts() {
+			all[h] = h.KernelState()
+		}
+		return all
+	}
+	last := read()
+	if err := lab.Eventually(15*time.Second, func() error {
+		time.Sleep(500 * time.Millisecond)
+		now := read()
+		before := last
+		last = now
+		for h := range now {
+			if d := lab.Difference(before[h], now[h]); len(d) > 0 {
+				return fmt.Errorf("%s still changes: %q", h.Name, d)
+			}
+		}
+		return nil
+	}); err != nil {
+		w.fail("hosts do not come to rest", []string{err.Error()})
+	}
+	return last
+}
+
+// pristine is how the hosts are before anything is created.
+func (w *world) pristine() map[*lab.Host][]string { return w.states() }
+
+// leases has every guest that is served ask for its address by DHCP.
+func (w *world) leases() {
+	w.t.Helper()
+	s := w.look()
+	var mu sync.Mutex
+	var bad []string
+	var all sync.WaitGroup
+	for _, g := range w.guests {
+		f, ok := s.ports[g.port].first(false)
+		if !ok || !s.subnets[f.subnet].dhcp || !s.ports[g.port].up {
+			continue
+		}
+		all.Go(func() {
+			lease, err := g.node.DHCP()
+			if err == nil && lease.Address.Addr() != f.address {
+				err = fmt.Errorf("%s has %s and gets a lease of %s", g.name, f.address, lease.Address)
+			}
+			if err != nil {
+				mu.Lock()
+				bad = append(bad, err.Error())
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+	if len(bad) > 0 {
+		w.fail("leases", bad)
+	}
+	for _, g := range w.guests {
+		w.configure(g)
+	}
+}
+
+// restartAll restarts every daemon: on hosts that are as they should be, nothing changes.
+func (w *world) restartAll() {
+	w.t.Helper()
+	for _, g := range w.guests { // what a host without working ports knows of others may be old
+		if !w.look().ports[g.port].up {
+			w.note("%s", w.changePort(g, lab.Object{"admin_state_up": true}))
+		}
+	}
+	w.Network.Daemons["l3-agent"].Kill() // its start gives it routers without interfaces, as upstream
+	w.Network.Daemons["l3-agent"].Restart()
+	w.settle()
+	before := w.states()
+	for _, h := range w.Hosts() {
+		for _, name := range slices.Sorted(maps.Keys(h.Daemons)) {
+			h.Daemons[name].Kill()
+			h.Daemons[name].Restart()
+		}
+	}
+	w.note("everything restarted")
+	w.settle()
+	w.compareStates("after a restart of everything", before, 5*time.Second)
+}
+
+func (w *world) compareStates(when string, before map[*lab.Host][]string, within time.Duration) {
+	w.t.Helper()
+	var bad []string
+	for _, h := range w.Hosts() {
+		for _, line := range h.WaitState(before[h], within) {
+			bad = append(bad, h.Name+" "+line)
+		}
+	}
+	if len(bad) > 0 {
+		w.fail(when, bad)
+	}
+}
+
+// clear deletes everything through the API.
+func (w *world) clear() {
+	w.t.Helper()
+	for _, g := range w.guests {
+		w.unplug(g)
+		_, what := w.try("DELETE", "/ports/"+g.port, nil)
+		w.note("%s", what)
+	}
+	w.guests = nil
+	s := w.look()
+	gone := func(method, path string, body lab.Object) {
+		if _, what := w.try(method, path, body); strings.Contains(what, "refused") {
+			w.fail("deleting everything", []string{what})
+		}
+	}
+	for id := range s.floatingIPs {
+		gone("DELETE", "/floatingips/"+id, nil)
+	}
+	for id := range s.routers {
+		gone("PUT", "/routers/"+id, lab.Object{"router": lab.Object{"routes": []lab.Object{}}})
+	}
+	for id := range s.routers {
+		for _, p := range s.interfacesOf(id) {
+			gone("PUT", "/routers/"+id+"/remove_router_interface", lab.Object{"port_id": p.id})
+		}
+		gone("DELETE", "/routers/"+id, nil)
+	}
+	for id := range s.networks {
+		gone("DELETE", "/networks/"+id, nil)
+	}
+	groups := w.list("security-groups")
+	for _, g := range groups { // rules may refer to other groups
+		for _, r := range g.Objects("security_group_rules") {
+			gone("DELETE", "/security-group-rules/"+r.ID(), nil)
+		}
+	}
+	for _, g := range groups {
+		gone("DELETE", "/security-groups/"+g.ID(), nil)
+	}
+	for id := range s.addressGroups {
+		gone("DELETE", "/address-groups/"+id, nil)
+	}
+	w.note("everything deleted")
+}
+
+func (w *world) comparePristine(before map[*lab.Host][]string) {
+	w.t.Helper()
+	w.compareStates("after everything was deleted", before, patience)
+}

@@ -1,0 +1,186 @@
+package chaos
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"neutrino/test/lab"
+)
+
+// boot starts a guest on any host, with a port on any network that has a subnet.
+func boot(w *world, s *snapshot) string {
+	var with []string
+	for _, x := range s.subnets {
+		if !s.networks[x.network].external && x.prefix.Addr().Is4() {
+			with = append(with, x.network)
+		}
+	}
+	slices.Sort(with)
+	id, ok := w.pick(slices.Compact(with))
+	if !ok || len(w.guests) >= mostGuests {
+		return ""
+	}
+	attributes := lab.Object{"network_id": id}
+	if groups := w.someGroups(s); len(groups) > 0 && !w.chance(4) { // else the default group
+		attributes["security_groups"] = groups
+	}
+	created, what := w.create("ports", "port", attributes)
+	if created == nil {
+		return what
+	}
+	w.names++
+	g := &guest{number: w.names, port: created.ID()}
+	g.name = fmt.Sprintf("guest%d", g.number)
+	w.plug(g, created)
+	w.guests = append(w.guests, g)
+	return fmt.Sprintf("%s on %s with %v: %s", g.name, g.host.Name, created["fixed_ips"], what)
+}
+
+func (w *world) someGroups(s *snapshot) []string {
+	return w.some(slices.DeleteFunc(slices.Collect(maps.Keys(s.groups)), func(id string) bool { _, ours := w.order[id]; return !ours }))
+}
+
+// plug starts the guest's machine on a host.
+func (w *world) plug(g *guest, p lab.Object) {
+	w.t.Helper()
+	g.host = w.Compute[w.random.IntN(len(w.Compute))]
+	g.instance = w.Plug(g.name, g.host, p)
+	g.node, g.guest = g.instance.Node, g
+	for _, key := range []string{"accept_ra", "autoconf"} {
+		g.node.Sysctl("net/ipv6/conf/eth0/"+key, "0")
+	}
+	serve(g.node)
+	w.configure(g)
+	w.upset[g] = true
+}
+
+func (w *world) unplug(g *guest) {
+	w.t.Helper()
+	if w.OpenVSwitch {
+		g.host.Run("ovs-vsctl --timeout=10 --if-exists del-port br-int " + g.instance.Tap)
+	}
+	g.host.Run("ip link del " + g.instance.Tap)
+	g.node.Remove()
+	for p := range w.known {
+		if p.from == &g.endpoint {
+			delete(w.known, p)
+		}
+	}
+}
+
+func (w *world) anyGuest() *guest {
+	if len(w.guests) == 0 {
+		return nil
+	}
+	return w.guests[w.random.IntN(len(w.guests))]
+}
+
+func destroy(w *world, _ *snapshot) string {
+	g := w.anyGuest()
+	if g == nil {
+		return ""
+	}
+	w.guests = slices.DeleteFunc(w.guests, func(x *guest) bool { return x == g })
+	before := w.chance(2) // Nova's order is the other
+	what := ""
+	if before {
+		_, what = w.try("DELETE", "/ports/"+g.port, nil)
+	}
+	w.unplug(g)
+	if !before {
+		_, what = w.try("DELETE", "/ports/"+g.port, nil)
+	}
+	w.upsetAll = true // its addresses may be another's by now
+	return g.name + ": " + what
+}
+
+// move is a cold migration.
+func move(w *world, _ *snapshot) string {
+	g := w.anyGuest()
+	if g == nil {
+		return ""
+	}
+	from := g.host.Name
+	w.unplug(g)
+	w.plug(g, g.instance.Port)
+	return fmt.Sprintf("%s from %s to %s", g.name, from, g.host.Name)
+}
+
+// changePort updates a guest's port.
+func (w *world) changePort(g *guest, attributes lab.Object) string {
+	w.t.Helper()
+	w.upset[g] = true
+	return g.name + ": " + w.change("ports", "port", g.port, attributes)
+}
+
+func togglePort(w *world, s *snapshot) string {
+	g := w.anyGuest()
+	if g == nil {
+		return ""
+	}
+	return w.changePort(g, lab.Object{"admin_state_up": !s.ports[g.port].up})
+}
+
+func changeGroups(w *world, s *snapshot) string {
+	g := w.anyGuest()
+	if g == nil || !s.ports[g.port].security {
+		return ""
+	}
+	return g.name + ": " + w.change("ports", "port", g.port, lab.Object{"security_groups": w.someGroups(s)})
+}
+
+func toggleSecurity(w *world, s *snapshot) string {
+	g := w.anyGuest()
+	if g == nil {
+		return ""
+	}
+	if s.ports[g.port].security {
+		return w.changePort(g, lab.Object{"port_security_enabled": false, "security_groups": []string{}, "allowed_address_pairs": []lab.Object{}})
+	}
+	return w.changePort(g, lab.Object{"port_security_enabled": true, "security_groups": w.someGroups(s)})
+}
+
+func changePairs(w *world, s *snapshot) string {
+	g := w.anyGuest()
+	if g == nil || !s.ports[g.port].security {
+		return ""
+	}
+	pairs := []lab.Object{}
+	if g.alias.IsValid() && len(s.ports[g.port].pairs) == 0 {
+		text := g.alias.String()
+		if f, ok := s.ports[g.port].first(false); ok && w.chance(3) {
+			text = s.subnets[f.subnet].prefix.String()
+		}
+		pairs = append(pairs, lab.Object{"ip_address": text})
+	}
+	return g.name + ": " + w.change("ports", "port", g.port, lab.Object{"allowed_address_pairs": pairs})
+}
+
+// changeAddresses adds an address on any subnet of the port's network, or drops all but the first.
+func changeAddresses(w *world, s *snapshot) string {
+	g := w.anyGuest()
+	if g == nil {
+		return ""
+	}
+	p := s.ports[g.port]
+	var on []string
+	for _, x := range s.subnets {
+		if x.network == p.network {
+			on = append(on, x.id)
+		}
+	}
+	list := []lab.Object{}
+	for i, f := range p.fixed {
+		if i == 0 || len(p.fixed) < 3 {
+			list = append(list, lab.Object{"subnet_id": f.subnet, "ip_address": f.address.String()})
+		}
+	}
+	if subnet, ok := w.pick(on); ok && len(p.fixed) < 3 {
+		list = append(list, lab.Object{"subnet_id": subnet})
+	}
+	what := w.changePort(g, lab.Object{"fixed_ips": list})
+	w.configure(g)
+	w.upsetAll = true // replies to what was its address
+	return what
+}

@@ -1,0 +1,200 @@
+package chaos
+
+import (
+	"net/netip"
+	"slices"
+
+	"neutrino/test/lab"
+)
+
+// may tells whether a probe must be answered, by what the API says.
+func (s *snapshot) may(p probe) bool {
+	if p.from.guest == nil {
+		return s.mayComeIn(p)
+	}
+	from, ok := s.ports[p.from.guest.port]
+	if !ok || !from.up || !s.maySendFrom(from, p.src) || !s.groupsAllow(from, false, p.dst, p.traffic) {
+		return false
+	}
+	if p.dst == lab.InternetIP {
+		return s.goesOut(from, p.src)
+	}
+	to, target := s.target(from, p)
+	return target && to.up && (s.sameSubnet(from, p.src, p.dst) || s.routed(from, p.src, p.dst) && s.routed(to, p.dst, p.src)) &&
+		s.groupsAllow(to, true, p.src, p.traffic)
+}
+
+// maySendFrom is anti-spoofing.
+func (s *snapshot) maySendFrom(p port, src netip.Addr) bool {
+	return !p.security || slices.ContainsFunc(s.sources(p), func(x netip.Prefix) bool { return x.Contains(src) })
+}
+
+// sources are the addresses that a port may use; members of a remote group are these too.
+func (s *snapshot) sources(p port) (all []netip.Prefix) {
+	for _, f := range p.fixed {
+		all = append(all, single(f.address))
+	}
+	return append(all, p.pairs...)
+}
+
+// target finds whose address a guest's probe goes to.
+func (s *snapshot) target(from port, p probe) (port, bool) {
+	if to, ok := s.portWith(from.network, p.dst); ok {
+		return to, true
+	}
+	for _, n := range s.networks {
+		if to, ok := s.portWith(n.id, p.dst); ok && n.id != from.network {
+			return to, true
+		}
+	}
+	return port{}, false
+}
+
+// sameSubnet tells whether both addresses are on one subnet of the port's network, so that no router is needed.
+func (s *snapshot) sameSubnet(p port, a, b netip.Addr) bool {
+	for _, x := range s.subnets {
+		if x.network == p.network && x.prefix.Contains(a) && x.prefix.Contains(b) {
+			return true
+		}
+	}
+	return false
+}
+
+// first is the address with which a port goes through a router: the guest's default route is its subnet's.
+func (p port) first(v6 bool) (fixed, bool) {
+	for _, f := range p.fixed {
+		if f.address.Is6() == v6 {
+			return f, true
+		}
+	}
+	return fixed{}, false
+}
+
+// gatewayOf is the router at the gateway address of the port's first subnet.
+func (s *snapshot) gatewayOf(p port, src netip.Addr) (router, bool) {
+	f, ok := p.first(src.Is6())
+	if !ok || f.address != src {
+		return router{}, false
+	}
+	at, ok := s.portWith(p.network, s.subnets[f.subnet].gateway)
+	if !ok || !at.up {
+		return router{}, false
+	}
+	r, ok := s.routers[at.device]
+	return r, ok && r.up
+}
+
+// routed tells whether packets from the address find their way to the other by routers.
+func (s *snapshot) routed(p port, src, dst netip.Addr) bool {
+	r, ok := s.gatewayOf(p, src)
+	for hops := 0; ok && hops < 4; hops++ {
+		if s.connects(r, dst) {
+			return true
+		}
+		r, ok = s.next(r, dst)
+	}
+	return false
+}
+
+// connects tells whether the router has an interface on the subnet of the address.
+func (s *snapshot) connects(r router, a netip.Addr) bool {
+	for _, i := range s.interfacesOf(r.id) {
+		for _, f := range i.fixed {
+			if i.up && s.subnets[f.subnet].prefix.Contains(a) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// next follows an extra route.
+func (s *snapshot) next(r router, dst netip.Addr) (router, bool) {
+	for _, e := range r.routes {
+		if !e.to.Contains(dst) || !s.connects(r, e.via) {
+			continue
+		}
+		for _, p := range s.ports {
+			if p.owner == "network:router_interface" && p.up && slices.ContainsFunc(p.fixed, func(f fixed) bool { return f.address == e.via }) {
+				n, ok := s.routers[p.device]
+				return n, ok && n.up
+			}
+		}
+	}
+	return router{}, false
+}
+
+// goesOut tells whether packets to the internet find their way there and back: only translated ones do.
+func (s *snapshot) goesOut(p port, src netip.Addr) bool {
+	r, ok := s.gatewayOf(p, src)
+	if !ok || r.external == "" || src.Is6() {
+		return false
+	}
+	if r.snat {
+		return true
+	}
+	for _, f := range s.floatingIPs {
+		if f.fixed == src && f.port == p.id && f.router == r.id {
+			return true
+		}
+	}
+	return false
+}
+
+// mayComeIn is for probes from the internet to floating IPs.
+func (s *snapshot) mayComeIn(p probe) bool {
+	for _, f := range s.floatingIPs {
+		if f.address != p.dst || f.port == "" {
+			continue
+		}
+		to := s.ports[f.port]
+		r, ok := s.gatewayOf(to, f.fixed)
+		return ok && to.up && r.id == f.router && r.external != "" && s.groupsAllow(to, true, p.src, p.traffic)
+	}
+	return false
+}
+
+func (s *snapshot) groupsAllow(p port, ingress bool, remote netip.Addr, t traffic) bool {
+	if !p.security {
+		return true
+	}
+	for _, g := range p.groups {
+		if slices.ContainsFunc(s.groups[g], func(r rule) bool { return r.ingress == ingress && s.matches(r, remote, t) }) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *snapshot) matches(r rule, remote netip.Addr, t traffic) bool {
+	if r.v6 != remote.Is6() {
+		return false
+	}
+	protocol := t.protocol
+	if protocol == "icmp" && r.v6 {
+		protocol = "ipv6-icmp"
+	}
+	if r.protocol != "" && r.protocol != protocol || r.min != 0 && (t.port < r.min || t.port > r.max) {
+		return false
+	}
+	contains := func(p netip.Prefix) bool { return p.Contains(remote) }
+	switch {
+	case r.prefix.IsValid():
+		return contains(r.prefix)
+	case r.addressGroup != "":
+		return slices.ContainsFunc(s.addressGroups[r.addressGroup], contains)
+	case r.group != "":
+		return slices.ContainsFunc(s.members(r.group), contains)
+	}
+	return true
+}
+
+// members are the addresses of a remote group.
+func (s *snapshot) members(group string) (all []netip.Prefix) {
+	for _, p := range s.ports {
+		if slices.Contains(p.groups, group) {
+			all = append(all, s.sources(p)...)
+		}
+	}
+	return all
+}
