@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -288,39 +289,66 @@ func Py(v any) string {
 }
 
 // PyRepr formats a decoded JSON value as Python's repr() does.
-func PyRepr(v any) string {
+func PyRepr(v any) string { return string(appendPy(nil, v)) }
+
+// appendPy writes the repr() of v. It appends because a body may be nested thousands of levels deep.
+func appendPy(b []byte, v any) []byte {
 	switch x := v.(type) {
 	case nil:
-		return "None"
+		return append(b, "None"...)
 	case bool:
 		if x {
-			return "True"
+			return append(b, "True"...)
 		}
-		return "False"
+		return append(b, "False"...)
 	case string:
-		q := "'"
-		if strings.Contains(x, "'") && !strings.Contains(x, `"`) {
-			q = `"`
-		}
-		r := strings.NewReplacer(`\`, `\\`, "\n", `\n`, "\r", `\r`, "\t", `\t`, q, `\`+q)
-		return q + r.Replace(x) + q
+		return appendPyString(b, x)
 	case []any:
-		parts := make([]string, len(x))
+		b = append(b, '[')
 		for i, e := range x {
-			parts[i] = PyRepr(e)
+			if i > 0 {
+				b = append(b, ", "...)
+			}
+			b = appendPy(b, e)
 		}
-		return "[" + strings.Join(parts, ", ") + "]"
+		return append(b, ']')
 	case map[string]any:
-		parts := make([]string, 0, len(x))
-		for k, e := range x {
-			parts = append(parts, PyRepr(k)+": "+PyRepr(e))
+		b = append(b, '{')
+		for i, k := range slices.SortedFunc(maps.Keys(x), func(a, b string) int { return strings.Compare(PyRepr(a), PyRepr(b)) }) {
+			if i > 0 {
+				b = append(b, ", "...)
+			}
+			b = appendPy(append(appendPyString(b, k), ": "...), x[k])
 		}
-		slices.Sort(parts)
-		return "{" + strings.Join(parts, ", ") + "}"
+		return append(b, '}')
 	case json.Number:
-		return pyNumber(string(x))
+		return append(b, pyNumber(string(x))...)
 	}
-	return fmt.Sprint(v)
+	return fmt.Append(b, v)
+}
+
+// appendPyString writes text in quotes, single ones where they save escapes.
+func appendPyString(b []byte, s string) []byte {
+	q := byte('\'')
+	if strings.IndexByte(s, '\'') >= 0 && strings.IndexByte(s, '"') < 0 {
+		q = '"'
+	}
+	b = append(b, q)
+	for i := range len(s) {
+		switch c := s[i]; c {
+		case q, '\\':
+			b = append(b, '\\', c)
+		case '\n':
+			b = append(b, `\n`...)
+		case '\r':
+			b = append(b, `\r`...)
+		case '\t':
+			b = append(b, `\t`...)
+		default:
+			b = append(b, c)
+		}
+	}
+	return append(b, q)
 }
 
 // PyBytes formats bytes as Python's repr() does.
