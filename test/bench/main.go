@@ -26,7 +26,7 @@ import (
 // measurement is a row of the table: a name, a set-up and a function.
 type measurement struct {
 	name   string
-	unit   string  // of what round returns: ms, s, MB, /s (more is better), or "" for a ratio or a count
+	unit   string  // of what round returns: ms, s, MB, "" for a ratio or a count, or one of moreIsBetter
 	goal   float64 // negative: none
 	rounds int     // counted ones, after a tenth more to warm up
 	setUp  func()  // before the first round and not measured; may be nil
@@ -100,6 +100,11 @@ func (r *runner) bench(part string) {
 			return apiMeasurements(newClient(r.harness, "http://"+lab.APIAddress, nil, host.Dial), memory, whole)
 		}},
 		{"agent", func(l *lab.Lab) []measurement { return agentMeasurements(r.harness, l.MultiHost(binary, 1)) }},
+		{"linuxbridge", func(l *lab.Lab) []measurement { return throughputMeasurements(r.harness, l, binary) }},
+		{"openvswitch", func(l *lab.Lab) []measurement {
+			l.OpenVSwitch = true
+			return throughputMeasurements(r.harness, l, binary)
+		}},
 	}
 	for _, p := range parts {
 		if part == "" || part == p.name {
@@ -141,7 +146,7 @@ func (m *measurement) result(samples []float64) result {
 	if m.goal >= 0 {
 		r.Goal = &m.goal
 		r.Met = r.Median <= m.goal
-		if m.unit == perSecond {
+		if moreIsBetter[m.unit] {
 			r.Met = r.Median >= m.goal
 		}
 	}
@@ -150,8 +155,13 @@ func (m *measurement) result(samples []float64) result {
 
 const (
 	perSecond = "/s"
+	gigabits  = "Gbit/s"
+	percent   = "%"
 	noGoal    = -1
 )
+
+// moreIsBetter are the units of which more is better.
+var moreIsBetter = map[string]bool{perSecond: true, gigabits: true, percent: true}
 
 // timed makes a round of something, in milliseconds.
 func timed(do func()) func() float64 {
