@@ -3,6 +3,7 @@ package lab
 import (
 	"fmt"
 	"net/netip"
+	"os"
 )
 
 // Hosts to compare with: on the same underlay, with guests behind the same cables, but switched by a single bridge that
@@ -18,6 +19,11 @@ func (c *Cloud) PlainHost(name string, number int) *Host {
 	if c.OpenVSwitch {
 		h.vsctl("add-br", plainBridge, "--", "set", "Bridge", plainBridge, "datapath_type="+c.datapath())
 		return h
+	}
+	for _, key := range []string{"bridge-nf-call-iptables", "bridge-nf-call-ip6tables", "bridge-nf-call-arptables"} {
+		if _, err := os.Stat("/proc/sys/net/bridge"); err == nil { // on by default once br_netfilter is loaded
+			h.Sysctl("net/bridge/"+key, "0")
+		}
 	}
 	h.Run(fmt.Sprintf("ip link add %s type bridge stp_state 0 forward_delay 0 mcast_snooping 0", plainBridge))
 	h.Run(fmt.Sprintf("ip link set %s up", plainBridge))
