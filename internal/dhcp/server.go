@@ -115,8 +115,11 @@ const largest = 2048
 
 func (s *Server) serve(sock *socket, handle func(b []byte, from unix.Sockaddr) error) {
 	s.wg.Go(func() {
-		buf := make([]byte, largest)
 		for {
+			if sock.wait() != nil {
+				return
+			}
+			buf := make([]byte, largest) // not kept while there is nothing to read: there may be a thousand networks
 			n, from, err := sock.read(buf)
 			if errors.Is(err, net.ErrClosed) {
 				return

@@ -59,6 +59,14 @@ func (p place) open(network, address string, prepare func(fd, index int) error) 
 	return s, index, nil
 }
 
+// wait returns when there is something to read, or with an error once the socket is closed.
+func (s *socket) wait() error {
+	return s.raw.Read(func(fd uintptr) bool {
+		_, _, err := unix.Recvfrom(int(fd), nil, unix.MSG_DONTWAIT|unix.MSG_PEEK)
+		return err != unix.EAGAIN && err != unix.EINTR
+	})
+}
+
 // read waits for a packet. It fails once the socket is closed.
 func (s *socket) read(buf []byte) (n int, from unix.Sockaddr, err error) {
 	closed := s.raw.Read(func(fd uintptr) bool {

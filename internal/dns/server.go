@@ -137,10 +137,23 @@ func (s *Server) listenTCP() error {
 // largest is the longest question that is read; they are below a hundred octets.
 const largest = 1232
 
+// readable tells whether there is something to read, if only an error.
+func readable(fd uintptr) bool {
+	_, _, err := unix.Recvfrom(int(fd), nil, unix.MSG_DONTWAIT|unix.MSG_PEEK)
+	return err != unix.EAGAIN && err != unix.EINTR
+}
+
 // serveUDP answers what it knows at once; only what is forwarded costs a goroutine.
 func (s *Server) serveUDP(conn *net.UDPConn) {
-	buf := make([]byte, largest)
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return // closed
+	}
 	for {
+		if err := raw.Read(readable); err != nil {
+			return
+		}
+		buf := make([]byte, largest) // not kept while there is nothing to read: there may be a thousand networks
 		n, from, err := conn.ReadFromUDPAddrPort(buf)
 		if errors.Is(err, net.ErrClosed) {
 			return

@@ -2,7 +2,8 @@
 // another server. It needs root, for the namespaces that it measures in, unless it measures a server that runs already.
 //
 //	bench                          measure NEUTRINO_BINARY (default build/neutrino), server and agents
-//	bench -part agent              only one part: start, api or agent
+//	bench -part agent              only one part: start, api, agent (1000 ports with linuxbridge), ovs-agent, services
+//	                               (1000 networks, many routers), linuxbridge or openvswitch (iperf3)
 //	bench -json                    print JSON instead of a Markdown table
 //	bench -endpoint http://HOST    measure the API of any server, upstream's too
 //	bench -endpoint http://HOST -against http://OTHER -keystone http://HOST:5000/v3 -password PASSWORD
@@ -26,7 +27,7 @@ import (
 // measurement is a row of the table: a name, a set-up and a function.
 type measurement struct {
 	name   string
-	unit   string  // of what round returns: ms, s, MB, /s (more is better), or "" for a ratio or a count
+	unit   string  // of what round returns: ms, s, MB, "" for a ratio or a count, or one of moreIsBetter
 	goal   float64 // negative: none
 	rounds int     // counted ones, after a tenth more to warm up
 	setUp  func()  // before the first round and not measured; may be nil
@@ -55,7 +56,7 @@ func main() {
 	password := flag.String("password", "", "of Keystone's user admin")
 	names := flag.String("names", "first,other", "of the servers in the table")
 	asJSON := flag.Bool("json", false, "print JSON")
-	part := flag.String("part", "", "measure only this `part`: start, api or agent")
+	part := flag.String("part", "", "measure only this `part`: start, api, agent, ovs-agent, services, linuxbridge or openvswitch")
 	flag.Parse()
 	r := &runner{harness: &harness{}}
 	err := r.run(func() {
@@ -100,6 +101,18 @@ func (r *runner) bench(part string) {
 			return apiMeasurements(newClient(r.harness, "http://"+lab.APIAddress, nil, host.Dial), memory, whole)
 		}},
 		{"agent", func(l *lab.Lab) []measurement { return agentMeasurements(r.harness, l.MultiHost(binary, 1)) }},
+		{"ovs-agent", func(l *lab.Lab) []measurement {
+			l.OpenVSwitch = true
+			return agentMeasurements(r.harness, l.MultiHost(binary, 1))
+		}},
+		{"services", func(l *lab.Lab) []measurement {
+			return serviceMeasurements(r.harness, l.MultiHost(binary, 0, "[ml2_type_vxlan]\nvni_ranges = 1001:4000\n[quotas]\nquota_network = -1\nquota_subnet = -1\nquota_router = -1"))
+		}},
+		{"linuxbridge", func(l *lab.Lab) []measurement { return throughputMeasurements(r.harness, l, binary) }},
+		{"openvswitch", func(l *lab.Lab) []measurement {
+			l.OpenVSwitch = true
+			return throughputMeasurements(r.harness, l, binary)
+		}},
 	}
 	for _, p := range parts {
 		if part == "" || part == p.name {
@@ -141,7 +154,7 @@ func (m *measurement) result(samples []float64) result {
 	if m.goal >= 0 {
 		r.Goal = &m.goal
 		r.Met = r.Median <= m.goal
-		if m.unit == perSecond {
+		if moreIsBetter[m.unit] {
 			r.Met = r.Median >= m.goal
 		}
 	}
@@ -150,8 +163,13 @@ func (m *measurement) result(samples []float64) result {
 
 const (
 	perSecond = "/s"
+	gigabits  = "Gbit/s"
+	percent   = "%"
 	noGoal    = -1
 )
+
+// moreIsBetter are the units of which more is better.
+var moreIsBetter = map[string]bool{perSecond: true, gigabits: true, percent: true}
 
 // timed makes a round of something, in milliseconds.
 func timed(do func()) func() float64 {

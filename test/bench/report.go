@@ -23,7 +23,7 @@ func printTable(w io.Writer, results []result) {
 			p99 = figure(r.P99, r.Unit)
 		}
 		if r.Goal != nil {
-			goal = map[bool]string{false: "≤ ", true: "≥ "}[r.Unit == perSecond] + figure(*r.Goal, r.Unit)
+			goal = map[bool]string{false: "≤ ", true: "≥ "}[moreIsBetter[r.Unit]] + figure(*r.Goal, r.Unit)
 			mark = map[bool]string{false: "missed", true: "met"}[r.Met]
 		}
 		fmt.Fprintf(w, "| %s | %s | %s | %s | %s |\n", r.Name, figure(r.Median, r.Unit), p99, goal, mark)
@@ -38,7 +38,7 @@ func printRatios(w io.Writer, names string, results []result) {
 		before, ratio := "", ""
 		if r.Other != nil {
 			before = figure(*r.Other, r.Unit)
-			if r.Unit == perSecond {
+			if moreIsBetter[r.Unit] {
 				ratio = figure(r.Median / *r.Other, "")
 			} else if r.Unit != "" && r.Median > 0 {
 				ratio = figure(*r.Other/r.Median, "")

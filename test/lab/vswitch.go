@@ -58,7 +58,7 @@ func (h *Host) RestartSwitch() {
 	h.lab.T.Helper()
 	h.Switch.Kill()
 	h.Switch.Restart()
-	if err := Eventually(10*time.Second, func() error {
+	if err := Eventually(time.Minute, func() error { // with a thousand ports it takes a while
 		_, err := h.Exec("ip", "link", "show", underlayBridge)
 		return err
 	}); err != nil {

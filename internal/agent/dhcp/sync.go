@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -45,6 +46,9 @@ func (a *Agent) sync(ctx context.Context) error {
 	}
 	a.forgetLost()
 	_, applied := reconcile.Apply(ctx, a.table, a)
+	if full { // the answer was much larger than what is kept of it
+		debug.FreeOSMemory()
+	}
 	if !a.swept && err == nil {
 		swept := a.sweep(ctx)
 		a.swept = swept == nil

@@ -1,6 +1,9 @@
 package firewall
 
-import "fmt"
+import (
+	"fmt"
+	"maps"
+)
 
 // A frame from one local port to another passes
 //
@@ -76,10 +79,12 @@ type chain struct {
 	Sum   string // fingerprint, kept in the kernel as comment of the last rule
 }
 
-// dhcpServer and dhcpClient are the port pairs of DHCPv4 and v6 (RFC 2131, RFC 8415), source first.
+// dhcpServer and dhcpClient are the port pairs of DHCPv4 and v6 (RFC 2131, RFC 8415), source first; ownMAC drops what a
+// port sends with an address that is not its own.
 const (
 	dhcpServer = "udp sport . udp dport { 67 . 68, 547 . 546 }"
 	dhcpClient = "udp sport . udp dport { 68 . 67, 546 . 547 }"
+	ownMAC     = "iifname . ether saddr != @macs drop"
 )
 
 // sharedChains are the chains that do not depend on ports and groups. bridges are the name patterns of our bridges.
@@ -88,22 +93,33 @@ func sharedChains(bridges []string, vxlanPort int) map[object]chain {
 		inBridge("prerouting"): {Hook: "type filter hook prerouting priority -300", Rules: []string{
 			"iifname vmap @guard",
 		}},
-		inBridge("guard"): {Rules: []string{
-			"ether type != { arp, ip, ip6 } drop", // also VLAN tags, which would hide the packet from all that follows
-			"iifname . ether saddr != @macs drop",
+		inBridge("guard"): {Rules: []string{ // what most packets are, first
+			"ether type ip goto guard4",
+			"ether type ip6 goto guard6",
 			"ether type arp goto guard_arp",
+			"drop", // also VLAN tags, which would hide the packet from all that follows
+		}},
+		inBridge("guard4"): {Rules: []string{
+			dhcpServer + " drop",
+			"iifname . ether saddr . ip saddr @pairs4 accept",
+			ownMAC,
+			"ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept",
+			"iifname vmap @wide",
+			"drop",
+		}},
+		inBridge("guard6"): {Rules: []string{
 			dhcpServer + " drop",
 			"icmpv6 type nd-router-advert drop",
 			"icmpv6 type nd-neighbor-advert goto guard_advert",
-			"iifname . ether saddr . ip saddr @pairs4 accept",
 			"iifname . ether saddr . ip6 saddr @pairs6 accept",
-			"ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept",
+			ownMAC,
 			// duplicate address detection and the group joins before it (RFC 4862, RFC 3810)
 			"ip6 saddr :: ip6 daddr ff02::/16 icmpv6 type { mld-listener-report, mld2-listener-report, nd-neighbor-solicit } accept",
 			"iifname vmap @wide",
 			"drop",
 		}},
 		inBridge("guard_arp"): {Rules: []string{ // sender addresses inside ARP count as well as the frame's (RFC 826)
+			ownMAC,
 			"iifname . arp saddr ether != @macs drop",
 			"arp saddr ip 0.0.0.0 accept", // a probe (RFC 5227)
 			"iifname . ether saddr . arp saddr ip @pairs4 iifname . arp saddr ether . arp saddr ip @pairs4 accept",
@@ -111,6 +127,7 @@ func sharedChains(bridges []string, vxlanPort int) map[object]chain {
 			"drop",
 		}},
 		inBridge("guard_advert"): {Rules: []string{
+			ownMAC,
 			"iifname . ether saddr . ip6 saddr @pairs6 iifname . ether saddr . @th,64,128 @targets accept",
 			"iifname vmap @wide",
 			"drop",
@@ -122,14 +139,17 @@ func sharedChains(bridges []string, vxlanPort int) map[object]chain {
 		}},
 		inBridge("forward"): {Hook: "type filter hook forward priority -200", Rules: []string{
 			// An instance whose device is plugged before we know of it: nothing reaches it and it reaches nobody.
-			`iifname "tap*" iifname != @ports oifname @ports drop`,
+			`iifname "tap*" iifname != @ports jump stranger`,
 			`oifname "tap*" oifname != @ports iifname @ports drop`,
-			fmt.Sprintf(`iifname "tap*" iifname != @ports meta mark & %#x != 0 drop`, markEstablished|markInvalid|markNew),
 			// Fragments were put together meanwhile; what was hidden in them must not count as established.
 			dhcpServer + " iifname vmap @egress",
 			fmt.Sprintf("meta mark & %#x != 0 accept", markEstablished),
 			"iifname vmap @egress",
 			"oifname vmap @ingress",
+		}},
+		inBridge("stranger"): {Rules: []string{
+			"oifname @ports drop",
+			fmt.Sprintf("meta mark & %#x != 0 drop", markEstablished|markInvalid|markNew), // in one of our bridges
 		}},
 		inBridge("postrouting"): {Hook: "type filter hook postrouting priority 0", Rules: []string{
 			fmt.Sprintf("meta mark & %#x != 0 meta mark set 0", markEstablished|markInvalid|markNew),
@@ -151,17 +171,16 @@ func sharedChains(bridges []string, vxlanPort int) map[object]chain {
 			"icmpv6 type { mld-listener-query, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept",
 		}},
 	}
-	for o, c := range trackingChains(bridges, vxlanPort) {
-		chains[o] = c
-	}
+	maps.Copy(chains, trackingChains(bridges, vxlanPort))
 	for o, c := range chains {
 		chains[o] = sealed(c)
 	}
+	chains[chainUntracked] = untracked(false)
 	return chains
 }
 
 func trackingChains(bridges []string, vxlanPort int) map[object]chain {
-	outer := fmt.Sprintf("udp dport %d notrack", vxlanPort)
+	outer := fmt.Sprintf("udp dport %d notrack accept", vxlanPort)
 	zone := []string{}
 	for _, b := range bridges {
 		zone = append(zone, fmt.Sprintf("iifname %q jump bridged", b))
@@ -173,8 +192,7 @@ func trackingChains(bridges []string, vxlanPort int) map[object]chain {
 	return map[object]chain{
 		{familyInet, "zone"}: {Hook: "type filter hook prerouting priority raw", Rules: append(zone, outer)},
 		{familyInet, "bridged"}: {Rules: []string{
-			"iifname . ether saddr @stateless notrack accept",
-			"iifname . ether daddr @stateless notrack accept",
+			"jump " + chainUntracked.Name,
 			"ct zone set iifname map @zones",
 			"accept",
 		}},
@@ -183,9 +201,23 @@ func trackingChains(bridges []string, vxlanPort int) map[object]chain {
 			outer, "ct zone set oifname map @zones"}},
 		{familyInet, "state"}: {Hook: "type filter hook prerouting priority mangle", Rules: state},
 		{familyInet, "state_mark"}: {Rules: []string{
+			fmt.Sprintf("ct state established,related ct mark != %d meta mark set %#x accept", markDead, markEstablished), // most packets
 			fmt.Sprintf("meta mark set ct state map { established : %#x, related : %#x, invalid : %#x, new : %#x, untracked : %#x }",
 				markEstablished, markEstablished, markInvalid, markNew, markNew),
 			fmt.Sprintf("ct mark %d meta mark set %#x", markDead, markInvalid),
 		}},
 	}
+}
+
+// chainUntracked has rules only while there are stateless ports: their look-ups would cost every packet of the host.
+var chainUntracked = object{familyInet, "untracked"}
+
+func untracked(any bool) chain {
+	if !any {
+		return sealed(chain{})
+	}
+	return sealed(chain{Rules: []string{
+		"iifname . ether saddr @stateless notrack accept",
+		"iifname . ether daddr @stateless notrack accept",
+	}})
 }

@@ -224,6 +224,9 @@ func (f *Firewall) settle() {
 		if p.Mode != Filtered {
 			continue
 		}
+		if p.Stateless {
+			chains[chainUntracked] = untracked(true)
+		}
 		if c := wideChain(p); len(c.Rules) > 0 {
 			chains[wideName(p.Device)] = sealed(c)
 		}
