@@ -411,9 +411,6 @@ func (d *Driver) Plug(name string, details *rpc.DeviceDetails, n wiring.Network)
 	return nil
 }
 
-// Verify has nothing to do: the database tells of every change.
-func (d *Driver) Verify() {}
-
 // Unplug forgets a device.
 func (d *Driver) Unplug(name string) {
 	if d.devices[name] != nil || d.Reaches(name) {

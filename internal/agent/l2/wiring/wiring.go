@@ -58,7 +58,7 @@ type Driver interface {
 	Remove(n Network) (removed bool, err error)
 	// Sweep takes down what earlier runs made for networks other than those of keep, by BridgeName.
 	Sweep(keep map[string]bool) error
-	// Verify makes the next Ensure and Plug of each network and device look at the host, whatever they did before.
+	// Verify makes the next Ensure, Plug and Commit compare with the host, whatever they did before.
 	Verify()
 	// Unplug forgets a device that is gone or not to be wired any more.
 	Unplug(device string)
