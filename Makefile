@@ -8,7 +8,7 @@ SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # What the tests and the demo run besides our own binary.
 PACKAGES   := iproute2 nftables iputils-ping tcpdump udhcpc isc-dhcp-client conntrack
 # What only tests need: database servers, which are started by the tests only, and what builds a Debian tree.
-TEST_PACKAGES := openvswitch-switch iptables radvd haproxy $(PACKAGES) postgresql mariadb-server debootstrap
+TEST_PACKAGES := openvswitch-switch iptables procps radvd haproxy $(PACKAGES) postgresql mariadb-server debootstrap
 # On which databases `make conformance` runs, and which of its tests: RUN is a regular expression.
 DATABASES  ?= sqlite postgresql mariadb
 RUN        ?=
