@@ -9,7 +9,7 @@ SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 PACKAGES   := iproute2 nftables iputils-ping tcpdump udhcpc isc-dhcp-client conntrack
 # What only tests need: DHCP clients and upstream's servers to compare with, database servers, which are started by the tests
 # only, and what builds a Debian tree.
-TEST_PACKAGES := openvswitch-switch iptables radvd haproxy dhcpcd-base wide-dhcpv6-client systemd dnsmasq-base $(PACKAGES) postgresql mariadb-server debootstrap
+TEST_PACKAGES := openvswitch-switch iptables procps radvd haproxy dhcpcd-base wide-dhcpv6-client systemd dnsmasq-base $(PACKAGES) postgresql mariadb-server debootstrap
 # What only the virtual machine of `make stock-kernel` needs.
 VM_PACKAGES := openvswitch-switch $(PACKAGES) qemu-system-x86 busybox cpio kmod
 # On which databases `make conformance` runs, and which of its tests: RUN is a regular expression.

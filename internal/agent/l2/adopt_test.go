@@ -164,3 +164,27 @@ func TestAdoption(t *testing.T) {
 		t.Errorf("%d writes by a restart after the adoption", n)
 	}
 }
+
+// A host whose own filter drops what it forwards, as Docker sets it, still bridges.
+func TestHostDropsForwarded(t *testing.T) {
+	r := newRig(t)
+	r.cfg.VerifyInterval = time.Second
+	run(t, "iptables -P FORWARD DROP; ip6tables -P FORWARD DROP")
+	a := newInstance(t, r.server, netA, 1, groupDefault).plug()
+	b := newInstance(t, r.server, netA, 2, groupDefault).plug()
+	r.server.Groups[groupDefault] = append(allOut(), rpc.SecurityGroupRule{Direction: "ingress", Ethertype: "IPv4", Stateful: true},
+		rpc.SecurityGroupRule{Direction: "ingress", Ethertype: "IPv6", Stateful: true})
+	r.start()
+	r.server.waitFor(t, a.device, b.device)
+	a.reaches(b.v4, true)
+	a.reaches(b.v6, true)
+	run(t, "iptables -F FORWARD")
+	a.reaches(b.v4, true)
+	r.stop()
+	r.server.change(func() { clear(r.server.up) })
+	r.start()
+	r.server.waitFor(t, a.device, b.device)
+	if n := r.agent.Writes(); n != 0 {
+		t.Errorf("%d writes for an unchanged state", n)
+	}
+}

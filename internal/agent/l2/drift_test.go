@@ -151,3 +151,41 @@ func TestMTUChanges(t *testing.T) {
 		t.Error(said)
 	}
 }
+
+// A physical interface that somebody takes out of its bridge goes back, also with the host's address on it again.
+func TestDriftOfInterface(t *testing.T) {
+	r := newRig(t)
+	r.cfg.PhysicalInterfaceMappings = map[string]string{"physnet": "phys0"}
+	run(t, "ip link add phys0 type veth peer name phys1 && ip addr add 192.168.99.2/24 dev phys0 && ip link set phys0 up")
+	t.Cleanup(func() { deleteLink(t, "phys0") })
+	a := newInstance(t, r.server, netA, 1, groupClosed).plug()
+	r.details(a, func(d *rpc.DeviceDetails) {
+		d.NetworkType, d.SegmentationID, d.PhysicalNetwork = "flat", nil, ptr("physnet")
+	})
+	r.start()
+	r.server.waitFor(t, a.device)
+	run(t, "ip link set phys0 nomaster; ip addr add 192.168.99.3/24 dev phys0")
+	eventually(t, "interface is in the bridge, its addresses on the bridge", func() bool {
+		return strings.Contains(run(t, "ip link show phys0"), "master brqaaaa0000-00") && len(addressesOf(t, "phys0")) == 0 &&
+			len(addressesOf(t, "brqaaaa0000-00")) == 2
+	})
+}
+
+// A device that is plugged anew under the same name, as by a restart of its instance, works as before.
+func TestReplug(t *testing.T) {
+	r := newRig(t)
+	a := newInstance(t, r.server, netA, 1, groupDefault).plug()
+	b := newInstance(t, r.server, netA, 2, groupDefault).plug()
+	r.members(groupDefault, a, b)
+	r.start()
+	r.server.waitFor(t, a.device, b.device)
+	for range 3 {
+		a.reaches(b.v4, true)
+		a.unplug()
+		a.plug()
+	}
+	a.reaches(b.v4, true)
+	if err := r.agent.Healthy(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,6 +1,7 @@
 package l2
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -149,9 +150,11 @@ func (s *fakeServer) filters(_ context.Context, args rpc.SecurityGroupArgs) (rpc
 		for _, g := range p.Filter.SecurityGroups {
 			r.SecurityGroups[g] = s.Groups[g]
 			for _, rule := range s.Groups[g] {
-				if rule.RemoteGroupID != "" {
-					r.MemberIPs[rule.RemoteGroupID] = map[string][][2]*string{
-						rule.Ethertype: s.Members[rule.RemoteGroupID][rule.Ethertype]}
+				if remote := cmp.Or(rule.RemoteGroupID, rule.RemoteAddressGroupID); remote != "" {
+					if r.MemberIPs[remote] == nil {
+						r.MemberIPs[remote] = map[string][][2]*string{}
+					}
+					r.MemberIPs[remote][rule.Ethertype] = s.Members[remote][rule.Ethertype]
 				}
 			}
 		}

@@ -55,7 +55,7 @@ func Checks() []Check {
 			script("table bridge x { chain c { type filter hook forward priority 0; ct state new accept\n\n}\n}")},
 		{"br_netfilter", []string{"bridge_firewalling"}, "no security groups with Linux bridges", false, bridgeNetfilter},
 		{"VXLAN devices", []string{"iproute2_vxlan"}, "no VXLAN networks with Linux bridges", false, link("vxlan")},
-		{"VLAN devices (8021q)", nil, "no vlan networks with Linux bridges", false, link("vlan")},
+		{"VLAN devices (8021q)", nil, "VLANs of Linux bridges are made by BPF", false, link("vlan")},
 		{"answers of bridges to ARP (neigh_suppress)", nil, "ARP requests are flooded to all hosts of a network", false, suppress},
 		{"tc: hierarchical token bucket", nil, "no bandwidth limits for what leaves", false, qdisc("htb")},
 		{"tc: ingress and clsact", nil, "no bandwidth limits for what comes in", false, qdisc("clsact")},

@@ -171,3 +171,44 @@ func removalOf(lines []string) []string {
 	}
 	return commands
 }
+
+// admitRule begins the rules that let bridged packets through the host's own filter.
+const admitRule = "-m comment --comment neutrino-bridged -j ACCEPT"
+
+// admitBridged lets packets between the ports of our bridges through where iptables drops what it forwards by default, as
+// on hosts with Docker: br_netfilter shows it bridged packets too. Upstream's chains accept them for the same reason.
+func (d *Driver) admitBridged(ctx context.Context) error {
+	for _, tool := range filterTools {
+		if tool == "ebtables" {
+			continue
+		}
+		saved, err := savedRules(ctx, tool)
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(saved, "\n:FORWARD DROP") {
+			continue
+		}
+		var missing []string
+		for _, br := range d.bridges() {
+			br = strings.ReplaceAll(br, "*", "+")
+			if rule := fmt.Sprintf("FORWARD -i %s -o %s %s", br, br, admitRule); !strings.Contains(saved, "-A "+rule+"\n") {
+				missing = append(missing, "-I "+rule)
+			}
+		}
+		if len(missing) == 0 {
+			continue
+		}
+		if _, err := runTool(ctx, "*filter\n"+strings.Join(missing, "\n")+"\nCOMMIT\n", tool+"-restore", "--noflush"); err != nil {
+			return fmt.Errorf("let bridged packets through the host's filter: %w", err)
+		}
+		d.writes.Add(1)
+		d.log.Warn("the host drops what it forwards: bridged packets are let through", "tool", tool)
+	}
+	return nil
+}
+
+// bridges are the name patterns of the bridges that we use.
+func (d *Driver) bridges() []string {
+	return append([]string{bridgePrefix + "*"}, slices.Sorted(maps.Values(d.cfg.Bridges))...)
+}

@@ -121,11 +121,7 @@ func (d *Driver) note(device, what string) {
 func New(cfg Config, writes *atomic.Int64, log *slog.Logger) *Driver {
 	d := &Driver{cfg: cfg, writes: writes, log: log, settled: map[string]settled{}, attached: map[vlan.Attachment]bool{}}
 	if !cfg.Unfiltered {
-		bridges := []string{"brq*"}
-		for _, b := range cfg.Bridges {
-			bridges = append(bridges, b)
-		}
-		d.firewall = firewall.New(firewall.Config{Bridges: bridges, VXLANPort: cfg.UDPPort}, writes, log)
+		d.firewall = firewall.New(firewall.Config{Bridges: d.bridges(), VXLANPort: cfg.UDPPort}, writes, log)
 	}
 	return d
 }

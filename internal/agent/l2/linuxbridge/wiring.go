@@ -147,15 +147,32 @@ func (d *Driver) Filter() wiring.Filter {
 	if d.firewall == nil {
 		return nil
 	}
-	return &filter{d.firewall}
+	return &filter{d.firewall, d, false}
 }
 
-// filter sees to it that the kernel tracks bridged packets before rules count on it.
-type filter struct{ *firewall.Firewall }
+// filter sees to it that the kernel tracks bridged packets before rules count on it, and that the host lets them through.
+type filter struct {
+	*firewall.Firewall
+	driver   *Driver
+	admitted bool
+}
+
+func (f *filter) Verify() {
+	f.admitted = false
+	f.Firewall.Verify()
+}
 
 func (f *filter) Apply(ctx context.Context) (bool, error) {
 	if err := f.Prepare(); err != nil {
 		return false, err
 	}
-	return f.Firewall.Apply(ctx)
+	recheck, err := f.Firewall.Apply(ctx)
+	if err != nil || f.admitted {
+		return recheck, err
+	}
+	if err := f.driver.admitBridged(ctx); err != nil {
+		f.driver.log.Error("bridged packets may be dropped", "error", err)
+	}
+	f.admitted = true
+	return recheck, nil
 }
