@@ -41,7 +41,8 @@ func (a *attacker) raw(what, method, path string, body []byte) (status int, answ
 	defer resp.Body.Close()
 	answer, err = io.ReadAll(resp.Body)
 	took := time.Since(start)
-	if err != nil || resp.StatusCode >= 500 && resp.StatusCode != http.StatusNotImplemented {
+	upstreams := bytes.Contains(answer, []byte("NetworkTunnelRangeError")) // for which upstream's status is 500, too
+	if err != nil || resp.StatusCode >= 500 && resp.StatusCode != http.StatusNotImplemented && !upstreams {
 		a.Errorf("%s %s %s: %d %s %v", what, method, cut(path), resp.StatusCode, cut(string(answer)), err)
 	}
 	if took > time.Second {
@@ -131,10 +132,10 @@ func evil() map[string]json.RawMessage {
 		"uuids":     list(100_000, func(i int) string { return fmt.Sprintf(`"00000000-0000-4000-8000-%012d"`, i) }),
 		"objects":   list(100_000, func(i int) string { return fmt.Sprintf(`{"a":%d}`, i) }),
 		"fixed IPs": list(100_000, func(i int) string { return fmt.Sprintf(`{"ip_address":%q}`, address(i)) }),
-		"routes":    list(60_000, func(i int) string { return fmt.Sprintf(`{"destination":"%s/32","nexthop":"10.0.0.9"}`, address(i)) }),
-		"pools":     list(70_000, func(i int) string { return fmt.Sprintf(`{"start":%q,"end":%[1]q}`, address(i)) }),
-		"options":   list(70_000, func(i int) string { return fmt.Sprintf(`{"opt_name":"%d","opt_value":"%[1]d"}`, i) }),
-		"tags":      list(100_000, func(i int) string { return fmt.Sprintf(`"t%d"`, i) }),
+		"routes":    list(20_000, func(i int) string { return fmt.Sprintf(`{"destination":"%s/32","nexthop":"10.0.0.9"}`, address(i)) }),
+		"pools":     list(20_000, func(i int) string { return fmt.Sprintf(`{"start":%q,"end":%[1]q}`, address(i)) }),
+		"options":   list(20_000, func(i int) string { return fmt.Sprintf(`{"opt_name":"%d","opt_value":"%[1]d"}`, i) }),
+		"tags":      list(20_000, func(i int) string { return fmt.Sprintf(`"t%d"`, i) }),
 		"gateway": json.RawMessage(`{"network_id":"00000000-0000-4000-8000-000000000000","external_fixed_ips":` +
 			string(list(100_000, func(i int) string { return fmt.Sprintf(`{"ip_address":%q}`, address(i)) })) + `}`),
 		"segments": list(30_000, func(i int) string {
