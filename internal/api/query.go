@@ -2,7 +2,6 @@ package api
 
 import (
 	"net/url"
-	"slices"
 	"strings"
 )
 
@@ -31,8 +30,10 @@ func parseQuery(raw string) url.Values {
 // params are the names of the query's parameters in their order.
 func (c *Call) params() []string {
 	var names []string
+	seen := map[string]bool{}
 	for _, p := range parameters(c.Request.URL.RawQuery) {
-		if !slices.Contains(names, p.name) {
+		if !seen[p.name] {
+			seen[p.name] = true
 			names = append(names, p.name)
 		}
 	}

@@ -2,7 +2,6 @@ package model
 
 import (
 	"net/netip"
-	"slices"
 	"strings"
 
 	"neutrino/internal/fault"
@@ -47,14 +46,15 @@ var addressList = resource.Type[[]string]{Name: "list of CIDR", Append: resource
 	if err := distinct(list); err != nil {
 		return nil, err
 	}
-	out := []string{}
+	out, seen := []string{}, map[string]bool{}
 	for _, e := range list {
 		s, isText := e.(string)
 		p, err := CIDR.Parse(s)
 		if !isText || err != nil || !strings.Contains(s, "/") {
 			return nil, resource.Reasonf("'%s' is not a valid IP subnet", resource.Py(e))
 		}
-		if !slices.Contains(out, p) { // the same but for host bits
+		if !seen[p] { // the same but for host bits
+			seen[p] = true
 			out = append(out, p)
 		}
 	}

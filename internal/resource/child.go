@@ -93,15 +93,15 @@ func quoted(d store.Dialect, names ...string) []string {
 
 // saveList deletes rows that are gone and inserts new ones. With a Position all rows are written again if any moved.
 func saveList[E any](tx *store.Tx, c Children[E], names []string, id string, old, now []E) error {
-	same := func(a E) func(E) bool { return func(b E) bool { return reflect.DeepEqual(a, b) } }
 	if c.Position != "" && !reflect.DeepEqual(old, now) && len(old) > 0 {
 		if _, err := tx.Exec("DELETE FROM "+c.Table+" WHERE "+c.Parent+" = ?", id); err != nil {
 			return fmt.Errorf("write %s: %w", c.Table, err)
 		}
 		old = nil
 	}
+	had, has := c.rows(old), c.rows(now)
 	for _, e := range old {
-		if slices.ContainsFunc(now, same(e)) {
+		if has[c.row(&e)] {
 			continue
 		}
 		args := []any{id}
@@ -113,25 +113,55 @@ func saveList[E any](tx *store.Tx, c Children[E], names []string, id string, old
 			return fmt.Errorf("write %s: %w", c.Table, err)
 		}
 	}
+	columns := append([]string{c.Parent}, names...)
+	if c.Position != "" {
+		columns = append(columns, c.Position)
+	}
+	if c.NewID != "" {
+		columns = append(columns, c.NewID)
+	}
+	var rows [][]any
 	for i, e := range now {
-		if slices.ContainsFunc(old, same(e)) {
+		if had[c.row(&e)] {
 			continue
 		}
-		cols, args := append([]string{c.Parent}, quoted(tx.Dialect(), names...)...), []any{id}
+		args := []any{id}
 		for _, col := range c.Columns {
 			args = append(args, col.Ref(&e))
 		}
 		if c.Position != "" {
-			cols, args = append(cols, tx.Dialect().Quote(c.Position)), append(args, i)
+			args = append(args, i)
 		}
 		if c.NewID != "" {
-			cols, args = append(cols, c.NewID), append(args, uuid.NewString())
+			args = append(args, uuid.NewString())
 		}
-		if err := insertRow(tx, c.Table, strings.Join(cols, ", "), args); err != nil {
-			return fmt.Errorf("write %s: %w", c.Table, err)
-		}
+		rows = append(rows, args)
+	}
+	if err := tx.InsertRows(c.Table, columns, rows); err != nil {
+		return fmt.Errorf("write %s: %w", c.Table, err)
 	}
 	return nil
+}
+
+// row is what the columns of an element hold, as a key.
+func (c *Children[E]) row(e *E) string {
+	var b []byte
+	for _, col := range c.Columns {
+		v := reflect.ValueOf(col.Ref(e)).Elem()
+		for v.Kind() == reflect.Pointer && !v.IsNil() {
+			v = v.Elem()
+		}
+		b = fmt.Appendf(b, "%#v,", v)
+	}
+	return string(b)
+}
+
+func (c *Children[E]) rows(list []E) map[string]bool {
+	set := make(map[string]bool, len(list))
+	for i := range list {
+		set[c.row(&list[i])] = true
+	}
+	return set
 }
 
 const (

@@ -145,7 +145,7 @@ func (c *child[R]) match(given []string, idColumn string) (Cond, error) {
 				likes = append(likes, col+" LIKE ? ESCAPE '!'")
 				m.Args = append(m.Args, "%"+store.EscapeLike(v)+"%")
 			}
-			m.SQL = "(" + strings.Join(likes, " OR ") + ")"
+			m.SQL = anyOf(likes)
 		}
 		conds = append(conds, "t."+idColumn+" IN (SELECT "+c.parent+" FROM "+c.table+" WHERE "+m.SQL+")")
 		args = append(args, m.Args...)
@@ -154,6 +154,15 @@ func (c *child[R]) match(given []string, idColumn string) (Cond, error) {
 		return Cond{SQL: "1 = 1"}, nil
 	}
 	return Cond{"(" + strings.Join(conds, " AND ") + ")", args}, nil
+}
+
+// anyOf joins conditions with OR, in pairs of pairs: a chain of more than 1000 is too deep for SQLite.
+func anyOf(conditions []string) string {
+	if len(conditions) == 1 {
+		return conditions[0]
+	}
+	half := len(conditions) / 2
+	return "(" + anyOf(conditions[:half]) + " OR " + anyOf(conditions[half:]) + ")"
 }
 
 func keysOf[K comparable, V any](m map[K]V) func(yield func(K) bool) {
@@ -231,7 +240,9 @@ func (r *engine[R]) parseSort(q *Query, values url.Values) error {
 		if r.Attrs[n].column == nil {
 			unsortable = name
 		}
-		q.Sort = append(q.Sort, SortKey{n, dirs[i] == "desc"})
+		if !slices.ContainsFunc(q.Sort, func(k SortKey) bool { return k.Attr == n }) { // the first decides
+			q.Sort = append(q.Sort, SortKey{n, dirs[i] == "desc"})
+		}
 	}
 	if len(absent) > 0 {
 		return badRequest("%s is invalid attribute for sort_keys", pyList(absent))

@@ -8,6 +8,8 @@ import (
 	"net"
 	"strings"
 
+	"neutrino/internal/fault"
+
 	"github.com/go-sql-driver/mysql"
 )
 
@@ -46,6 +48,7 @@ type Dialect interface {
 	IsForeignKey(err error) bool  // foreign key violated
 	IsRetryable(err error) bool   // deadlock, serialization failure, busy
 	IsUnavailable(err error) bool // the database cannot serve at all just now
+	IsBadValue(err error) bool    // text or a number that its columns cannot hold, or too many of them
 }
 
 func dialects() []Dialect { return []Dialect{sqliteDialect{}, postgresDialect{}, mysqlDialect{}} }
@@ -69,6 +72,18 @@ func IsForeignKey(err error) bool { return err != nil && anyDialect(err, Dialect
 // request's: the caller may come back later.
 func IsUnavailable(err error) bool {
 	return err != nil && (isLostConnection(err) || anyDialect(err, Dialect.IsUnavailable))
+}
+
+// unfit is the answer to a request with a value that the database cannot hold. Which values those are differs: a NUL in
+// PostgreSQL, a character outside of a column's character set in MariaDB. Nor may a statement have any number of them.
+func (db *DB) unfit(err error) error {
+	if !db.dialect.IsBadValue(err) {
+		return err
+	}
+	if _, told := errors.AsType[*fault.Error](err); told {
+		return err
+	}
+	return fault.InvalidInput("there are too many values, or one that cannot be stored").Because(err)
 }
 
 func isLostConnection(err error) bool {

@@ -190,6 +190,12 @@ func (d mysqlDialect) IsUnavailable(err error) bool {
 	return d.IsRetryable(err)
 }
 
+// IsBadValue is for numbers out of range, illegal mixes of collations, wrong characters, text that is too long and too
+// many values.
+func (mysqlDialect) IsBadValue(err error) bool {
+	return slices.Contains([]uint16{1264, 1267, 1271, 1300, 1366, 1390, 1406, 3988}, mysqlCode(err))
+}
+
 // mysqlCode is the number of MySQL's error, 0 for other errors.
 func mysqlCode(err error) uint16 {
 	if e, ok := errors.AsType[*mysql.MySQLError](err); ok {

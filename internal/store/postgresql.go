@@ -136,6 +136,11 @@ func (d postgresDialect) IsUnavailable(err error) bool {
 	return d.IsRetryable(err)
 }
 
+// IsBadValue is for class 22 (data exception), where among others a NUL and text that is too long are.
+func (postgresDialect) IsBadValue(err error) bool {
+	return strings.HasPrefix(sqlState(err), "22") || err != nil && strings.Contains(err.Error(), "limited to 65535 parameters")
+}
+
 // sqlState is the code of PostgreSQL's error, "" for other errors.
 func sqlState(err error) string {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {

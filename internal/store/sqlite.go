@@ -128,6 +128,11 @@ func (sqliteDialect) IsRetryable(err error) bool {
 	return false
 }
 
+// IsBadValue is for too many values; SQLite stores any.
+func (sqliteDialect) IsBadValue(err error) bool {
+	return sqliteCode(err) == sqlite3.SQLITE_ERROR && strings.Contains(err.Error(), "too many SQL variables")
+}
+
 func (sqliteDialect) IsUnavailable(err error) bool {
 	switch sqliteCode(err) & 0xff {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL:

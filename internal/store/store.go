@@ -119,7 +119,7 @@ func (db *DB) run(ctx context.Context, p *sql.DB, readOnly bool, f func(tx *Tx) 
 			return nil
 		}
 		if !db.retryable(err) || ctx.Err() != nil {
-			return err
+			return db.unfit(err)
 		}
 		ceiling := maxDelay
 		race := !isLostConnection(err)

@@ -78,7 +78,11 @@ func (s *Service) Remove(tx *store.Tx, id string, body map[string]any) (json.Raw
 
 // overlap are the elements of list that are in other, or are not.
 func overlap(list, other []string, in bool) []string {
-	return slices.DeleteFunc(slices.Clone(list), func(x string) bool { return slices.Contains(other, x) != in })
+	there := make(map[string]bool, len(other))
+	for _, x := range other {
+		there[x] = true
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(x string) bool { return there[x] != in })
 }
 
 func (s *Service) change(tx *store.Tx, id string, body map[string]any, f func(has, given []string) ([]string, error)) (json.RawMessage, error) {
@@ -117,13 +121,15 @@ func addresses(body map[string]any) ([]string, error) {
 		return nil, notAddress(body["addresses"])
 	}
 	var all []string
+	seen := map[string]bool{}
 	for _, e := range list {
 		s, isText := e.(string)
 		p, err := model.ParseNetwork(s)
 		if !isText || err != nil {
 			return nil, notAddress(e)
 		}
-		if !slices.Contains(all, p) {
+		if !seen[p] {
+			seen[p] = true
 			all = append(all, p)
 		}
 	}

@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"net/netip"
+	"slices"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/model"
@@ -67,14 +68,34 @@ func CheckPools(cidr netip.Prefix, pools []model.Pool) error {
 			return fault.BadRequest("OutOfBoundsAllocationPool", "The allocation pool %s spans beyond the subnet cidr %s.", s, cidr)
 		}
 	}
-	for i, s := range all {
-		for _, o := range all[i+1:] {
-			if o.contains(s.first) || s.contains(o.first) {
-				return fault.Conflict("OverlappingAllocationPools", "Found overlapping allocation pools: %s %s for subnet %s.", s, o, cidr)
-			}
-		}
+	if i, j, found := all.overlap(); found {
+		return fault.Conflict("OverlappingAllocationPools", "Found overlapping allocation pools: %s %s for subnet %s.", all[i], all[j], cidr)
 	}
 	return nil
+}
+
+// overlap finds the first range that overlaps another one, and that one.
+func (s spans) overlap() (first, second int, found bool) {
+	order := make([]int, len(s))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return s[a].first.Compare(s[b].first) })
+	first = len(s)
+	for k, furthest := 1, 0; k < len(order); k++ { // furthest is the place of the range before k that ends last
+		if !s[order[furthest]].last.Less(s[order[k]].first) {
+			first = min(first, order[furthest], order[k])
+		}
+		if s[order[furthest]].last.Less(s[order[k]].last) {
+			furthest = k
+		}
+	}
+	for i := range s {
+		if first < i && (s[i].contains(s[first].first) || s[first].contains(s[i].first)) {
+			return first, i, true
+		}
+	}
+	return 0, 0, false
 }
 
 func parseSpan(p model.Pool) (span, error) {

@@ -70,20 +70,23 @@ func invalidRoutes(routes []model.Route, reason string) error {
 // no error. It returns the router as JSON.
 func (s *Service) AddExtraRoutes(tx *store.Tx, caller *identity.Caller, router string, body map[string]any) (json.RawMessage, error) {
 	return s.editRoutes(tx, caller, router, body, func(have, given []model.Route) []model.Route {
-		for _, r := range given {
-			if !slices.Contains(have, r) {
-				have = append(have, r)
-			}
-		}
-		return have
+		return slices.Concat(have, slices.DeleteFunc(slices.Clone(given), isIn(have)))
 	})
 }
 
 // RemoveExtraRoutes takes the routes in body away from those of a router. Routes that it does not have are no error.
 func (s *Service) RemoveExtraRoutes(tx *store.Tx, caller *identity.Caller, router string, body map[string]any) (json.RawMessage, error) {
 	return s.editRoutes(tx, caller, router, body, func(have, given []model.Route) []model.Route {
-		return slices.DeleteFunc(have, func(r model.Route) bool { return slices.Contains(given, r) })
+		return slices.DeleteFunc(have, isIn(given))
 	})
+}
+
+func isIn(routes []model.Route) func(model.Route) bool {
+	set := make(map[model.Route]bool, len(routes))
+	for _, r := range routes {
+		set[r] = true
+	}
+	return func(r model.Route) bool { return set[r] }
 }
 
 func (s *Service) editRoutes(tx *store.Tx, caller *identity.Caller, id string, body map[string]any,

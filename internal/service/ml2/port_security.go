@@ -2,6 +2,7 @@ package ml2
 
 import (
 	"encoding/json"
+	"slices"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/model"
@@ -109,22 +110,24 @@ func checkProfile(port *model.Port) error {
 // mergeDHCPOpts applies the options of a request to those that a port has: a new value replaces, none removes, and
 // what is not named stays.
 func mergeDHCPOpts(have, asked []model.DHCPOpt) []model.DHCPOpt {
-	out := append([]model.DHCPOpt{}, have...)
+	type option struct {
+		name    string
+		version int
+	}
+	out, at, gone := append([]model.DHCPOpt{}, have...), map[option]int{}, map[option]bool{}
+	for i, h := range out {
+		at[option{h.Name, h.IPVersion}] = i
+	}
 	for _, a := range asked {
-		at := -1
-		for i, h := range out {
-			if h.Name == a.Name && h.IPVersion == a.IPVersion {
-				at = i
-			}
-		}
+		k := option{a.Name, a.IPVersion}
+		i, there := at[k]
+		gone[k] = a.Value == nil
 		switch {
-		case at < 0 && a.Value != nil:
-			out = append(out, a)
-		case at >= 0 && a.Value == nil:
-			out = append(out[:at], out[at+1:]...)
-		case at >= 0:
-			out[at] = a
+		case !there:
+			at[k], out = len(out), append(out, a)
+		case a.Value != nil:
+			out[i] = a
 		}
 	}
-	return out
+	return slices.DeleteFunc(out, func(o model.DHCPOpt) bool { return gone[option{o.Name, o.IPVersion}] })
 }

@@ -95,9 +95,12 @@ func (p *Plugin) takeSegments(tx *store.Tx, n *model.Network) ([]model.Segment, 
 
 // insertSegment stores a segment of a network.
 func insertSegment(tx *store.Tx, networkID string, s *model.Segment, index int) error {
-	now := resource.Now()
+	now, revision := resource.Now(), 0
+	if s.NetworkType == "vlan" {
+		revision = 1 // as upstream's
+	}
 	row, err := tx.Insert("INSERT INTO standardattributes (resource_type, revision_number, created_at, updated_at) VALUES (?, ?, ?, ?)",
-		"networksegments", 0, now, now)
+		"networksegments", revision, now, now)
 	if err != nil {
 		return fmt.Errorf("create segment: %w", err)
 	}

@@ -49,6 +49,11 @@ func (p *Plugin) createSegment(c *resource.Change[model.NetworkSegment]) error {
 		}
 		return err
 	}
+	if s.SegmentationID != nil {
+		if err := p.catalog.Segments.CountUp(c.Tx, 1, o); err != nil { // upstream notes the id in a second step
+			return err
+		}
+	}
 	s.ID = o.ID
 	return p.mapSegment(c.Tx, s)
 }

@@ -275,17 +275,18 @@ func (s *Service) checkGroups(tx *store.Tx, caller *identity.Caller, p *model.Po
 	if !caller.IsAdmin {
 		view.ProjectID = p.ProjectID
 	}
-	groups, err := s.catalog.SecurityGroups.Select(tx, &resource.Query{Set: s.catalog.SecurityGroups.Bits("id", "stateful"), Caller: &view,
-		Where: []resource.Cond{s.catalog.SecurityGroups.ByID(p.SecurityGroups...)}})
-	if err != nil {
-		return err
+	found, stateful := map[string]bool{}, map[bool]bool{}
+	for ids := range slices.Chunk(p.SecurityGroups, 500) {
+		groups, err := s.catalog.SecurityGroups.Select(tx, &resource.Query{Set: s.catalog.SecurityGroups.Bits("id", "stateful"), Caller: &view,
+			Where: []resource.Cond{s.catalog.SecurityGroups.ByID(ids...)}})
+		if err != nil {
+			return err
+		}
+		for _, g := range groups {
+			found[g.ID], stateful[g.Stateful] = true, true
+		}
 	}
-	missing := slices.Clone(p.SecurityGroups)
-	stateful := map[bool]bool{}
-	for _, g := range groups {
-		missing = slices.DeleteFunc(missing, func(id string) bool { return id == g.ID })
-		stateful[g.Stateful] = true
-	}
+	missing := slices.DeleteFunc(slices.Clone(p.SecurityGroups), func(id string) bool { return found[id] })
 	if len(missing) > 0 {
 		return fault.NotFound("SecurityGroupNotFound", "Security group %s does not exist", strings.Join(missing, ", "))
 	}
