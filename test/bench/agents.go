@@ -194,6 +194,10 @@ func serviceMeasurements(h *harness, c *lab.Cloud) []measurement {
 	again := func(daemon string) func() float64 {
 		return func() float64 {
 			before := sockets(h, node.Daemons[daemon])
+			for range 20 { // some come and go
+				time.Sleep(50 * time.Millisecond)
+				before = min(before, sockets(h, node.Daemons[daemon]))
+			}
 			node.Daemons[daemon].Kill()
 			return timed(func() {
 				node.Daemons[daemon].Restart()
