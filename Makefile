@@ -10,6 +10,8 @@ PACKAGES   := iproute2 nftables iputils-ping tcpdump udhcpc isc-dhcp-client conn
 # What only tests need: DHCP clients and upstream's servers to compare with, database servers, which are started by the tests
 # only, and what builds a Debian tree.
 TEST_PACKAGES := openvswitch-switch iptables procps radvd haproxy dhcpcd-base wide-dhcpv6-client systemd dnsmasq-base $(PACKAGES) postgresql mariadb-server debootstrap
+# What only the benchmark needs.
+BENCH_PACKAGES := iperf3 openvswitch-switch $(PACKAGES)
 # What only the virtual machine of `make stock-kernel` needs.
 VM_PACKAGES := openvswitch-switch $(PACKAGES) qemu-system-x86 busybox cpio kmod
 # On which databases `make conformance` runs, and which of its tests: RUN is a regular expression.
@@ -40,6 +42,7 @@ $(BIN): $(shell find cmd internal -name '*.go' -not -name '*_test.go') go.mod go
 # packages installs the Debian packages that are missing, and says so.
 unit race databases smoke conformance chaos: PACKAGES = $(TEST_PACKAGES)
 stock-kernel: PACKAGES = $(VM_PACKAGES)
+bench: PACKAGES = $(BENCH_PACKAGES)
 packages:
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
 	if [ -n "$$missing" ]; then \

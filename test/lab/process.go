@@ -75,7 +75,7 @@ func (p *Process) Restart() {
 func (p *Process) Kill() {
 	p.node.lab.T.Helper()
 	_ = p.cmd.Process.Kill()
-	if !p.wait(patient(10 * time.Second)) {
+	if !p.wait(patient(time.Minute)) { // the kernel closes a thousand packet sockets one by one
 		p.node.lab.T.Fatalf("%s in %s survives kill -9", p.Name, p.node.Name)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 
 	"neutrino/internal/linux/netns"
 
@@ -74,7 +75,13 @@ func create(p Pair) error {
 		PeerNamespace: netlink.NsFd(int(there)), PeerMTU: uint32(p.MTU)}); err != nil {
 		return err
 	}
-	err = os.WriteFile("/proc/sys/net/ipv6/conf/"+p.Outer+"/disable_ipv6", []byte("1"), 0)
+	// The kernel does not sleep until it gets its lock for this write but tries again and again: with links being made
+	// everywhere that is most of what a new port costs. So not where net.ipv6.conf.default.disable_ipv6 has done it.
+	silent := "/proc/sys/net/ipv6/conf/" + p.Outer + "/disable_ipv6"
+	if now, err := os.ReadFile(silent); err == nil && strings.TrimSpace(string(now)) == "1" {
+		return nil
+	}
+	err = os.WriteFile(silent, []byte("1"), 0)
 	if errors.Is(err, os.ErrNotExist) { // a kernel without IPv6
 		return nil
 	}

@@ -189,8 +189,14 @@ func (d *Driver) Run(ctx context.Context) {
 			case <-ctx.Done():
 				return
 			case <-d.kick:
+				began := time.Now()
 				if err := d.look(ctx); err != nil {
 					d.log.Warn("cannot read what Open vSwitch has", "error", err)
+				}
+				// A picture costs as much as there are ports: while changes pour in, most of the time is for other work.
+				select {
+				case <-ctx.Done():
+				case <-time.After(min(3*time.Since(began), 100*time.Millisecond)):
 				}
 			}
 		}
