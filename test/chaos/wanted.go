@@ -100,8 +100,8 @@ func (w *world) wantNetwork(f facts, s *snapshot, n network, h *lab.Host) {
 		if o == h {
 			continue
 		}
-		for _, p := range w.portsOn(s, o) {
-			if p.network != n.id || p.status != "ACTIVE" {
+		for _, p := range s.ports {
+			if p.network != n.id || p.host != o.Name || p.status != "ACTIVE" {
 				continue
 			}
 			f.add("forward %s 00:00:00:00:00:00 to %s", tunnel, o.Underlay)
