@@ -368,7 +368,8 @@ func (d *Driver) Ensure(n wiring.Network) (fresh bool, err error) {
 				return false, errors.New("all VLANs of the integration bridge are in use")
 			}
 		}
-		if d.restored[n.ID] == 0 {
+		if d.restored[n.ID] == 0 { // what was told of the VLAN is another network's, or of a run whose ports were all plugged anew
+			fresh = true
 			maps.DeleteFunc(d.entries, func(e bridge.Entry, _ string) bool { return e.VNI == vlan })
 		}
 		x = &network{vlan: vlan}
@@ -379,7 +380,7 @@ func (d *Driver) Ensure(n wiring.Network) (fresh bool, err error) {
 		x.Network, x.stale = n, true
 		d.moved[x.vlan] = true
 	}
-	return false, nil
+	return fresh, nil
 }
 
 func (d *Driver) freeVLAN() int {
