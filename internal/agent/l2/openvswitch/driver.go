@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +38,7 @@ type Driver struct {
 	changed func(device string)
 	kick    chan struct{}           // the database changed
 	picture atomic.Pointer[picture] // as it is now
+	looking sync.Mutex              // held while a picture is taken
 	flushed atomic.Bool             // ovs-vswitchd is another one than before, or may be
 
 	filter   *filter // nil: ports are not filtered
@@ -223,6 +225,8 @@ func (d *Driver) watch(ctx context.Context) {
 
 // look takes a new picture and tells of the devices that are not as in the last one.
 func (d *Driver) look(ctx context.Context) error {
+	d.looking.Lock() // or an older picture might take the place of a newer one
+	defer d.looking.Unlock()
 	s, err := d.db.State(ctx)
 	if err != nil {
 		return err
