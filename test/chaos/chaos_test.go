@@ -1,7 +1,7 @@
 // Package chaos lets a cloud of three hypervisors and a network node go through a random sequence of API calls and
 // accidents, and checks with packets who can talk to whom.
 //
-// What must be is computed from the API's own lists (oracle.go, wanted.go), never remembered: whatever an operation was
+// What must be is computed from the API's own lists (oracle_test.go, wanted_test.go), never remembered: whatever an operation was
 // meant to do, the hosts must end up as the lists say. The seed gives the sequence; timing is the machine's, so a failure
 // may need several runs to come again. `make chaos DURATION=10m SEED=7` runs it longer than `make test` does.
 package chaos

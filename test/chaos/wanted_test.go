@@ -11,7 +11,7 @@ import (
 )
 
 // facts are statements about a host's kernel, such as "device tap… in brq… mtu 1450". What the API says is turned into
-// facts here, what the kernel has in found.go, and both must be the same.
+// facts here, what the kernel has in found_test.go, and both must be the same.
 type facts map[string]bool
 
 func (f facts) add(format string, args ...any) { f[fmt.Sprintf(format, args...)] = true }
