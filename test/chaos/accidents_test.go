@@ -58,7 +58,9 @@ func (w *world) daemonIn() (*lab.Host, string) {
 		return nil, ""
 	}
 	slices.Sort(names)
-	return h, names[w.random.IntN(len(names))]
+	name := names[w.random.IntN(len(names))]
+	w.blind = w.blind || h == w.Network && name == w.L2Agent()
+	return h, name
 }
 
 func (w *world) begins(o outage) {

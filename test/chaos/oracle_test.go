@@ -73,7 +73,7 @@ func (p port) first(v6 bool) (fixed, bool) {
 // gatewayOf is the router at the gateway address of the port's first subnet.
 func (s *snapshot) gatewayOf(p port, src netip.Addr) (router, bool) {
 	f, ok := p.first(src.Is6())
-	if !ok || f.address != src {
+	if !ok || !s.subnets[f.subnet].prefix.Contains(src) {
 		return router{}, false
 	}
 	at, ok := s.portWith(p.network, s.subnets[f.subnet].gateway)

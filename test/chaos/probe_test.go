@@ -68,11 +68,11 @@ type flight struct {
 }
 
 // sendAt is when a probe is sent again.
-var sendAt = []time.Duration{0, 120 * time.Millisecond, 350 * time.Millisecond, 700 * time.Millisecond}
+var sendAt = []time.Duration{0, 120 * time.Millisecond, 350 * time.Millisecond, 700 * time.Millisecond, 1500 * time.Millisecond}
 
 const (
-	quiet   = 500 * time.Millisecond  // after this a probe that should fail has failed
-	patient = 1800 * time.Millisecond // after this any probe has failed; a lost SYN is sent again after a second
+	quiet   = 500 * time.Millisecond // after this a probe that should fail has failed
+	patient = 3 * time.Second        // after this any probe has failed; a lost SYN is sent again after a second
 )
 
 // send tries all probes at once, from a fresh source port each, and returns which were answered.

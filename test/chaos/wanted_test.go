@@ -11,7 +11,7 @@ import (
 )
 
 // facts are statements about a host's kernel, such as "device tap… in brq… mtu 1450". What the API says is turned into
-// facts here, what the kernel has in found.go, and both must be the same.
+// facts here, what the kernel has in found_test.go, and both must be the same.
 type facts map[string]bool
 
 func (f facts) add(format string, args ...any) { f[fmt.Sprintf(format, args...)] = true }
@@ -100,8 +100,8 @@ func (w *world) wantNetwork(f facts, s *snapshot, n network, h *lab.Host) {
 		if o == h {
 			continue
 		}
-		for _, p := range w.portsOn(s, o) {
-			if p.network != n.id || p.status != "ACTIVE" {
+		for _, p := range s.ports {
+			if p.network != n.id || p.host != o.Name || p.status != "ACTIVE" {
 				continue
 			}
 			f.add("forward %s 00:00:00:00:00:00 to %s", tunnel, o.Underlay)

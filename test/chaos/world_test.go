@@ -31,6 +31,7 @@ type world struct {
 	steps    int
 	history  []string
 	outages  []*outage
+	blind    bool              // the network node's L2 agent was away: it does not know, as upstream's, what vanished meanwhile
 	known    map[probe]bool    // what must be, as far as it has been so since everything was settled
 	upset    map[*guest]bool   // guests that were interrupted on purpose since then
 	upsetAll bool              // or all
@@ -154,18 +155,25 @@ func (w *world) check(probes []probe) {
 	})
 	answers := send(probes, func(p probe) bool { return w.known[p] })
 	w.probes += len(probes)
-	if bad := contradictions(answers, w.known); len(bad) > 0 {
-		again := send(probes, func(p probe) bool { return w.known[p] })
-		bad = append(bad, "and once more:")
-		w.fail("traffic that no operation was about", append(bad, contradictions(again, w.known)...))
+	bad := contradictions(answers, w.known)
+	if len(bad) == 0 {
+		return
 	}
+	again := contradictions(send(probes, func(p probe) bool { return w.known[p] }), w.known)
+	if len(again) == 0 && !slices.ContainsFunc(bad, func(line string) bool { return strings.HasSuffix(line, mustNot) }) {
+		w.note("not answered in %s, but then, on a busy machine: %d probes", patient, len(bad))
+		return
+	}
+	w.fail("traffic that no operation was about", append(append(bad, "and once more:"), again...))
 }
+
+const mustNot = "is answered and must not"
 
 func contradictions(answers, want map[probe]bool) (lines []string) {
 	for p, got := range answers {
 		switch {
 		case got && !want[p]:
-			lines = append(lines, p.String()+" is answered and must not")
+			lines = append(lines, p.String()+" "+mustNot)
 		case !got && want[p]:
 			lines = append(lines, p.String()+" is not answered and must")
 		}
@@ -302,6 +310,9 @@ func (w *world) statuses(s *snapshot) (bad []string) {
 			}
 		case "network:router_interface", "network:router_gateway":
 			if !s.routers[p.device].up {
+				if w.blind {
+					continue
+				}
 				want = "DOWN"
 			}
 		default:

@@ -118,9 +118,14 @@ func (s *vswitch) plugNova(i *instance) *instance {
 	if err := veth.DisableChecksumOffload(i.ns, "eth0"); err != nil { // the userspace datapath does not complete checksums
 		s.t.Fatal(err)
 	}
+	s.addPort(i)
+	return i
+}
+
+func (s *vswitch) addPort(i *instance) {
+	s.t.Helper()
 	s.vsctl("--may-exist", "add-port", "br-int", i.device, "--", "set", "Interface", i.device, "external_ids:iface-id="+i.portID,
 		"external_ids:iface-status=active", "external_ids:attached-mac="+i.mac.String())
-	return i
 }
 
 func (s *vswitch) configure(cfg *Config) {
@@ -309,6 +314,25 @@ func TestOpenVSwitchRestarts(t *testing.T) {
 	r.sw.run("ovs-ofctl", "-O", "OpenFlow14", "del-flows", "unix:"+r.sw.path("br-int.mgmt"))
 	r.agent.inbox.add(func(n *news) { n.resync = true })
 	a.reaches(b.v4, true)
+}
+
+// A port that is plugged anew while the agent is away has lost the VLAN of its network: what was told of that is told again.
+func TestOpenVSwitchPluggedAnew(t *testing.T) {
+	r := newOVSRig(t)
+	a := newInstance(t, r.server, netA, 1, groupDefault)
+	r.server.change(func() { r.server.FDB[netA] = remoteFDB() })
+	r.sw.plugNova(a)
+	r.server.waitFor(t, a.device)
+	known := func() bool { return strings.Contains(r.sw.dump("br-tun"), "arp_tpa=10.0.0.99") }
+	eventually(t, "flows for a remote port", known)
+	r.stop()
+	r.sw.vsctl("del-port", "br-int", a.device)
+	r.sw.addPort(a)
+	r.server.change(func() { clear(r.server.up) })
+	r.start()
+	r.server.waitFor(t, a.device)
+	eventually(t, "stale entries expired", func() bool { return r.agent.remotes.fresh() })
+	eventually(t, "flows for a remote port", known)
 }
 
 // Two hosts, each with a switch of its own, and tunnels of each type between them.

@@ -255,7 +255,11 @@ func (a *Agent) ensure(ctx context.Context, n *network) error {
 	switch {
 	case !forwards:
 	case !a.remotes.wired(n.ID, number):
-		if a.kernel == nil && !fresh {
+		if fresh { // what this pass has read belongs to something else
+			a.remotes.wire(n.ID, number, nil)
+			break
+		}
+		if a.kernel == nil {
 			if a.kernel, err = a.entries.List(ctx); err != nil {
 				return err
 			}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +38,7 @@ type Driver struct {
 	changed func(device string)
 	kick    chan struct{}           // the database changed
 	picture atomic.Pointer[picture] // as it is now
+	looking sync.Mutex              // held while a picture is taken
 	flushed atomic.Bool             // ovs-vswitchd is another one than before, or may be
 
 	filter   *filter // nil: ports are not filtered
@@ -229,6 +231,8 @@ func (d *Driver) watch(ctx context.Context) {
 
 // look takes a new picture and tells of the devices that are not as in the last one.
 func (d *Driver) look(ctx context.Context) error {
+	d.looking.Lock() // or an older picture might take the place of a newer one
+	defer d.looking.Unlock()
 	s, err := d.db.State(ctx)
 	if err != nil {
 		return err
@@ -374,7 +378,8 @@ func (d *Driver) Ensure(n wiring.Network) (fresh bool, err error) {
 				return false, errors.New("all VLANs of the integration bridge are in use")
 			}
 		}
-		if d.restored[n.ID] == 0 {
+		if d.restored[n.ID] == 0 { // what was told of the VLAN is another network's, or of a run whose ports were all plugged anew
+			fresh = true
 			maps.DeleteFunc(d.entries, func(e bridge.Entry, _ string) bool { return e.VNI == vlan })
 		}
 		x = &network{vlan: vlan}
@@ -385,7 +390,7 @@ func (d *Driver) Ensure(n wiring.Network) (fresh bool, err error) {
 		x.Network, x.stale = n, true
 		d.moved[x.vlan] = true
 	}
-	return false, nil
+	return fresh, nil
 }
 
 func (d *Driver) freeVLAN() int {
