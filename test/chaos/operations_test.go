@@ -223,7 +223,9 @@ func addSubnet(w *world, s *snapshot) string {
 		return ""
 	}
 	w.names++
-	attributes := lab.Object{"network_id": id, "ip_version": 4, "cidr": fmt.Sprintf("10.%d.%d.0/24", w.names>>8, w.names&255)}
+	base := fmt.Sprintf("10.%d.%d.", w.names>>8, w.names&255)
+	attributes := lab.Object{"network_id": id, "ip_version": 4, "cidr": base + "0/24",
+		"allocation_pools": []lab.Object{{"start": base + "2", "end": base + "199"}}} // the others are aliases of guests
 	if six == 0 && count > 0 {
 		attributes = lab.Object{"network_id": id, "ip_version": 6, "cidr": fmt.Sprintf("fd00:%x::/64", w.names)}
 		if mode := []string{"", "slaac", "dhcpv6-stateful"}[w.random.IntN(3)]; mode != "" {

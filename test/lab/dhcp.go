@@ -51,6 +51,11 @@ esac
 func (l *Lab) script(name, text string) string {
 	l.T.Helper()
 	path := filepath.Join(l.Dir, name)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, err := os.Stat(path); err == nil { // perhaps another client runs it, and then it cannot be written
+		return path
+	}
 	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
 		l.T.Fatalf("%v", err)
 	}
