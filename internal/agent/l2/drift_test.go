@@ -73,7 +73,7 @@ func TestDrift(t *testing.T) {
 	sysctl := func(key, want string) func() bool {
 		return func() bool { return sysctlValue(t, key) == want }
 	}
-	chain := run(t, "nft list chain bridge neutrino guard")
+	chain := run(t, "nft list chain bridge neutrino guard4")
 	kinds := []struct {
 		name, harm string
 		restored   func() bool
@@ -103,11 +103,11 @@ func TestDrift(t *testing.T) {
 		{"nft element", "nft delete element bridge neutrino ports { " + a.device + " }", shows("nft list set bridge neutrino ports", a.device)},
 		{"foreign nft element", "nft add element bridge neutrino ports { tapffffffff-ff }",
 			func() bool { return !shows("nft list set bridge neutrino ports", "tapffffffff-ff")() }},
-		{"foreign nft rule", "nft insert rule bridge neutrino guard accept",
-			func() bool { return run(t, "nft list chain bridge neutrino guard") == chain }},
-		{"nft rule", "nft delete rule bridge neutrino guard handle $(nft -a list chain bridge neutrino guard | sed -n 's/.*@macs drop # handle //p')",
-			func() bool { return run(t, "nft list chain bridge neutrino guard") == chain }},
-		{"nft chain", "nft flush chain bridge neutrino guard", func() bool { return run(t, "nft list chain bridge neutrino guard") == chain }},
+		{"foreign nft rule", "nft insert rule bridge neutrino guard4 accept",
+			func() bool { return run(t, "nft list chain bridge neutrino guard4") == chain }},
+		{"nft rule", "nft delete rule bridge neutrino guard4 handle $(nft -a list chain bridge neutrino guard4 | sed -n 's/.*@macs drop # handle //p')",
+			func() bool { return run(t, "nft list chain bridge neutrino guard4") == chain }},
+		{"nft chain", "nft flush chain bridge neutrino guard4", func() bool { return run(t, "nft list chain bridge neutrino guard4") == chain }},
 		{"nft table", "nft delete table bridge neutrino", shows("nft list set bridge neutrino ports", a.device)},
 		{"other nft table", "nft delete table inet neutrino", shows("nft list table inet neutrino", br)},
 	}
