@@ -39,6 +39,7 @@ type Agent struct {
 	writes     atomic.Int64
 	failure    atomic.Pointer[error] // of the last synchronisation
 
+	turn     sync.Mutex          // held during a run of the loop
 	services map[string]*service // used by the loop only
 	lastFull time.Time           // used by the loop only
 	swept    bool                // used by the loop only

@@ -435,7 +435,9 @@ func TestPortDuringFetch(t *testing.T) {
 	s.networks["net1"] = testNetwork(1)
 	a, _ := s.start(t, testConfig())
 	eventually(t, "ports ready", s.isReady("port1-5"))
-	eventually(t, "first run over", func() bool { return a.failure.Load() != nil }) // what follows does the loop's work
+	eventually(t, "first run over", func() bool { return a.failure.Load() != nil })
+	a.turn.Lock() // what follows does the loop's work
+	defer a.turn.Unlock()
 	a.mu.Lock()
 	a.fetch["net1"] = true
 	a.mu.Unlock()
@@ -460,7 +462,9 @@ func TestPortDuringFirstFetch(t *testing.T) {
 	s.networks["net1"] = testNetwork(1)
 	a, _ := s.start(t, testConfig())
 	eventually(t, "ports ready", s.isReady("port1-5"))
-	eventually(t, "first run over", func() bool { return a.failure.Load() != nil }) // what follows does the loop's work
+	eventually(t, "first run over", func() bool { return a.failure.Load() != nil })
+	a.turn.Lock() // what follows does the loop's work
+	defer a.turn.Unlock()
 	s.networks["net2"] = testNetwork(2)
 	a.mu.Lock()
 	a.fetch["net2"] = true

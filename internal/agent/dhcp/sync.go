@@ -25,6 +25,8 @@ var errWaiting = errors.New("waiting to be tried again")
 
 // sync is one run of the loop: fetch what is asked for, then bring changed networks in line.
 func (a *Agent) sync(ctx context.Context) error {
+	a.turn.Lock()
+	defer a.turn.Unlock()
 	full, fetch, ok := a.begin()
 	if !ok {
 		return nil
