@@ -136,9 +136,14 @@ func (d postgresDialect) IsUnavailable(err error) bool {
 	return d.IsRetryable(err)
 }
 
-// IsBadValue is for class 22 (data exception), where among others a NUL and text that is too long are.
+// IsBadValue is for class 22 (data exception), where among others a NUL and text that is too long are, and for what pgx
+// does not send: it has no error types for numbers out of range and for too many arguments.
 func (postgresDialect) IsBadValue(err error) bool {
-	return strings.HasPrefix(sqlState(err), "22") || err != nil && strings.Contains(err.Error(), "limited to 65535 parameters")
+	if err == nil {
+		return false
+	}
+	text := err.Error()
+	return strings.HasPrefix(sqlState(err), "22") || strings.Contains(text, "failed to encode args[") || strings.Contains(text, "limited to 65535 parameters")
 }
 
 // sqlState is the code of PostgreSQL's error, "" for other errors.
