@@ -1,7 +1,7 @@
 // Package resource is the engine that all API resources share: a table of attributes as Go values drives decoding,
 // defaults, checks, encoding, filters, sorting, paging, SQL and documentation. It knows no networking.
 //
-// A resource is a Go struct and one Attr per attribute. The accessor func(*R) *T in each Attr ties name, type, default
+// A resource is a Go struct and one Attr per attribute. The accessor func(P) *T in each Attr ties name, type, default
 // and column to one struct field, checked by the compiler; nothing is found by reflection.
 package resource
 
@@ -50,25 +50,27 @@ const (
 )
 
 // Attr is one attribute of R with its type erased into closures, made at start-up.
-type Attr[R any] struct {
+type Attr[R any] = attr[*R]
+
+type attr[P any] struct {
 	Name  string
 	Type  string // for documentation
 	Ext   string // alias of the extension that brings it, "" = always there
 	Flags Flags
 
 	key       []byte
-	enc       func([]byte, *R) []byte
-	dec       func(*R, any) error
-	def       func(*R) // nil: nothing to do when absent
-	clear     func(*R)
-	equal     func(a, b *R) bool
+	enc       func([]byte, P) []byte
+	dec       func(P, any) error
+	def       func(P) // nil: nothing to do when absent
+	clear     func(P)
+	equal     func(a, b P) bool
 	filter    func(string) (any, error)
-	ptr       func(*R) any
-	scan      func(*R, *store.Row, int) error
+	ptr       func(P) any
+	scan      func(P, *store.Row, int) error
 	column    *column
-	child     *child[R]
+	child     *child[P]
 	condition func(values []string) (Cond, error)
-	omit      func(*R) bool
+	omit      func(P) bool
 	from      []string
 	sparse    bool
 	same      Set    // attributes before it that are the same column in the same field
@@ -77,14 +79,14 @@ type Attr[R any] struct {
 }
 
 // OmitWhen leaves the attribute out of the JSON of objects for which f holds.
-func (a Attr[R]) OmitWhen(f func(*R) bool) Attr[R] {
+func (a attr[P]) OmitWhen(f func(P) bool) attr[P] {
 	a.omit = f
 	return a
 }
 
 // ShownAs makes the JSON of an attribute from the whole object. from names the other attributes that f looks at.
-func ShownAs[R, T any](a Attr[R], t Type[T], f func(*R) T, from ...string) Attr[R] {
-	a.enc = func(b []byte, r *R) []byte { return t.Append(b, f(r)) }
+func ShownAs[P, T any](a attr[P], t Type[T], f func(P) T, from ...string) attr[P] {
+	a.enc = func(b []byte, r P) []byte { return t.Append(b, f(r)) }
 	a.from = from
 	return a
 }
@@ -173,7 +175,7 @@ type Cond struct {
 }
 
 // Field declares a scalar attribute of R.
-func Field[R, T any](name string, t Type[T], use Flags, ref func(*R) *T, opts ...Option) Attr[R] {
+func Field[P, T any](name string, t Type[T], use Flags, ref func(P) *T, opts ...Option) attr[P] {
 	o := options{column: column{name: name}}
 	for _, f := range opts {
 		f(&o)
@@ -191,21 +193,21 @@ func Field[R, T any](name string, t Type[T], use Flags, ref func(*R) *T, opts ..
 	return a
 }
 
-func base[R, T any](name string, t Type[T], use Flags, ref func(*R) *T, o *options) Attr[R] {
+func base[P, T any](name string, t Type[T], use Flags, ref func(P) *T, o *options) attr[P] {
 	k, _ := json.Marshal(name)
-	a := Attr[R]{Name: name, Type: t.Name, Flags: use, Ext: o.ext, key: slices.Concat([]byte{','}, k, []byte{':'}),
-		enc:       func(b []byte, r *R) []byte { return t.Append(b, *ref(r)) },
-		ptr:       func(r *R) any { return ref(r) },
+	a := attr[P]{Name: name, Type: t.Name, Flags: use, Ext: o.ext, key: slices.Concat([]byte{','}, k, []byte{':'}),
+		enc:       func(b []byte, r P) []byte { return t.Append(b, *ref(r)) },
+		ptr:       func(r P) any { return ref(r) },
 		scan:      scanner(ref),
-		equal:     func(x, y *R) bool { return t.equal(*ref(x), *ref(y)) },
-		clear:     func(r *R) { var zero T; *ref(r) = zero },
+		equal:     func(x, y P) bool { return t.equal(*ref(x), *ref(y)) },
+		clear:     func(r P) { var zero T; *ref(r) = zero },
 		condition: o.condition, from: o.from, sparse: o.sparse, quiet: o.quiet,
 	}
 	if o.hasDef {
 		def := o.def.(T)
-		a.def = func(r *R) { *ref(r) = t.clone(def) }
+		a.def = func(r P) { *ref(r) = t.clone(def) }
 	}
-	a.dec = func(r *R, v any) error {
+	a.dec = func(r P, v any) error {
 		x, err := t.Parse(v)
 		if err != nil {
 			return err
@@ -246,7 +248,7 @@ type Children[E any] struct {
 }
 
 // List declares an attribute whose elements are rows of a child table.
-func List[R, E any](name string, t Type[[]E], use Flags, ref func(*R) *[]E, c Children[E], opts ...Option) Attr[R] {
+func List[P, E any](name string, t Type[[]E], use Flags, ref func(P) *[]E, c Children[E], opts ...Option) attr[P] {
 	var o options
 	for _, f := range opts {
 		f(&o)
@@ -258,7 +260,7 @@ func List[R, E any](name string, t Type[[]E], use Flags, ref func(*R) *[]E, c Ch
 }
 
 // Ext marks attributes as belonging to the extension alias; without it they do not exist.
-func Ext[R any](alias string, attrs ...Attr[R]) []Attr[R] {
+func Ext[P any](alias string, attrs ...attr[P]) []attr[P] {
 	for i := range attrs {
 		attrs[i].Ext = alias
 	}

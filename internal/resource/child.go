@@ -12,15 +12,15 @@ import (
 )
 
 // child reads and writes the rows of a list attribute.
-type child[R any] struct {
+type child[P any] struct {
 	table, parent string
 	keys          []string // columns usable in column=value filters; the first is the one of plain filters
-	load          func(tx *store.Tx, from func(table, columns, key string) *statement, byID *index[R]) error
-	save          func(tx *store.Tx, id string, old, obj *R) error
+	load          func(tx *store.Tx, from func(table, columns, key string) *statement, byID *index[P]) error
+	save          func(tx *store.Tx, id string, old, obj P) error
 }
 
-func newChild[R, E any](c Children[E], ref func(*R) *[]E) *child[R] {
-	x := &child[R]{table: c.Table, parent: c.Parent}
+func newChild[P, E any](c Children[E], ref func(P) *[]E) *child[P] {
+	x := &child[P]{table: c.Table, parent: c.Parent}
 	names := make([]string, len(c.Columns))
 	for i, col := range c.Columns {
 		names[i] = col.Name
@@ -28,7 +28,7 @@ func newChild[R, E any](c Children[E], ref func(*R) *[]E) *child[R] {
 			x.keys = append(x.keys, col.Name)
 		}
 	}
-	x.load = func(tx *store.Tx, from func(table, columns, key string) *statement, byID *index[R]) error {
+	x.load = func(tx *store.Tx, from func(table, columns, key string) *statement, byID *index[P]) error {
 		d := tx.Dialect()
 		columns := "child." + c.Parent
 		for _, n := range names {
@@ -39,8 +39,8 @@ func newChild[R, E any](c Children[E], ref func(*R) *[]E) *child[R] {
 			s.WriteString(" ORDER BY child." + d.Quote(c.Position))
 		}
 		err := tx.Each(s.String(), s.args, func(row *store.Row) error {
-			obj := byID.find(row.Bytes(0))
-			if obj == nil {
+			obj, ok := byID.find(row.Bytes(0))
+			if !ok {
 				return nil
 			}
 			var e E
@@ -64,7 +64,7 @@ func newChild[R, E any](c Children[E], ref func(*R) *[]E) *child[R] {
 		return nil
 	}
 	if !c.ReadOnly {
-		x.save = func(tx *store.Tx, id string, old, obj *R) error {
+		x.save = func(tx *store.Tx, id string, old, obj P) error {
 			return saveList(tx, c, names, id, *ref(old), *ref(obj))
 		}
 	}
@@ -170,11 +170,11 @@ const (
 )
 
 // loadOthers fills the attributes that are in tables of their own: those of side tables in apart, and the lists.
-func (r *engine[R]) loadOthers(tx *store.Tx, q *Query, p *probed[R], read, apart Set, objs []*R) error {
+func (r *engine[P]) loadOthers(tx *store.Tx, q *Query, p *probed[P], read, apart Set, objs []P) error {
 	if len(objs) == 0 {
 		return nil
 	}
-	var byID *index[R]
+	var byID *index[P]
 	loads := map[string]bool{}
 	for i := range read.All() {
 		a := &r.Attrs[i]
@@ -213,11 +213,11 @@ func (r *engine[R]) loadOthers(tx *store.Tx, q *Query, p *probed[R], read, apart
 }
 
 // loadSide reads the attributes in set that are in a side table.
-func (r *engine[R]) loadSide(side string, set Set) func(*store.Tx, func(table, columns, key string) *statement, *index[R]) error {
-	return func(tx *store.Tx, from func(table, columns, key string) *statement, byID *index[R]) error {
+func (r *engine[P]) loadSide(side string, set Set) func(*store.Tx, func(table, columns, key string) *statement, *index[P]) error {
+	return func(tx *store.Tx, from func(table, columns, key string) *statement, byID *index[P]) error {
 		key := side + "." + r.table.Sides[side].Key
 		columns := key
-		var attrs []*Attr[R]
+		var attrs []*attr[P]
 		for i := range set.All() {
 			if a := &r.Attrs[i]; a.optional == side && a.column != nil {
 				attrs = append(attrs, a)
@@ -229,8 +229,8 @@ func (r *engine[R]) loadSide(side string, set Set) func(*store.Tx, func(table, c
 			s.WriteString(map[bool]string{false: " WHERE ", true: " AND "}[s.conditional] + and)
 		}
 		err := tx.Each(s.String(), s.args, func(row *store.Row) error {
-			obj := byID.find(row.Bytes(0))
-			if obj == nil {
+			obj, ok := byID.find(row.Bytes(0))
+			if !ok {
 				return nil
 			}
 			for i, a := range attrs {
@@ -249,7 +249,7 @@ func (r *engine[R]) loadSide(side string, set Set) func(*store.Tx, func(table, c
 
 // ofAll begins the query of the rows of another table that belong to the n objects that q finds. If those are most of
 // all, it is faster to read all rows than to look for each.
-func (r *engine[R]) ofAll(q *Query, p *probed[R], n int, table, columns, key string) *statement {
+func (r *engine[P]) ofAll(q *Query, p *probed[P], n int, table, columns, key string) *statement {
 	s := &statement{}
 	s.WriteString("SELECT " + columns)
 	if len(q.Where) == 0 && !r.limits(q) || p.rows > 0 && p.rows < 2*int64(n) {
@@ -267,26 +267,26 @@ func (r *engine[R]) ofAll(q *Query, p *probed[R], n int, table, columns, key str
 }
 
 // index finds objects by their keys, fastest in the order in which they were read.
-type index[R any] struct {
+type index[P any] struct {
 	ids  []string
-	objs []*R
+	objs []P
 	byID map[string]int // made when it is needed
 	last int            // of the object found before
 }
 
-func (r *engine[R]) index(objs []*R) *index[R] {
-	x := &index[R]{ids: make([]string, len(objs)), objs: objs}
+func (r *engine[P]) index(objs []P) *index[P] {
+	x := &index[P]{ids: make([]string, len(objs)), objs: objs}
 	for i, o := range objs {
 		x.ids[i] = r.ID(o)
 	}
 	return x
 }
 
-func (x *index[R]) find(id []byte) *R {
+func (x *index[P]) find(id []byte) (obj P, ok bool) {
 	for i := x.last; i < min(x.last+2, len(x.ids)); i++ {
 		if x.ids[i] == string(id) {
 			x.last = i
-			return x.objs[i]
+			return x.objs[i], true
 		}
 	}
 	if x.byID == nil {
@@ -297,8 +297,8 @@ func (x *index[R]) find(id []byte) *R {
 	}
 	i, ok := x.byID[string(id)]
 	if !ok {
-		return nil
+		return obj, false
 	}
 	x.last = i
-	return x.objs[i]
+	return x.objs[i], true
 }

@@ -16,25 +16,24 @@ func badRequest(format string, args ...any) error {
 
 // Create makes an object from the attributes of a POST body, with defaults and checks. It returns the attributes that
 // the body named.
-func (r *engine[R]) Create(caller *identity.Caller, body map[string]any) (*R, Set, error) {
-	if err := r.owner(caller, body, true); err != nil {
-		return nil, 0, err
+func (r *engine[P]) Create(caller *identity.Caller, body map[string]any) (obj P, named Set, err error) {
+	if err = r.owner(caller, body, true); err != nil {
+		return obj, 0, err
 	}
-	if err := r.known(body); err != nil {
-		return nil, 0, err
+	if err = r.known(body); err != nil {
+		return obj, 0, err
 	}
-	obj := new(R)
-	var named Set
+	obj = r.create()
 	for _, i := range r.checks {
 		a := &r.Attrs[i]
 		_, given := body[a.Name]
 		switch {
 		case given && a.Flags&Post == 0:
-			return nil, 0, badRequest("Attribute '%s' not allowed in POST", a.Name)
+			return obj, 0, badRequest("Attribute '%s' not allowed in POST", a.Name)
 		case given:
 			named |= 1 << i
 		case a.Flags&Required != 0:
-			return nil, 0, badRequest("Failed to parse request. Required attribute '%s' not specified", a.Name)
+			return obj, 0, badRequest("Failed to parse request. Required attribute '%s' not specified", a.Name)
 		case a.def != nil:
 			a.def(obj)
 		}
@@ -43,7 +42,7 @@ func (r *engine[R]) Create(caller *identity.Caller, body map[string]any) (*R, Se
 }
 
 // Update changes obj by the attributes of a PUT body, after checks. It returns the attributes that the body named.
-func (r *engine[R]) Update(caller *identity.Caller, obj *R, body map[string]any) (Set, error) {
+func (r *engine[P]) Update(caller *identity.Caller, obj P, body map[string]any) (Set, error) {
 	if err := r.owner(caller, body, false); err != nil {
 		return 0, err
 	}
@@ -64,7 +63,7 @@ func (r *engine[R]) Update(caller *identity.Caller, obj *R, body map[string]any)
 	return named, r.assign(obj, body, named)
 }
 
-func (r *engine[R]) assign(obj *R, body map[string]any, named Set) error {
+func (r *engine[P]) assign(obj P, body map[string]any, named Set) error {
 	for _, i := range r.InOrder(named) {
 		a := &r.Attrs[i]
 		if err := a.dec(obj, body[a.Name]); err != nil {
@@ -78,7 +77,7 @@ func (r *engine[R]) assign(obj *R, body map[string]any, named Set) error {
 }
 
 // owner makes project_id and tenant_id agree and, on create, present.
-func (r *engine[R]) owner(caller *identity.Caller, body map[string]any, create bool) error {
+func (r *engine[P]) owner(caller *identity.Caller, body map[string]any, create bool) error {
 	if r.Bit("project_id") == 0 {
 		return nil
 	}
@@ -106,7 +105,7 @@ func (r *engine[R]) owner(caller *identity.Caller, body map[string]any, create b
 	return nil
 }
 
-func (r *engine[R]) known(body map[string]any) error {
+func (r *engine[P]) known(body map[string]any) error {
 	var unknown []string
 	for name := range body {
 		if i, ok := r.byName[name]; !ok || r.Attrs[i].Flags&Internal != 0 {
@@ -121,7 +120,7 @@ func (r *engine[R]) known(body map[string]any) error {
 }
 
 // Bodies finds the attributes of one object, or of each of several in a bulk request, in a decoded request body.
-func (r *engine[R]) Bodies(body map[string]any, bulkAllowed bool) (bodies []map[string]any, bulk bool, err error) {
+func (r *engine[P]) Bodies(body map[string]any, bulkAllowed bool) (bodies []map[string]any, bulk bool, err error) {
 	if len(body) == 0 {
 		return nil, false, badRequest("Resource body required")
 	}
@@ -157,7 +156,7 @@ func (r *engine[R]) Bodies(body map[string]any, bulkAllowed bool) (bodies []map[
 
 // noList is the error for a body whose list of objects is none. Upstream takes the characters of text and the keys of an
 // object for its elements.
-func (r *engine[R]) noList(v any) error {
+func (r *engine[P]) noList(v any) error {
 	switch v.(type) {
 	case string, map[string]any:
 		return badRequest("Object '%s' contains invalid data", r.Name)
@@ -166,7 +165,7 @@ func (r *engine[R]) noList(v any) error {
 }
 
 // noObject is the error for an element of a list that is no object.
-func (r *engine[R]) noObject(v any) error {
+func (r *engine[P]) noObject(v any) error {
 	inside := false // upstream looks for the name of the resource in the element
 	switch v := v.(type) {
 	case string:
@@ -202,7 +201,7 @@ func Falsy(v any) bool {
 	return false
 }
 
-func (r *engine[R]) one(body map[string]any) (map[string]any, error) {
+func (r *engine[P]) one(body map[string]any) (map[string]any, error) {
 	v, ok := body[r.Name]
 	if !ok || v == nil {
 		return nil, badRequest("Unable to find '%s' in request body", r.Name)
@@ -216,18 +215,18 @@ func (r *engine[R]) one(body map[string]any) (map[string]any, error) {
 
 // IsDefault tells whether attribute i of obj has the value that it gets when a POST body does not name it. Policy
 // ignores such attributes.
-func (r *engine[R]) IsDefault(obj *R, i int) bool {
+func (r *engine[P]) IsDefault(obj P, i int) bool {
 	a := &r.Attrs[i]
 	if a.def == nil {
 		return false
 	}
-	var plain R
-	a.def(&plain)
-	return a.equal(obj, &plain)
+	plain := r.create()
+	a.def(plain)
+	return a.equal(obj, plain)
 }
 
 // NotFound is the error for an object that is not there or not visible.
-func (r *engine[R]) NotFound(id string) error {
+func (r *engine[P]) NotFound(id string) error {
 	if r.table.Missing != nil {
 		return r.table.Missing(id)
 	}

@@ -10,14 +10,14 @@ type Row struct {
 }
 
 // Describe lists the attributes in the order of the table.
-func (r *engine[R]) Describe() []Row {
+func (r *engine[P]) Describe() []Row {
 	rows := make([]Row, len(r.Attrs))
 	for i, a := range r.Attrs {
 		rows[i] = Row{Name: a.Name, Type: a.Type, Ext: a.Ext, Flags: a.Flags}
 		if a.def != nil {
-			var obj R
-			a.def(&obj)
-			rows[i].Default = string(a.enc(nil, &obj))
+			obj := r.create()
+			a.def(obj)
+			rows[i].Default = string(a.enc(nil, obj))
 		}
 	}
 	return rows

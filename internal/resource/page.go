@@ -9,7 +9,7 @@ import (
 )
 
 // order writes ORDER BY and LIMIT. The key comes last so that the order is total.
-func (r *engine[R]) order(s *statement, q *Query) {
+func (r *engine[P]) order(s *statement, q *Query) {
 	if len(q.Sort) == 0 && q.Limit == 0 && q.Marker == "" {
 		return
 	}
@@ -33,7 +33,7 @@ type orderKey struct {
 	desc bool
 }
 
-func (r *engine[R]) keys(q *Query) []orderKey {
+func (r *engine[P]) keys(q *Query) []orderKey {
 	var keys []orderKey
 	id := "t." + r.table.IDColumn
 	byID := false
@@ -45,7 +45,7 @@ func (r *engine[R]) keys(q *Query) []orderKey {
 		e := a.column.text()
 		byID = byID || e == id
 		if strings.HasSuffix(a.Type, " or null") {
-			e = "COALESCE(" + e + ", " + a.least() + ")"
+			e = "COALESCE(" + e + ", " + a.least(r.create()) + ")"
 		}
 		keys = append(keys, orderKey{e, k.Desc != q.Reverse})
 	}
@@ -56,8 +56,8 @@ func (r *engine[R]) keys(q *Query) []orderKey {
 }
 
 // least is a literal of the attribute's type that comes before its values.
-func (a *Attr[R]) least() string {
-	switch a.ptr(new(R)).(type) {
+func (a *attr[P]) least(of P) string {
+	switch a.ptr(of).(type) {
 	case **int:
 		return "-1"
 	case **bool:
@@ -68,7 +68,7 @@ func (a *Attr[R]) least() string {
 
 // after is the condition for the rows that follow the marker (keyset paging). ok is false if there is
 // no such object and the list is to be read without.
-func (r *engine[R]) after(tx *store.Tx, q *Query) (c Cond, ok bool, err error) {
+func (r *engine[P]) after(tx *store.Tx, q *Query) (c Cond, ok bool, err error) {
 	s := &statement{}
 	if q.Caller != nil {
 		s.project = q.Caller.ProjectID
@@ -107,7 +107,7 @@ func (r *engine[R]) after(tx *store.Tx, q *Query) (c Cond, ok bool, err error) {
 }
 
 // beyond is the condition for the rows after that with these values of the keys.
-func (r *engine[R]) beyond(keys []orderKey, values []any, project string) Cond {
+func (r *engine[P]) beyond(keys []orderKey, values []any, project string) Cond {
 	c := &statement{project: project}
 	c.WriteString("(")
 	for i, k := range keys {

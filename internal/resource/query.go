@@ -17,7 +17,7 @@ import (
 var reserved = []string{"fields", "sort_key", "sort_dir", "limit", "marker", "page_reverse"}
 
 // ParseFields reads ?fields=. Unknown names are ignored.
-func (r *engine[R]) ParseFields(values url.Values) Set {
+func (r *engine[P]) ParseFields(values url.Values) Set {
 	names := values["fields"]
 	if len(names) == 0 {
 		return r.Shown
@@ -26,7 +26,7 @@ func (r *engine[R]) ParseFields(values url.Values) Set {
 }
 
 // ListFields narrows what a caller wants of a list to what upstream's lists of this resource can leave out.
-func (r *engine[R]) ListFields(wanted Set) Set {
+func (r *engine[P]) ListFields(wanted Set) Set {
 	if r.table.WholeLists {
 		return wanted | r.Shown&^r.Bits("id", "project_id", "tenant_id")
 	}
@@ -34,11 +34,11 @@ func (r *engine[R]) ListFields(wanted Set) Set {
 }
 
 // Bulk tells whether one request may create several objects.
-func (r *engine[R]) Bulk() bool { return !r.table.OneByOne }
+func (r *engine[P]) Bulk() bool { return !r.table.OneByOne }
 
 // ParseQuery reads filters, order and page of a list request. maxLimit caps pages; 0 means no cap. names are the parameters
 // in the order of the request, in which errors name them; without, it is that of the alphabet.
-func (r *engine[R]) ParseQuery(values url.Values, maxLimit int, names ...string) (*Query, error) {
+func (r *engine[P]) ParseQuery(values url.Values, maxLimit int, names ...string) (*Query, error) {
 	q := &Query{}
 	if len(names) == 0 {
 		names = slices.Sorted(maps.Keys(values))
@@ -54,7 +54,7 @@ func (r *engine[R]) ParseQuery(values url.Values, maxLimit int, names ...string)
 	return q, r.parseSort(q, values)
 }
 
-func (r *engine[R]) parseFilters(q *Query, values url.Values, names []string) error {
+func (r *engine[P]) parseFilters(q *Query, values url.Values, names []string) error {
 	var unknown []string
 	for _, name := range names {
 		given := values[name]
@@ -89,7 +89,7 @@ func (r *engine[R]) parseFilters(q *Query, values url.Values, names []string) er
 }
 
 // match is the condition for an attribute to have one of the values.
-func (a *Attr[R]) match(given []string, idColumn string) (Cond, error) {
+func (a *attr[P]) match(given []string, idColumn string) (Cond, error) {
 	if a.condition != nil {
 		return a.condition(given)
 	}
@@ -118,7 +118,7 @@ func (a *Attr[R]) match(given []string, idColumn string) (Cond, error) {
 // match finds objects by their list rows. Values may be column=value: kinds are combined with AND, values of a kind
 // with OR; column_substr=text looks for a part of the value. What names another column does not count. Elements of one
 // column are also found by their value alone.
-func (c *child[R]) match(given []string, idColumn string) (Cond, error) {
+func (c *child[P]) match(given []string, idColumn string) (Cond, error) {
 	byKey := map[string][]string{}
 	for _, g := range given {
 		key, value, found := strings.Cut(g, "=")
@@ -177,7 +177,7 @@ func keysOf[K comparable, V any](m map[K]V) func(yield func(K) bool) {
 
 // standardFilter handles the filters that objects with standard attributes have besides their own attributes. Upstream
 // knows changed_since only while it does not validate filters.
-func (r *engine[R]) standardFilter(name string, given []string) (Cond, bool, error) {
+func (r *engine[P]) standardFilter(name string, given []string) (Cond, bool, error) {
 	switch {
 	case name == "changed_since" && !r.strict:
 		t, err := parseTime(given[len(given)-1])
@@ -224,7 +224,7 @@ func tagFilter(name string, given []string) Cond {
 	return c
 }
 
-func (r *engine[R]) parseSort(q *Query, values url.Values) error {
+func (r *engine[P]) parseSort(q *Query, values url.Values) error {
 	keys, dirs := nonEmpty(values["sort_key"]), nonEmpty(values["sort_dir"])
 	if len(keys) != len(dirs) {
 		return badRequest("The number of sort_keys and sort_dirs must be same")

@@ -9,28 +9,22 @@ import (
 
 // Resource is one kind of object: its description, and what can be done with objects of it.
 //
-// The operations are behind an interface because of the compiler. It compiles the methods of a generic type anew in
-// every package that so much as has a pointer to it; with those of all resources a small service took 11 seconds.
-type Resource[R any] struct {
-	*Description[R]
-	operations[R]
-}
+// Inside of this package the parameter is the type of the pointer to an object, P, and not R, because of the compiler: it makes one
+// machine code for all types of pointers, but one for each type of struct, which is 6 MB and half of the time of a build.
+type Resource[R any] = engine[*R]
 
-// Description is the compiled table of attributes.
-type Description[R any] struct {
+type engine[P any] struct {
 	Name       string // JSON key of one, "security_group"
 	Collection string // JSON key of many, "security_groups"
 	Path       string // URL path of the collection below /v2.0, "security-groups"
-	Attrs      []Attr[R]
+	Attrs      []attr[P]
 
 	// All are all attributes; Shown those that a response may have; Stored those that come from the database.
 	All, Shown, Needed Set
-}
 
-// engine has the operations.
-type engine[R any] struct {
-	*Description[R]
-	table  Table[R]
+	create func() P         // makes an object
+	copy   func(to, from P) // makes an object equal to another one
+	table  table[P]
 	byName map[string]int
 	quiet  Set
 	checks []int // in the order in which attributes are checked
@@ -39,15 +33,17 @@ type engine[R any] struct {
 }
 
 // Table says where objects of R live.
-type Table[R any] struct {
+type Table[R any] = table[*R]
+
+type table[P any] struct {
 	Name string
 	// Sides are tables with at most one row per object, by name.
 	Sides map[string]SideTable
 	// Standard says that the table has a standard_attr_id and its objects description, revision and times. Ref finds
 	// them in R.
-	Standard func(*R) *StandardAttr
+	Standard func(P) *StandardAttr
 	// ID finds the key of an object.
-	ID func(*R) *string
+	ID func(P) *string
 	// IDColumn is the key's column, "" = id.
 	IDColumn string
 	// Visible limits lists and look-ups to what a caller who is no administrator may see; ":project" stands for the
@@ -94,13 +90,19 @@ type StandardAttr struct {
 // New compiles groups of attributes and keeps those whose extension is enabled. It panics on tables that cannot work:
 // that is a mistake in the program.
 func New[R any](name, collection, path string, table Table[R], enabled func(alias string) bool, groups ...[]Attr[R]) *Resource[R] {
-	r := &engine[R]{Description: &Description[R]{Name: name, Collection: collection, Path: path}, table: table, byName: map[string]int{},
-		strict: enabled("filter-validation")}
-	if table.IDColumn == "" {
+	r := &Resource[R]{Name: name, Collection: collection, Path: path, table: table, byName: map[string]int{}, strict: enabled("filter-validation"),
+		create: func() *R { return new(R) }, copy: func(to, from *R) { *to = *from }}
+	r.compile(enabled, groups)
+	return r
+}
+
+// compile takes the attributes, and finds out what the operations need to know of them.
+func (r *engine[P]) compile(enabled func(alias string) bool, groups [][]attr[P]) {
+	if r.table.IDColumn == "" {
 		r.table.IDColumn = "id"
 	}
-	if table.Type == "" {
-		r.table.Type = table.Name
+	if r.table.Type == "" {
+		r.table.Type = r.table.Name
 	}
 	for _, g := range groups {
 		for _, a := range g {
@@ -108,17 +110,17 @@ func New[R any](name, collection, path string, table Table[R], enabled func(alia
 				continue
 			}
 			if _, twice := r.byName[a.Name]; twice {
-				panic(fmt.Sprintf("resource %s: attribute %s is declared twice", name, a.Name))
+				panic(fmt.Sprintf("resource %s: attribute %s is declared twice", r.Name, a.Name))
 			}
-			if a.column != nil && a.column.side != "" && table.Sides[a.column.side].Key == "" {
-				panic(fmt.Sprintf("resource %s: attribute %s is in an unknown side table", name, a.Name))
+			if a.column != nil && a.column.side != "" && r.table.Sides[a.column.side].Key == "" {
+				panic(fmt.Sprintf("resource %s: attribute %s is in an unknown side table", r.Name, a.Name))
 			}
 			r.byName[a.Name] = len(r.Attrs)
 			r.Attrs = append(r.Attrs, a)
 		}
 	}
 	if len(r.Attrs) > bits.UintSize {
-		panic(fmt.Sprintf("resource %s has more than %d attributes", name, bits.UintSize))
+		panic(fmt.Sprintf("resource %s has more than %d attributes", r.Name, bits.UintSize))
 	}
 	for i := range r.Attrs {
 		r.findColumn(i)
@@ -136,11 +138,10 @@ func New[R any](name, collection, path string, table Table[R], enabled func(alia
 		}
 	}
 	r.checks = r.checkOrder()
-	return &Resource[R]{r.Description, r}
 }
 
 // findColumn finds out what of attribute i need not be read.
-func (r *engine[R]) findColumn(i int) {
+func (r *engine[P]) findColumn(i int) {
 	a := &r.Attrs[i]
 	if a.column == nil {
 		return
@@ -151,22 +152,22 @@ func (r *engine[R]) findColumn(i int) {
 			break
 		}
 	}
-	var zero R
-	plain := func(a *Attr[R]) string { return strings.ReplaceAll(a.column.expr, `"`, "") }
+	zero := r.create()
+	plain := func(a *attr[P]) string { return strings.ReplaceAll(a.column.expr, `"`, "") }
 	for j, b := range r.Attrs[:i] {
-		if b.column != nil && plain(&b) == plain(a) && a.ptr(&zero) == b.ptr(&zero) {
+		if b.column != nil && plain(&b) == plain(a) && a.ptr(zero) == b.ptr(zero) {
 			a.same |= 1 << j
 		}
 	}
 }
 
 // InOrder lists the attributes in s in the order in which they are checked.
-func (r *engine[R]) InOrder(s Set) []int {
+func (r *engine[P]) InOrder(s Set) []int {
 	return slices.DeleteFunc(slices.Clone(r.checks), func(i int) bool { return !s.Has(i) })
 }
 
 // checkOrder are the numbers of all attributes in the order in which they are checked.
-func (r *engine[R]) checkOrder() []int {
+func (r *engine[P]) checkOrder() []int {
 	place := func(i int) int {
 		if at := slices.Index(r.table.Order, r.Attrs[i].Name); at >= 0 {
 			return at
@@ -179,7 +180,7 @@ func (r *engine[R]) checkOrder() []int {
 }
 
 // Bit is the Set of the one attribute called name, empty if there is none (its extension is off).
-func (r *engine[R]) Bit(name string) Set {
+func (r *engine[P]) Bit(name string) Set {
 	if i, ok := r.byName[name]; ok {
 		return 1 << i
 	}
@@ -187,7 +188,7 @@ func (r *engine[R]) Bit(name string) Set {
 }
 
 // Bits is the Set of several attributes.
-func (r *engine[R]) Bits(names ...string) Set {
+func (r *engine[P]) Bits(names ...string) Set {
 	var s Set
 	for _, n := range names {
 		s |= r.Bit(n)
@@ -196,7 +197,7 @@ func (r *engine[R]) Bits(names ...string) Set {
 }
 
 // Attr returns the attribute called name.
-func (r *engine[R]) Attr(name string) (*Attr[R], bool) {
+func (r *engine[P]) Attr(name string) (*attr[P], bool) {
 	i, ok := r.byName[name]
 	if !ok {
 		return nil, false
@@ -206,7 +207,7 @@ func (r *engine[R]) Attr(name string) (*Attr[R], bool) {
 
 // SetMatching says how an attribute is filtered when that depends on the configuration; see Matching. It must be called
 // before the first request.
-func (r *engine[R]) SetMatching(name string, f func(values []string) (Cond, error)) {
+func (r *engine[P]) SetMatching(name string, f func(values []string) (Cond, error)) {
 	if i, ok := r.byName[name]; ok {
 		r.Attrs[i].condition = f
 	}
@@ -214,13 +215,13 @@ func (r *engine[R]) SetMatching(name string, f func(values []string) (Cond, erro
 
 // SetCheck adds a condition on the values of an attribute that depends on the configuration; check returns a Reason or nil.
 // It must be called before the first request.
-func (r *engine[R]) SetCheck(name string, check func(*R) error) {
+func (r *engine[P]) SetCheck(name string, check func(P) error) {
 	i, ok := r.byName[name]
 	if !ok {
 		return
 	}
 	dec := r.Attrs[i].dec
-	r.Attrs[i].dec = func(obj *R, v any) error {
+	r.Attrs[i].dec = func(obj P, v any) error {
 		if err := dec(obj, v); err != nil {
 			return err
 		}
@@ -229,7 +230,7 @@ func (r *engine[R]) SetCheck(name string, check func(*R) error) {
 }
 
 // Names lists the attributes in s, in the order of the table.
-func (r *engine[R]) Names(s Set) []string {
+func (r *engine[P]) Names(s Set) []string {
 	var names []string
 	for i := range s.All() {
 		names = append(names, r.Attrs[i].Name)
@@ -238,13 +239,13 @@ func (r *engine[R]) Names(s Set) []string {
 }
 
 // ID is the key of an object.
-func (r *engine[R]) ID(obj *R) string { return *r.table.ID(obj) }
+func (r *engine[P]) ID(obj P) string { return *r.table.ID(obj) }
 
 // SetID gives an object its key.
-func (r *engine[R]) SetID(obj *R, id string) { *r.table.ID(obj) = id }
+func (r *engine[P]) SetID(obj P, id string) { *r.table.ID(obj) = id }
 
 // Standard finds the standard attributes of an object; nil if objects of this kind have none.
-func (r *engine[R]) Standard(obj *R) *StandardAttr {
+func (r *engine[P]) Standard(obj P) *StandardAttr {
 	if r.table.Standard == nil {
 		return nil
 	}
@@ -253,7 +254,7 @@ func (r *engine[R]) Standard(obj *R) *StandardAttr {
 
 // ForLoad are the attributes that must be read to show those in set: what they are made from (ShownAs), and for those
 // without a column the hidden ones, from which Logic.Load makes them.
-func (r *engine[R]) ForLoad(set Set) Set {
+func (r *engine[P]) ForLoad(set Set) Set {
 	var more Set
 	for i := range set.All() {
 		a := &r.Attrs[i]
@@ -269,7 +270,7 @@ func (r *engine[R]) ForLoad(set Set) Set {
 
 // Text is the value of an attribute as policy compares it: as Python's str() shows it, but lists and structures as in
 // JSON.
-func (r *engine[R]) Text(obj *R, name string) (string, bool) {
+func (r *engine[P]) Text(obj P, name string) (string, bool) {
 	i, ok := r.byName[name]
 	if !ok {
 		return "", false
@@ -297,7 +298,7 @@ func (r *engine[R]) Text(obj *R, name string) (string, bool) {
 }
 
 // Changed returns the attributes in which two objects differ.
-func (r *engine[R]) Changed(a, b *R) Set {
+func (r *engine[P]) Changed(a, b P) Set {
 	var s Set
 	for i := range r.Attrs {
 		if !r.Attrs[i].equal(a, b) {
@@ -308,7 +309,7 @@ func (r *engine[R]) Changed(a, b *R) Set {
 }
 
 // Append writes the attributes of obj that are in set as a JSON object.
-func (r *engine[R]) Append(b []byte, obj *R, set Set) []byte {
+func (r *engine[P]) Append(b []byte, obj P, set Set) []byte {
 	b = append(b, '{')
 	n := len(b)
 	for x := uint64(set); x != 0; x &= x - 1 {

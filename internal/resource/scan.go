@@ -9,26 +9,26 @@ import (
 
 // scanner reads a column into the field that ref finds. NULL is the zero value: upstream's schema allows it in most
 // columns, such as names.
-func scanner[R, T any](ref func(*R) *T) func(*R, *store.Row, int) error {
+func scanner[P, T any](ref func(P) *T) func(P, *store.Row, int) error {
 	switch ref := any(ref).(type) {
-	case func(*R) *string:
-		return func(r *R, row *store.Row, i int) error { *ref(r) = row.Text(i); return nil }
-	case func(*R) *bool:
-		return func(r *R, row *store.Row, i int) error { *ref(r) = row.Int(i) != 0; return nil }
-	case func(*R) *int:
-		return func(r *R, row *store.Row, i int) error { *ref(r) = int(row.Int(i)); return nil }
-	case func(*R) *int64:
-		return func(r *R, row *store.Row, i int) error { *ref(r) = row.Int(i); return nil }
-	case func(*R) **string:
+	case func(P) *string:
+		return func(r P, row *store.Row, i int) error { *ref(r) = row.Text(i); return nil }
+	case func(P) *bool:
+		return func(r P, row *store.Row, i int) error { *ref(r) = row.Int(i) != 0; return nil }
+	case func(P) *int:
+		return func(r P, row *store.Row, i int) error { *ref(r) = int(row.Int(i)); return nil }
+	case func(P) *int64:
+		return func(r P, row *store.Row, i int) error { *ref(r) = row.Int(i); return nil }
+	case func(P) **string:
 		return nullable(ref, (*store.Row).Text)
-	case func(*R) **bool:
+	case func(P) **bool:
 		return nullable(ref, func(row *store.Row, i int) bool { return row.Int(i) != 0 })
-	case func(*R) **int:
+	case func(P) **int:
 		return nullable(ref, func(row *store.Row, i int) int { return int(row.Int(i)) })
-	case func(*R) *Time:
-		return func(r *R, row *store.Row, i int) (err error) { *ref(r), err = row.Time(i); return err }
+	case func(P) *Time:
+		return func(r P, row *store.Row, i int) (err error) { *ref(r), err = row.Time(i); return err }
 	}
-	return func(r *R, row *store.Row, i int) error { return scanInto(ref(r), row, i) }
+	return func(r P, row *store.Row, i int) error { return scanInto(ref(r), row, i) }
 }
 
 // scanInto is the same for a pointer to a field.
@@ -52,8 +52,8 @@ func scanInto(field any, row *store.Row, i int) error {
 	return nil
 }
 
-func nullable[R, T any](ref func(*R) **T, value func(*store.Row, int) T) func(*R, *store.Row, int) error {
-	return func(r *R, row *store.Row, i int) error {
+func nullable[P, T any](ref func(P) **T, value func(*store.Row, int) T) func(P, *store.Row, int) error {
+	return func(r P, row *store.Row, i int) error {
 		*ref(r) = nil
 		if !row.Null(i) {
 			v := value(row, i)

@@ -72,7 +72,7 @@ func (s *statement) cond(c Cond) {
 
 // from writes the FROM clause with the tables that the attributes or the conditions need, and with the standard
 // attributes if they are wanted or needed.
-func (r *engine[R]) from(s *statement, need Set, standard bool, q *Query, more ...Cond) {
+func (r *engine[P]) from(s *statement, need Set, standard bool, q *Query, more ...Cond) {
 	need |= q.sorted()
 	conditions := slices.Concat(q.Where, more)
 	mentioned := func(table string) bool {
@@ -94,7 +94,7 @@ func (r *engine[R]) from(s *statement, need Set, standard bool, q *Query, more .
 	}
 }
 
-func (r *engine[R]) needs(set Set, side string) bool {
+func (r *engine[P]) needs(set Set, side string) bool {
 	for i := range set.All() {
 		if c := r.Attrs[i].column; c != nil && (c.side == side || strings.Contains(c.expr, side+".")) {
 			return true
@@ -104,12 +104,12 @@ func (r *engine[R]) needs(set Set, side string) bool {
 }
 
 // limits tells whether the caller may not see all objects.
-func (r *engine[R]) limits(q *Query) bool {
+func (r *engine[P]) limits(q *Query) bool {
 	return r.table.Visible != "" && q.Caller != nil && !q.Caller.SeesAll()
 }
 
 // where writes the WHERE clause: the caller's view, then the conditions.
-func (r *engine[R]) where(s *statement, q *Query, more ...Cond) {
+func (r *engine[P]) where(s *statement, q *Query, more ...Cond) {
 	sep := " WHERE "
 	if r.limits(q) {
 		s.WriteString(sep + "(")
@@ -126,7 +126,7 @@ func (r *engine[R]) where(s *statement, q *Query, more ...Cond) {
 
 // Select reads objects: one query for the rows, one for each list attribute in the set, and one that tells which tables
 // need not be asked, however many there are. On some databases side tables have queries of their own, too.
-func (r *engine[R]) Select(tx *store.Tx, q *Query) ([]*R, error) {
+func (r *engine[P]) Select(tx *store.Tx, q *Query) ([]P, error) {
 	read := q.Set | r.Bit("id")
 	p, err := r.probe(tx, read)
 	if err != nil {
@@ -152,10 +152,10 @@ func (r *engine[R]) Select(tx *store.Tx, q *Query) ([]*R, error) {
 	}
 	r.from(s, read&^apart, standard, q, more...)
 	r.page(s, q, more...)
-	var objs []*R
+	var objs []P
 	err = tx.Each(s.String(), s.args, func(row *store.Row) error {
-		obj := new(R)
-		*obj = p.blank
+		obj := r.create()
+		r.copy(obj, p.blank)
 		for i, a := range attrs {
 			if err := a.scan(obj, row, i); err != nil {
 				return err
@@ -178,7 +178,7 @@ func (r *engine[R]) Select(tx *store.Tx, q *Query) ([]*R, error) {
 
 // page writes the conditions, the order and the limit. A page is found first, by its keys alone: what the database has to
 // sort is then as small as can be, and nothing is looked up for the rows that are not on it.
-func (r *engine[R]) page(s *statement, q *Query, more ...Cond) {
+func (r *engine[P]) page(s *statement, q *Query, more ...Cond) {
 	if q.Limit == 0 {
 		r.where(s, q, more...)
 		r.order(s, q)
@@ -193,8 +193,8 @@ func (r *engine[R]) page(s *statement, q *Query, more ...Cond) {
 }
 
 // columns begins the query of the rows, and returns the attributes that its columns hold; those of standard follow.
-func (r *engine[R]) columns(s *statement, read Set, standard bool) []*Attr[R] {
-	var attrs []*Attr[R]
+func (r *engine[P]) columns(s *statement, read Set, standard bool) []*attr[P] {
+	var attrs []*attr[P]
 	s.WriteString("SELECT ")
 	for i := range read.All() {
 		a := &r.Attrs[i]
@@ -214,16 +214,16 @@ func (r *engine[R]) columns(s *statement, read Set, standard bool) []*Attr[R] {
 }
 
 // probed is what a look at the tables tells before objects are read.
-type probed[R any] struct {
+type probed[P any] struct {
 	// absent are the attributes that no object has because their tables are empty, as those of rarely used extensions
 	// are. Looking up 5000 rows that are not there costs as much as reading ports.
 	absent Set
-	blank  R     // has the values of attributes without a row in their side tables
+	blank  P     // has the values of attributes without a row in their side tables
 	rows   int64 // bound of the number of rows in the main table; 0 = unknown
 }
 
-func (r *engine[R]) probe(tx *store.Tx, read Set) (*probed[R], error) {
-	p := &probed[R]{}
+func (r *engine[P]) probe(tx *store.Tx, read Set) (*probed[P], error) {
+	p := &probed[P]{blank: r.create()}
 	tables := map[string]int{} // the columns that tell whether they have rows
 	var columns []string
 	for i := range read.All() {
@@ -258,7 +258,7 @@ func (r *engine[R]) probe(tx *store.Tx, read Set) (*probed[R], error) {
 				p.absent |= 1 << i
 			}
 			if at, ok := values[i]; ok {
-				if err := a.scan(&p.blank, row, at); err != nil {
+				if err := a.scan(p.blank, row, at); err != nil {
 					return err
 				}
 			}
@@ -273,7 +273,7 @@ func (r *engine[R]) probe(tx *store.Tx, read Set) (*probed[R], error) {
 
 // apart are the attributes of side tables that are read by queries of their own. Where a join means to look up each row,
 // long lists are read faster by going through both tables.
-func (r *engine[R]) apart(tx *store.Tx, q *Query, read Set) (apart Set) {
+func (r *engine[P]) apart(tx *store.Tx, q *Query, read Set) (apart Set) {
 	if tx.Dialect().RowBound(r.table.Name) == "" || slices.ContainsFunc(q.Where, func(c Cond) bool { return c.SQL == r.ByID("").SQL }) {
 		return 0
 	}
@@ -287,22 +287,22 @@ func (r *engine[R]) apart(tx *store.Tx, q *Query, read Set) (apart Set) {
 }
 
 // Get reads one object. What the caller may not see does not exist.
-func (r *engine[R]) Get(tx *store.Tx, caller *identity.Caller, id string, set Set) (*R, error) {
+func (r *engine[P]) Get(tx *store.Tx, caller *identity.Caller, id string, set Set) (obj P, err error) {
 	if r.table.FoundByAll && caller != nil {
 		caller = caller.Elevated()
 	}
 	objs, err := r.Select(tx, &Query{Set: set, Caller: caller, Where: []Cond{r.ByID(id)}})
 	if err != nil {
-		return nil, err
+		return obj, err
 	}
 	if len(objs) == 0 {
-		return nil, r.NotFound(id)
+		return obj, r.NotFound(id)
 	}
 	return objs[0], nil
 }
 
 // ByID is the condition for the objects with these keys.
-func (r *engine[R]) ByID(ids ...string) Cond { return In("t."+r.table.IDColumn, ids) }
+func (r *engine[P]) ByID(ids ...string) Cond { return In("t."+r.table.IDColumn, ids) }
 
 // In is the condition `expr IN (values)`; no values match nothing.
 func In[T any](expr string, values []T) Cond {
@@ -320,7 +320,7 @@ func In[T any](expr string, values []T) Cond {
 }
 
 // Count counts the objects that match.
-func (r *engine[R]) Count(tx *store.Tx, q *Query) (int, error) {
+func (r *engine[P]) Count(tx *store.Tx, q *Query) (int, error) {
 	s := &statement{}
 	if q.Caller != nil {
 		s.project = q.Caller.ProjectID
@@ -336,7 +336,7 @@ func (r *engine[R]) Count(tx *store.Tx, q *Query) (int, error) {
 }
 
 // Insert writes a new object: standard attributes, main row, side rows and list rows. The id must be set.
-func (r *engine[R]) Insert(tx *store.Tx, obj *R) error {
+func (r *engine[P]) Insert(tx *store.Tx, obj P) error {
 	cols, vals := []string{}, []any{}
 	if r.table.Standard != nil {
 		std := r.table.Standard(obj)
@@ -384,7 +384,7 @@ func (r *engine[R]) Insert(tx *store.Tx, obj *R) error {
 	}
 	for i := range r.Attrs {
 		if c := r.Attrs[i].child; c != nil && c.save != nil {
-			if err := c.save(tx, r.ID(obj), new(R), obj); err != nil {
+			if err := c.save(tx, r.ID(obj), r.create(), obj); err != nil {
 				return fmt.Errorf("create %s: %w", r.Name, err)
 			}
 		}
@@ -420,7 +420,7 @@ func isNil(p any) bool {
 
 // Save writes what differs between old and obj, and counts the revision up unless all that is quiet. A row that somebody else changed since it
 // was read makes the transaction start again. It returns what changed.
-func (r *engine[R]) Save(tx *store.Tx, old, obj *R) (Set, error) {
+func (r *engine[P]) Save(tx *store.Tx, old, obj P) (Set, error) {
 	changed := r.Changed(old, obj)
 	if changed == 0 {
 		return 0, nil
@@ -460,11 +460,11 @@ func (r *engine[R]) Save(tx *store.Tx, old, obj *R) (Set, error) {
 }
 
 // rowless tells whether attribute i, which is in a side table, needs no row there.
-func (r *engine[R]) rowless(i int, obj *R) bool {
+func (r *engine[P]) rowless(i int, obj P) bool {
 	return isNil(r.Attrs[i].ptr(obj)) || r.Attrs[i].sparse && r.IsDefault(obj, i)
 }
 
-func (r *engine[R]) saveSide(tx *store.Tx, i int, obj *R) error {
+func (r *engine[P]) saveSide(tx *store.Tx, i int, obj P) error {
 	a := &r.Attrs[i]
 	side, key := a.column.side, r.table.Sides[a.column.side].Key
 	if r.rowless(i, obj) {
@@ -479,9 +479,9 @@ func (r *engine[R]) saveSide(tx *store.Tx, i int, obj *R) error {
 }
 
 // Touch counts the revision up without another change: a dependent row changed.
-func (r *engine[R]) Touch(tx *store.Tx, obj *R) error { return r.bump(tx, obj) }
+func (r *engine[P]) Touch(tx *store.Tx, obj P) error { return r.bump(tx, obj) }
 
-func (r *engine[R]) bump(tx *store.Tx, obj *R) error {
+func (r *engine[P]) bump(tx *store.Tx, obj P) error {
 	if r.table.Standard == nil {
 		return nil
 	}
@@ -501,7 +501,7 @@ func (r *engine[R]) bump(tx *store.Tx, obj *R) error {
 
 // CountUp adds n to the revisions of objects that this transaction has written: upstream does in several steps what here
 // is one.
-func (r *engine[R]) CountUp(tx *store.Tx, n int, objs ...*R) error {
+func (r *engine[P]) CountUp(tx *store.Tx, n int, objs ...P) error {
 	if n == 0 || len(objs) == 0 {
 		return nil
 	}
@@ -519,7 +519,7 @@ func (r *engine[R]) CountUp(tx *store.Tx, n int, objs ...*R) error {
 }
 
 // Delete removes an object and, by the database's cascades, what hangs on it.
-func (r *engine[R]) Delete(tx *store.Tx, obj *R) error {
+func (r *engine[P]) Delete(tx *store.Tx, obj P) error {
 	n, err := tx.Exec("DELETE FROM "+r.table.Name+" WHERE "+r.table.IDColumn+" = ?", r.ID(obj))
 	if err != nil {
 		return fmt.Errorf("delete %s: %w", r.Name, err)
