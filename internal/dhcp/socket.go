@@ -33,15 +33,12 @@ type place struct {
 // open opens a socket on the address; prepare sees the file descriptor and the device's index before the bind.
 func (p place) open(network, address string, prepare func(fd, index int) error) (s *socket, index int, err error) {
 	err = netns.Do(p.namespace, func() error {
-		dev, err := net.InterfaceByName(p.device)
-		if err != nil {
-			return err
-		}
-		index = dev.Index
 		lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 			var failed error
 			err := c.Control(func(fd uintptr) {
-				failed = errors.Join(unix.BindToDevice(int(fd), p.device), prepare(int(fd), index))
+				if index, failed = deviceIndex(int(fd), p.device); failed == nil {
+					failed = errors.Join(unix.BindToDevice(int(fd), p.device), prepare(int(fd), index))
+				}
 			})
 			return errors.Join(err, failed)
 		}}
@@ -57,6 +54,18 @@ func (p place) open(network, address string, prepare func(fd, index int) error) 
 		return nil, 0, fmt.Errorf("open %s %s on %s in %s: %w", network, address, p.device, p.namespace, err)
 	}
 	return s, index, nil
+}
+
+// deviceIndex asks a socket for the index of a device of its namespace. Package net would read all devices.
+func deviceIndex(fd int, device string) (int, error) {
+	r, err := unix.NewIfreq(device)
+	if err != nil {
+		return 0, err
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, r); err != nil {
+		return 0, fmt.Errorf("index of %s: %w", device, err)
+	}
+	return int(r.Uint32()), nil
 }
 
 // wait returns when there is something to read, or with an error once the socket is closed.

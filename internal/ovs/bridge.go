@@ -3,10 +3,7 @@ package ovs
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
-	"io"
-	"net"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -31,7 +28,7 @@ func (s Switch) socket(bridge string) string { return filepath.Join(s.RunDir, br
 func (s Switch) ofctl(ctx context.Context, input string, flags []string, command, bridge string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
-	all := append([]string{"-O", "OpenFlow14"}, flags...)
+	all := append([]string{"-O", "OpenFlow14", "--no-names"}, flags...) // or it would ask for the names of all ports and tables first
 	all = append(append(all, command, "unix:"+s.socket(bridge)), args...)
 	c := exec.CommandContext(ctx, "ovs-ofctl", all...)
 	c.Stdin = strings.NewReader(input)
@@ -43,12 +40,6 @@ func (s Switch) ofctl(ctx context.Context, input string, flags []string, command
 	return out.String(), nil
 }
 
-// Cookies lists the cookies of our flows in a bridge.
-func (s Switch) Cookies(ctx context.Context, bridge string) (map[uint64]bool, error) {
-	dump, err := s.Dump(ctx, bridge, "")
-	return cookies(dump), err
-}
-
 // Dump lists the flows of a bridge that match.
 func (s Switch) Dump(ctx context.Context, bridge, match string) (string, error) {
 	if match == "" {
@@ -57,57 +48,8 @@ func (s Switch) Dump(ctx context.Context, bridge, match string) (string, error) 
 	return s.ofctl(ctx, "", []string{"--no-stats"}, "dump-flows", bridge, match)
 }
 
-// Strangers are the lines of a bundle that removes the flows of others from the tables.
-func (s Switch) Strangers(ctx context.Context, bridge string, tables []int) (bundle string, err error) {
-	dump, err := s.Dump(ctx, bridge, "")
-	return strangers(dump, tables), err
-}
-
 // Apply carries out a bundle: all of it, or nothing.
 func (s Switch) Apply(ctx context.Context, bridge, bundle string) error {
 	_, err := s.ofctl(ctx, bundle, []string{"--bundle"}, "add-flows", bridge, "-")
 	return err
-}
-
-// OpenFlow messages that Watch needs (OpenFlow 1.4, section 7.1).
-const (
-	openFlow14   = 5
-	typeHello    = 0
-	typeEchoAsk  = 2
-	typeEchoBack = 3
-)
-
-// Watch holds a connection to a bridge and returns when that ends, that is when ovs-vswitchd or the bridge does, or ctx.
-// connected is called once it stands.
-func (s Switch) Watch(ctx context.Context, bridge string, connected func()) error {
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "unix", s.socket(bridge))
-	if err != nil {
-		return fmt.Errorf("connect to bridge %s: %w", bridge, err)
-	}
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	hello := make([]byte, 8)
-	hello[0], hello[1] = openFlow14, typeHello
-	binary.BigEndian.PutUint16(hello[2:], 8)
-	if _, err := conn.Write(hello); err != nil {
-		return fmt.Errorf("greet bridge %s: %w", bridge, err)
-	}
-	connected()
-	for {
-		header := make([]byte, 8)
-		if _, err := io.ReadFull(conn, header); err != nil {
-			return fmt.Errorf("connection to bridge %s: %w", bridge, err)
-		}
-		body := make([]byte, max(int(binary.BigEndian.Uint16(header[2:])), 8)-8)
-		if _, err := io.ReadFull(conn, body); err != nil {
-			return fmt.Errorf("connection to bridge %s: %w", bridge, err)
-		}
-		if header[1] == typeEchoAsk {
-			header[1] = typeEchoBack
-			if _, err := conn.Write(append(header, body...)); err != nil {
-				return fmt.Errorf("answer bridge %s: %w", bridge, err)
-			}
-		}
-	}
 }

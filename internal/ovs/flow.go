@@ -5,8 +5,6 @@ package ovs
 import (
 	"fmt"
 	"hash/fnv"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -194,43 +192,6 @@ func (t *Flows) All() string {
 
 // Len is the number of wanted flows.
 func (t *Flows) Len() int { return len(t.wanted) }
-
-// cookies reads the cookies of ours from what dump-flows writes.
-func cookies(dump string) map[uint64]bool {
-	out := map[uint64]bool{}
-	for line := range strings.Lines(dump) {
-		_, rest, ok := strings.Cut(line, "cookie=")
-		if !ok {
-			continue
-		}
-		if c, ok := ownCookie(rest); ok {
-			out[c] = true
-		}
-	}
-	return out
-}
-
-// strangers makes removals of the flows without our mark that are in the tables, one for each cookie in each of them.
-func strangers(dump string, tables []int) string {
-	removals := map[string]bool{}
-	for line := range strings.Lines(dump) {
-		_, rest, ok := strings.Cut(line, "cookie=")
-		if !ok {
-			continue
-		}
-		text, rest, _ := strings.Cut(rest, ",")
-		cookie, err := strconv.ParseUint(strings.TrimSpace(text), 0, 64)
-		table := 0
-		if _, after, ok := strings.Cut(rest, "table="); ok {
-			number, _, _ := strings.Cut(after, ",")
-			table, _ = strconv.Atoi(strings.TrimSpace(number))
-		}
-		if err == nil && cookie&cookieMask != cookieMark && slices.Contains(tables, table) {
-			removals[fmt.Sprintf("delete cookie=%#x/-1,table=%d\n", cookie, table)] = true
-		}
-	}
-	return sorted(slices.Collect(maps.Keys(removals)))
-}
 
 func ownCookie(text string) (uint64, bool) {
 	text, _, _ = strings.Cut(text, ",")

@@ -1,7 +1,12 @@
 package ovs
 
 import (
+	"bufio"
+	"encoding/binary"
 	"fmt"
+	"io"
+	"net"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -64,17 +69,77 @@ func lines(s string) map[string]int {
 	return out
 }
 
-func TestCookies(t *testing.T) {
+// A bridge answers in parts, which are read; it wants to know meanwhile whether we are there.
+func TestSurvey(t *testing.T) {
 	f := Flow{Table: 22, Priority: 1, Match: "dl_vlan=1", Actions: "drop"}
-	dump := fmt.Sprintf("OFPST_FLOW reply (OF1.4) (xid=0x2):\n cookie=%#x, table=22, priority=1,dl_vlan=1 actions=drop\n cookie=0x0, table=0, priority=0 actions=NORMAL\n"+
-		" cookie=%#x, table=20, hard_timeout=300, priority=1 actions=drop\n", f.Cookie(), LearnCookie)
-	if diff := cmp.Diff(map[uint64]bool{f.Cookie(): true}, cookies(dump)); diff != "" {
+	bridge := Switch{RunDir: t.TempDir()}
+	l, err := net.Listen("unix", bridge.socket("br"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	answer := func(more byte, flows ...Flow) message {
+		body := []byte{0, multipartFlows, 0, more, 0, 0, 0, 0}
+		for _, f := range flows {
+			cookie, _ := strconv.ParseUint(f.Actions, 0, 64)
+			entry := make([]byte, flowMatch+8*len(f.Match)) // of different sizes
+			binary.BigEndian.PutUint16(entry, uint16(len(entry)))
+			entry[flowTable] = byte(f.Table)
+			binary.BigEndian.PutUint64(entry[flowCookie:], cookie)
+			body = append(body, entry...)
+		}
+		return message{typeAnswer, 1, body}
+	}
+	echoed := make(chan message, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		c, buffer := &connection{conn, bufio.NewReader(conn)}, make([]byte, 1<<16)
+		_ = c.send(message{kind: typeHello})
+		for m := (message{}); m.kind != typeAsk; {
+			if m, err = c.receive(buffer); err != nil {
+				return
+			}
+		}
+		_ = c.send(message{typeEchoAsk, 7, []byte("there?")})
+		if _, err := io.ReadFull(c.in, buffer[:14]); err == nil {
+			echoed <- message{buffer[1], uint32(buffer[7]), buffer[8:14]}
+		}
+		_ = c.send(answer(multipartMore, Flow{Table: 22, Actions: fmt.Sprint(f.Cookie()), Match: "ab"}, Flow{Actions: "0"}, Flow{Table: 20, Actions: fmt.Sprint(LearnCookie)}))
+		_ = c.send(answer(0, Flow{Table: 2, Actions: "0x77"}, Flow{Table: 222, Actions: "0x77"}, Flow{Actions: "0x77", Match: "a"}))
+	}()
+	v, err := bridge.Survey(t.Context(), "br")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[uint64]bool{f.Cookie(): true}, v.Own); diff != "" {
 		t.Error(diff)
 	}
-	dump += " cookie=0x77, table=2, priority=1 actions=drop\n cookie=0x77, table=222, priority=1 actions=drop\n cookie=0x77, priority=9 actions=drop\n"
-	if got, want := strangers(dump, []int{0, 2, 20, 22}), "delete cookie=0x0/-1,table=0\ndelete cookie=0x77/-1,table=0\ndelete cookie=0x77/-1,table=2\n"; got != want {
+	if got, want := v.Removals([]int{0, 2, 20, 22}), "delete cookie=0x0/-1,table=0\ndelete cookie=0x77/-1,table=0\ndelete cookie=0x77/-1,table=2\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
+	if m := <-echoed; m.kind != typeEchoBack || m.xid != 7 || string(m.body) != "there?" {
+		t.Errorf("echo: %v", m)
+	}
+}
+
+func TestSurveyOfBrokenAnswers(t *testing.T) {
+	entry := make([]byte, flowMatch)
+	for _, size := range []uint16{0, flowMatch - 1, flowMatch + 1} {
+		binary.BigEndian.PutUint16(entry, size)
+		if err := (&Survey{}).read(entry); err == nil {
+			t.Errorf("a flow of %d bytes is read", size)
+		}
+	}
+	if err := (&Survey{}).read(entry[:8]); err == nil {
+		t.Error("half a flow is read")
+	}
+}
+
+func TestAdd(t *testing.T) {
+	f := Flow{Table: 22, Priority: 1, Match: "dl_vlan=1", Actions: "drop"}
 	if got, want := f.add(f.Cookie()), fmt.Sprintf("add cookie=%#x,table=22,priority=1,dl_vlan=1,actions=drop\n", f.Cookie()); got != want {
 		t.Errorf("%q, want %q", got, want)
 	}

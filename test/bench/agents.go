@@ -41,6 +41,7 @@ func agentMeasurements(h *harness, c *lab.Cloud) []measurement {
 		{"plug a bound port: until ACTIVE", "ms", noGoal, 20, nil, toActive(v.bind, v.plug)},
 		{fmt.Sprintf("start with %d new ports: until all ACTIVE", plugged), "s", noGoal, 1, nil, v.many},
 		{fmt.Sprintf("plug a bound port on a host with %d: until ACTIVE", plugged), "ms", noGoal, 20, settle, toActive(v.bind, v.plug)},
+		{fmt.Sprintf("a port is made whose group %d ports of the host allow: until they do", plugged), "ms", 5, 20, settle, v.join},
 		{fmt.Sprintf("restart with %d ports: until all verified and reported", plugged), "s", 3, 5, v.boot, v.restart},
 		{"these restarts: share of pings lost between two ports of the host", "%", noGoal, 1, nil, func() float64 { return 100 * v.lost / v.sent }},
 		{"without a restart: share of pings lost", "%", noGoal, 1, nil, v.undisturbed},
@@ -118,6 +119,21 @@ func (v *hypervisor) many() float64 {
 			v.active(port)
 		}
 	})() / 1000
+}
+
+// join makes a port on no host, in the group of all the others, and waits until the agent has changed the filter.
+func (v *hypervisor) join() float64 {
+	writes := func() float64 { return v.host.Metric(v.agent, "neutrino_agent_kernel_writes_total") }
+	time.Sleep(200 * time.Millisecond)
+	before := writes()
+	return timed(func() {
+		v.API.Create("ports", v.inNetwork(lab.Object{}))
+		for end := time.Now().Add(deadline); writes() == before; {
+			if time.Now().After(end) {
+				v.h.Fatalf("the agent does not hear of a new member")
+			}
+		}
+	})()
 }
 
 // restart kills the agent and starts it again. Ports stay ACTIVE meanwhile; so one that is bound after the kill tells when

@@ -3,7 +3,7 @@
 //
 //	bench                          measure NEUTRINO_BINARY (default build/neutrino), server and agents
 //	bench -part agent              only one part: start, api, agent (1000 ports with linuxbridge), ovs-agent, services
-//	                               (1000 networks, many routers), linuxbridge or openvswitch (iperf3)
+//	                               (1000 networks, many routers), floating (1000 floating IPs), linuxbridge or openvswitch (iperf3)
 //	bench -json                    print JSON instead of a Markdown table
 //	bench -endpoint http://HOST    measure the API of any server, upstream's too
 //	bench -endpoint http://HOST -against http://OTHER -keystone http://HOST:5000/v3 -password PASSWORD
@@ -56,7 +56,7 @@ func main() {
 	password := flag.String("password", "", "of Keystone's user admin")
 	names := flag.String("names", "first,other", "of the servers in the table")
 	asJSON := flag.Bool("json", false, "print JSON")
-	part := flag.String("part", "", "measure only this `part`: start, api, agent, ovs-agent, services, linuxbridge or openvswitch")
+	part := flag.String("part", "", "measure only this `part`: start, api, agent, ovs-agent, services, floating, linuxbridge or openvswitch")
 	flag.Parse()
 	r := &runner{harness: &harness{}}
 	err := r.run(func() {
@@ -107,6 +107,9 @@ func (r *runner) bench(part string) {
 		}},
 		{"services", func(l *lab.Lab) []measurement {
 			return serviceMeasurements(r.harness, l.MultiHost(binary, 0, "[ml2_type_vxlan]\nvni_ranges = 1001:4000\n[quotas]\nquota_network = -1\nquota_subnet = -1\nquota_router = -1"))
+		}},
+		{"floating", func(l *lab.Lab) []measurement {
+			return floatingMeasurements(r.harness, l.MultiHost(binary, 0, "[quotas]\nquota_floatingip = -1"))
 		}},
 		{"linuxbridge", func(l *lab.Lab) []measurement { return throughputMeasurements(r.harness, l, binary) }},
 		{"openvswitch", func(l *lab.Lab) []measurement {

@@ -107,8 +107,8 @@ func defaultRoute(subnet netip.Prefix, gateway netip.Addr) []route {
 }
 
 // ensure brings the kernel in line with the device and leaves alone what is right. fresh says that the interface was
-// made, so that sockets on a former one are dead; writes counts changes.
-func (d device) ensure(ctx context.Context, driver plug.Driver) (fresh bool, writes int, err error) {
+// made, so that sockets on a former one are dead; writes counts changes. With takeOver what upstream's agent left goes first.
+func (d device) ensure(ctx context.Context, driver plug.Driver, takeOver bool) (fresh bool, writes int, err error) {
 	created, err := netns.Ensure(d.namespace)
 	if err != nil {
 		return false, 0, err
@@ -121,6 +121,13 @@ func (d device) ensure(ctx context.Context, driver plug.Driver) (fresh bool, wri
 		return false, writes, err
 	}
 	defer h.Close()
+	if takeOver {
+		retired, err := d.retireOthers(h)
+		writes += retired
+		if err != nil {
+			return false, writes, err
+		}
+	}
 	removed, err := d.removeOthers(ctx, h, driver)
 	writes += removed
 	if err != nil {

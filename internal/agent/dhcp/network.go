@@ -44,8 +44,11 @@ type network struct {
 // an unchanged network is the same pointer.
 func newNetwork(info rpc.DHCPNetwork, old *network) *network {
 	n := &network{info, make(map[string]*rpc.Port, len(info.Ports))}
+	// The decoder makes room for four elements at least, and more than there are.
+	n.Subnets, n.NonLocalSubnets = slices.Clone(info.Subnets), slices.Clone(info.NonLocalSubnets)
 	for i := range info.Ports {
-		p := &info.Ports[i]
+		port := info.Ports[i]
+		p := &port
 		if old != nil && old.ports[p.ID] != nil && reflect.DeepEqual(old.ports[p.ID], p) {
 			p = old.ports[p.ID]
 		}

@@ -68,7 +68,7 @@ func (a *Agent) serve(ctx context.Context, s *service, n *network) error {
 		return err
 	}
 	if s.device.inner == "" {
-		if err := a.takeOver(n.ID, d.inner); err != nil {
+		if err := a.endLeft(n.ID); err != nil {
 			return fmt.Errorf("take over network %s: %w", n.ID, err)
 		}
 	}
@@ -94,11 +94,12 @@ func (a *Agent) serve(ctx context.Context, s *service, n *network) error {
 
 // plug brings the device into the kernel. Sockets on a former interface end first.
 func (a *Agent) plug(ctx context.Context, s *service, d device) error {
-	if s.device.inner != "" && s.device.inner != d.inner {
+	first := s.device.inner == ""
+	if !first && s.device.inner != d.inner {
 		s.stop()
 	}
 	s.device = device{}
-	fresh, writes, err := d.ensure(ctx, a.cfg.Plug)
+	fresh, writes, err := d.ensure(ctx, a.cfg.Plug, first)
 	a.writes.Add(int64(writes))
 	if fresh {
 		err = errors.Join(err, s.stop())

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"neutrino/internal/linux/netns"
-
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -123,30 +121,22 @@ func (a *Agent) endLeft(networkID string) error {
 	return nil
 }
 
-// takeOver clears the network's namespace of what upstream's agent left, except the device keep.
-func (a *Agent) takeOver(networkID, keep string) error {
-	if err := a.endLeft(networkID); err != nil || !a.exists(networkID) {
-		return err
-	}
-	h, err := netns.Handle(namespacePrefix + networkID)
-	if err != nil {
-		return err
-	}
-	defer h.Close()
+// retireOthers clears the network's namespace of the devices that upstream's agent left.
+func (d device) retireOthers(h *netlink.Handle) (writes int, err error) {
 	links, err := h.LinkList()
 	if err != nil {
-		return fmt.Errorf("devices of network %s: %w", networkID, err)
+		return 0, fmt.Errorf("devices in %s: %w", d.namespace, err)
 	}
 	for _, l := range links {
-		if name := l.Attrs().Name; name == keep || !strings.HasPrefix(name, "tap") || len(name) != 14 {
+		if name := l.Attrs().Name; name == d.inner || !strings.HasPrefix(name, "tap") || len(name) != 14 {
 			continue
 		}
-		a.writes.Add(1)
+		writes++
 		if err := retire(h, l); err != nil {
-			return err
+			return writes, err
 		}
 	}
-	return nil
+	return writes, nil
 }
 
 // retire removes a device. An internal port of Open vSwitch cannot be removed from here; it is left down and without

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"runtime/debug"
 	"time"
 
 	"neutrino/internal/agent/l2/firewall"
@@ -22,7 +23,11 @@ func (a *Agent) pass(ctx context.Context) error {
 }
 
 func (a *Agent) run(ctx context.Context) error {
-	a.read(a.inbox.take())
+	news := a.inbox.take()
+	if news.resync { // what is asked for and read is much larger than what is kept of it
+		defer debug.FreeOSMemory()
+	}
+	a.read(news)
 	fetchErr := a.fetch(ctx)
 	if fetchErr != nil && !a.synced {
 		return fetchErr

@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/netip"
 
+	"neutrino/internal/linux/netns"
+
 	"github.com/vishvananda/netlink"
 )
 
@@ -55,7 +57,7 @@ func addr(ip net.IP) netip.Addr {
 }
 
 // cut ends the stale connections. If that fails it is tried again with the next configuration.
-func (r *router) cut(h *netlink.Handle, want NAT) error {
+func (r *router) cut(want NAT) error {
 	if len(r.stale.gone) == 0 && !r.stale.moved {
 		return nil
 	}
@@ -63,7 +65,12 @@ func (r *router) cut(h *netlink.Handle, want NAT) error {
 	for _, p := range want.FloatingIPs {
 		r.stale.fixed[p.Floating] = p.Fixed
 	}
-	_, err := dump(func() (uint, error) {
+	h, err := netns.Conntrack(r.namespace)
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	_, err = dump(func() (uint, error) {
 		n, err := h.ConntrackDeleteFilters(netlink.ConntrackTable, netlink.FAMILY_V4, &r.stale)
 		r.writes.Add(int64(n))
 		return n, err

@@ -92,7 +92,7 @@ func (r *router) configure(ctx context.Context, want State) error {
 	// The translation is there before the addresses that attract the traffic.
 	failed = append(failed, r.translate(ctx, want.NAT), r.setAddresses(h, have, want.Interfaces), r.setRoutes(h, want.Routes))
 	r.stale.lost(before, want.Interfaces)
-	failed = append(failed, r.cut(h, want.NAT))
+	failed = append(failed, r.cut(want.NAT))
 	return errors.Join(failed...)
 }
 

@@ -146,14 +146,21 @@ func Do(name string, f func() error) error {
 	return <-done
 }
 
-// Handle returns a netlink handle that works inside the namespace from any thread. Close it.
-func Handle(name string) (*netlink.Handle, error) {
+// Handle returns a netlink handle that works inside the namespace from any thread. Close it. It is for devices, addresses,
+// routes and neighbours; the handle's other methods would work in the thread's own namespace.
+func Handle(name string) (*netlink.Handle, error) { return handle(name, unix.NETLINK_ROUTE) }
+
+// Conntrack returns a handle for the namespace's connections, and for nothing else.
+func Conntrack(name string) (*netlink.Handle, error) { return handle(name, unix.NETLINK_NETFILTER) }
+
+// handle opens a socket for one family: each takes two visits to the namespace, and all of them are three.
+func handle(name string, family int) (*netlink.Handle, error) {
 	there, err := vns.GetFromName(name)
 	if err != nil {
 		return nil, fmt.Errorf("namespace %s: %w", name, err)
 	}
 	defer there.Close()
-	return netlink.NewHandleAt(there)
+	return netlink.NewHandleAt(there, family)
 }
 
 // Sysctl writes a value under /proc/sys inside the namespace; key has slashes ("net/ipv4/ip_forward").

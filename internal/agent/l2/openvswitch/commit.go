@@ -342,11 +342,14 @@ func (d *Driver) sendFlows(ctx context.Context, complete bool) error {
 
 func (d *Driver) sendBundle(ctx context.Context, name string, t *ovs.Flows, verify, complete bool) error {
 	if verify || !t.Loaded() {
-		there, err := d.sw.Cookies(ctx, name)
+		there, err := d.sw.Survey(ctx, name)
 		if err != nil {
 			return err
 		}
-		if lost := t.Saw(there); lost > 0 {
+		if !d.swept {
+			d.surveys[name] = there
+		}
+		if lost := t.Saw(there.Own); lost > 0 {
 			d.log.Warn("flows are missing, they are made again", "bridge", name, "count", lost)
 		}
 	}
@@ -372,10 +375,7 @@ func (d *Driver) sweepStrangers(ctx context.Context) error {
 		case d.cfg.TunnelBridge:
 			tables = tunnelAllTables
 		}
-		bundle, err := d.sw.Strangers(ctx, name, tables)
-		if err != nil {
-			return err
-		}
+		bundle := d.surveys[name].Removals(tables)
 		if bundle == "" {
 			continue
 		}
@@ -386,6 +386,7 @@ func (d *Driver) sweepStrangers(ctx context.Context) error {
 		}
 	}
 	d.swept = true
+	clear(d.surveys)
 	return nil
 }
 

@@ -52,7 +52,8 @@ type Driver struct {
 	tunnels  map[string]map[netip.Addr]int // as the flows for entries know them, by type and endpoint
 	moved    map[int]bool                  // local VLANs whose forwarding entries changed
 	removed  map[string]bool
-	swept    bool // flows of others are gone
+	surveys  map[string]*ovs.Survey // the last ones, until the flows of others are gone
+	swept    bool                   // they are
 }
 
 // device is a port that has been plugged.
@@ -75,7 +76,7 @@ type network struct {
 func New(cfg Config, writes *atomic.Int64, log *slog.Logger) *Driver {
 	d := &Driver{cfg: cfg.withDefaults(), writes: writes, log: log, kick: make(chan struct{}, 1), devices: map[string]*device{},
 		networks: map[string]*network{}, vlans: map[int]string{}, restored: map[string]int{}, flows: map[string]*ovs.Flows{},
-		entries: map[bridge.Entry]string{}, moved: map[int]bool{}, removed: map[string]bool{}}
+		entries: map[bridge.Entry]string{}, moved: map[int]bool{}, removed: map[string]bool{}, surveys: map[string]*ovs.Survey{}}
 	d.sw = ovs.Switch{RunDir: d.cfg.RunDir}
 	if !cfg.Unfiltered {
 		d.filter = newFilter(log)
