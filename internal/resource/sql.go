@@ -223,7 +223,7 @@ type probed[R any] struct {
 }
 
 func (r *engine[R]) probe(tx *store.Tx, read Set) (*probed[R], error) {
-	p := &probed[R]{}
+	p := &probed[R]{blank: r.table.Blank}
 	tables := map[string]int{} // the columns that tell whether they have rows
 	var columns []string
 	for i := range read.All() {
