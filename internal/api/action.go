@@ -19,10 +19,11 @@ type Call struct {
 	Body    map[string]any // nil without one; for functions of Handle
 	Request *http.Request
 
-	first  bool   // upstream serves the path by its first framework, whatever the collection
-	raw    []byte // the body as it came
-	server *Server
-	judge  *judge
+	first   bool   // upstream serves the path by its first framework, whatever the collection
+	raw     []byte // the body as it came
+	release func() // ends the work on a long body, nil without one
+	server  *Server
+	judge   *judge
 }
 
 // Path is the value of a wildcard of the route, such as "id".

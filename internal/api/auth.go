@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	"neutrino/internal/identity"
 	"neutrino/internal/policy"
@@ -16,6 +17,9 @@ type Authenticator interface {
 
 // NoAuth is auth_strategy noauth: headers are believed.
 type NoAuth struct{}
+
+// maxProject is the width of the columns for projects, in bytes.
+const maxProject = 255
 
 // fakeProject is the project of requests that name none (neutron/auth.py, NoauthFakeProjectId).
 const fakeProject = "fake_project_id"
@@ -40,6 +44,9 @@ func (NoAuth) Authenticate(r *http.Request) (*identity.Caller, error) {
 		c.Roles = append(c.Roles, "admin")
 	} else if len(c.Roles) == 0 {
 		c.Roles = []string{"admin"}
+	}
+	if len(c.ProjectID) > maxProject || !utf8.ValidString(c.ProjectID) {
+		return nil, errBadRequest
 	}
 	c.Roles = policy.Expand(c.Roles)
 	return c, nil

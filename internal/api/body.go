@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -24,10 +25,17 @@ func (c *Call) readBody() ([]byte, error) {
 	limit := c.server.cfg.MaxBody
 	raw, err := io.ReadAll(http.MaxBytesReader(nil, c.Request.Body, limit))
 	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		drain(c.Request.Body)
 		return nil, fault.New(http.StatusRequestEntityTooLarge, "HTTPRequestEntityTooLarge", "Request is too large. Larger than %d.", limit)
 	}
 	if err != nil {
 		return nil, fault.BadRequest("HTTPBadRequest", "Body contains invalid data").Because(err)
+	}
+	if len(raw) > longBody && c.raw == nil {
+		if err := c.server.limits.bodies.Acquire(c.Request.Context(), int64(len(raw))); err != nil {
+			return nil, err
+		}
+		c.release = func() { c.server.limits.bodies.Release(int64(len(raw))) }
 	}
 	c.raw = raw
 	return raw, nil
@@ -68,6 +76,41 @@ func loneSurrogate(raw []byte) bool {
 	}
 }
 
+// maxDigits is Python's limit for the conversion of integers.
+const maxDigits = 4300
+
+// tooManyDigits tells whether JSON has an integer that Python refuses.
+func tooManyDigits(raw []byte) bool {
+	if len(raw) <= maxDigits {
+		return false
+	}
+	inText, digits := false, 0
+	for i := 0; i < len(raw); i++ {
+		c := raw[i]
+		switch {
+		case inText:
+			if c == '\\' {
+				i++
+			}
+			inText = c != '"'
+			continue
+		case c == '"':
+			inText = true
+		case '0' <= c && c <= '9':
+			digits++
+			continue
+		case c == '.' || c == 'e' || c == 'E': // a fraction has no limit
+			digits = math.MinInt
+			continue
+		}
+		if digits > maxDigits {
+			return true
+		}
+		digits = 0
+	}
+	return digits > maxDigits
+}
+
 // decodeObject decodes one JSON object. Numbers stay text, so that large ones keep their digits.
 func decodeObject(raw []byte) (map[string]any, error) {
 	v, err := decode(raw)
@@ -88,6 +131,9 @@ func decode(raw []byte) (any, error) {
 	}
 	if loneSurrogate(raw) { // likewise
 		return nil, errShape
+	}
+	if tooManyDigits(raw) {
+		return nil, errSyntax
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
@@ -111,9 +157,9 @@ func (c *Call) body(core bool) (map[string]any, error) {
 	v, err := decode(raw)
 	m, isObject := v.(map[string]any)
 	switch {
-	case err == errEncoding:
+	case err == errEncoding && core:
 		return nil, errBadRequest
-	case err == errSyntax && !core:
+	case (err == errEncoding || err == errSyntax) && !core:
 		return nil, errJSON
 	case err != nil:
 		return nil, errInvalidBody
@@ -145,7 +191,7 @@ func (c *Call) updateBody(core bool) (map[string]any, error) {
 func (c *Call) noBody(core bool) error {
 	raw, err := c.readBody()
 	if err == nil && len(raw) > 0 {
-		if _, wrong := decode(raw); wrong == errSyntax && !core {
+		if _, wrong := decode(raw); (wrong == errEncoding || wrong == errSyntax) && !core {
 			return errJSON
 		}
 		err = fault.BadRequest("HTTPBadRequest", "Request body is not supported in DELETE.")

@@ -84,6 +84,13 @@ func (c *Collection[R]) list(call *Call) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	if q.Limit == 0 || q.Limit > shortPage {
+		made, err := c.s.limits.list(call.Request.Context())
+		if err != nil {
+			return nil, err
+		}
+		defer made()
+	}
 	v := viewOf(c.res, call.judge, c.res.ListFields(c.fields(call)))
 	q.Set, q.Caller = v.read, call.Caller
 	var objs []*R
@@ -193,7 +200,11 @@ func (c *Collection[R]) bodies(call *Call, body map[string]any, bulkAllowed bool
 	if c.first(call) && len(body) == 0 { // upstream's framework of the core resources does not tell no body from a wrong one
 		return nil, false, fault.BadRequest("HTTPBadRequest", "Unable to find '%s' in request body", c.res.Name)
 	}
-	return c.res.Bodies(body, bulkAllowed && (c.first(call) || c.res.Bulk()))
+	bodies, bulk, err := c.res.Bodies(body, bulkAllowed && (c.first(call) || c.res.Bulk()))
+	if len(bodies) > maxBulk {
+		err = fault.New(http.StatusRequestEntityTooLarge, "HTTPRequestEntityTooLarge", "Request is too large. More than %d objects.", maxBulk)
+	}
+	return bodies, bulk, err
 }
 
 // draft is one object of a create request, decoded and checked.
@@ -500,8 +511,9 @@ func (c *Collection[R]) update(call *Call) (*reply, error) {
 }
 
 func (c *Collection[R]) delete(call *Call) (*reply, error) {
-	if err := call.noBody(c.first(call)); err != nil {
-		return nil, err
+	body := call.noBody(c.first(call))
+	if body != nil && !c.first(call) {
+		return nil, body
 	}
 	if err := call.checkIfMatch(); err != nil {
 		return nil, err
@@ -514,7 +526,7 @@ func (c *Collection[R]) delete(call *Call) (*reply, error) {
 		}
 		c.original(event, obj)
 		demand := policy.NewDemand(policy.Delete, c.res.Name, nil)
-		if err := c.enforce(call, demand, target[R]{c.res, obj, newParents(tx)}); err != nil {
+		if err := cmp.Or(c.enforce(call, demand, target[R]{c.res, obj, newParents(tx)}), body); err != nil {
 			return err
 		}
 		had := *obj

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"path"
 	"regexp"
 	"runtime/debug"
@@ -49,7 +50,7 @@ func (s *Server) outer(next http.Handler) http.Handler {
 		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), infoKey{}, &info), s.cfg.Timeout)
 		defer cancel()
 		w.Header().Set(requestIDHeader, info.ID)
-		rec := &recorder{ResponseWriter: w}
+		rec := &recorder{ResponseWriter: w, options: r.Method == http.MethodOptions}
 		r = normalize(r.WithContext(ctx))
 		defer func() {
 			if p := recover(); p != nil {
@@ -65,6 +66,9 @@ func (s *Server) outer(next http.Handler) http.Handler {
 				slog.Duration("took", took), slog.String("from", r.RemoteAddr))
 		}()
 		next.ServeHTTP(rec, r)
+		if r.Header.Get("Expect") == "" { // such clients wait for the answer before they send more
+			drain(r.Body)
+		}
 	})
 }
 
@@ -87,10 +91,19 @@ func infoOf(r *http.Request) *logging.RequestInfo {
 type recorder struct {
 	http.ResponseWriter
 	status, bytes int
+	options       bool // the method; upstream's answer to a question of browsers (oslo.middleware, cors.py) is never an error
+	silent        bool // what is written is not sent
 }
+
+// Unwrap is for http.ResponseController.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // WriteHeader implements http.ResponseWriter.
 func (w *recorder) WriteHeader(status int) {
+	if w.options && (status < 200 || status >= 300) {
+		clear(w.Header())
+		status, w.silent = http.StatusOK, true
+	}
 	w.status = status
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -99,6 +112,9 @@ func (w *recorder) WriteHeader(status int) {
 func (w *recorder) Write(b []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
+	}
+	if w.silent {
+		return len(b), nil
 	}
 	n, err := w.ResponseWriter.Write(b)
 	w.bytes += n
@@ -143,11 +159,14 @@ func methodOf(r *http.Request) string {
 	return http.MethodGet
 }
 
+// garbled tells whether a request for the root has text that is not UTF-8.
+func garbled(r *http.Request) bool {
+	query, err := url.QueryUnescape(r.URL.RawQuery)
+	return !utf8.ValidString(r.URL.Path) || err == nil && !utf8.ValidString(query)
+}
+
 // check refuses requests that no handler should see.
 func (c *Call) check() error {
-	if !utf8.ValidString(c.Request.URL.Path) {
-		return errBadRequest
-	}
 	for name, values := range c.Query {
 		for _, v := range append(values, name) {
 			if !utf8.ValidString(v) {
@@ -170,6 +189,9 @@ func (s *Server) endpoint(m methods, first bool) http.Handler {
 		call.first = first
 		h := m[methodOf(r)]
 		switch {
+		case !utf8.ValidString(r.URL.Path):
+			s.fail(w, r, errBadRequest)
+			return
 		case m == nil:
 			s.fail(w, r, errNoSuchPage)
 			return
@@ -182,6 +204,9 @@ func (s *Server) endpoint(m methods, first bool) http.Handler {
 			return
 		}
 		answer, err := h(call)
+		if call.release != nil {
+			call.release()
+		}
 		if err != nil {
 			s.fail(w, r, err)
 			return

@@ -62,7 +62,7 @@ func (s *Server) write(w http.ResponseWriter, a *reply) {
 	}
 	w.WriteHeader(a.status)
 	if a.status != http.StatusNoContent {
-		w.Write(a.body) // an error means that the client is gone
+		s.limits.write(w, a.body)
 	}
 }
 

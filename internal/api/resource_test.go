@@ -78,6 +78,8 @@ func TestRequestsThatMakeNoSense(t *testing.T) {
 		{"PUT", "/v2.0/networks/nope", `{"network":{"name":"x"}}`, 404, `{"NeutronError": {"type": "NetworkNotFound", "message": "Network nope could not be found.", "detail": ""}}`},
 		{"POST", "/v2.0/networks", `{"network":{"vlan_qinq":null}}`, 400, badRequest + `Unrecognized attribute(s) 'vlan_qinq'", "detail": ""}}`},
 		{"POST", "/v2.0/networks", `{"network":{"name":"` + strings.Repeat("x", 1000) + `"}}`, 413, `{"NeutronError": {"type": "HTTPRequestEntityTooLarge", "message": "Request is too large. Larger than 1000.", "detail": ""}}`},
+		{"DELETE", "/v2.0/networks/nope", `{}`, 404, `{"NeutronError": {"type": "NetworkNotFound", "message": "Network nope could not be found.", "detail": ""}}`},
+		{"OPTIONS", "/v2.0/networks/nope", "", 200, ""},
 		{"DELETE", "/v2.0/networks/" + id, `{}`, 400, badRequest + `Request body is not supported in DELETE.", "detail": ""}}`},
 		{"GET", "/v2.0/networks?revision_number=x", "", 200, `{"networks":[]}`},
 		{"GET", "/v2.0/networks?limit=x&sort_key=x&sort_dir=x", "", 400,

@@ -66,6 +66,7 @@ type Server struct {
 	judges    judges
 	listeners []Listener
 	metrics   *metrics
+	limits    *limits
 	routes    map[string]methods
 	core      []coreResource
 	idle      *time.Timer // gives memory back
@@ -80,7 +81,7 @@ func New(cfg Config, deps Deps) *Server {
 		cfg.Timeout = time.Minute
 	}
 	s := &Server{cfg: cfg, db: deps.DB, log: deps.Log, auth: deps.Auth, rules: deps.Rules, quota: deps.Quota,
-		exts: deps.Extensions, listeners: deps.Listeners, metrics: newMetrics(deps.DB), routes: map[string]methods{},
+		exts: deps.Extensions, listeners: deps.Listeners, metrics: newMetrics(deps.DB), limits: newLimits(cfg.MaxBody), routes: map[string]methods{},
 		idle: time.AfterFunc(idleAfter, debug.FreeOSMemory)}
 	s.addVersions()
 	return s
@@ -100,6 +101,10 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("/v2.0/", s.endpoint(nil, false)) // asks for authentication before it says that there is nothing
 	mux.HandleFunc("/{$}", s.versions)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if garbled(r) {
+			errRootGarbled.write(w, r)
+			return
+		}
 		errRootMissing.write(w, r)
 	})
 	operator := s.Metrics()

@@ -19,6 +19,10 @@ type link struct {
 
 // versions answers GET /, which needs no authentication.
 func (s *Server) versions(w http.ResponseWriter, r *http.Request) {
+	if garbled(r) {
+		errRootGarbled.write(w, r)
+		return
+	}
 	if method := methodOf(r); method != http.MethodGet {
 		methodPage(method).write(w, r)
 		return

@@ -24,6 +24,7 @@ func (p *webPage) Error() string { return http.StatusText(p.status) }
 var (
 	errPageMissing = &webPage{status: http.StatusNotFound, explanation: errNoSuchPage.Message, detail: "Resource not found."}
 	errPageGarbled = &webPage{status: http.StatusBadRequest, explanation: malformed}
+	errRootGarbled = &webPage{status: http.StatusBadRequest, explanation: malformed, bare: true}
 	errRootMissing = &webPage{status: http.StatusNotFound, explanation: errNoSuchPage.Message, bare: true}
 )
 

@@ -53,6 +53,7 @@ func Ports(enabled func(string) bool) *resource.Resource[Port] {
 	std := func(p *Port) *Standard { return &p.Standard }
 	t := table("ports", std)
 	t.StrictMarker = true
+	t.Blank = func(p *Port) { p.PortSecurity = !enabled("port-security") }
 	t.Sides = map[string]resource.SideTable{
 		"portsecuritybindings":     {Key: "port_id"},
 		"qos_port_policy_bindings": {Key: "port_id"},

@@ -49,6 +49,8 @@ type table[P any] struct {
 	// Visible limits lists and look-ups to what a caller who is no administrator may see; ":project" stands for the
 	// project. "" = no limit.
 	Visible string
+	// Blank sets what an object has before its attributes are read: the values of those whose extension is not enabled.
+	Blank func(P)
 	// StrictMarker refuses a list whose marker is not there; upstream reads others without the marker then.
 	StrictMarker bool
 	// Missing is the error for an object that is not there; nil means upstream's usual one, made from the name.

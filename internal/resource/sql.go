@@ -224,6 +224,9 @@ type probed[P any] struct {
 
 func (r *engine[P]) probe(tx *store.Tx, read Set) (*probed[P], error) {
 	p := &probed[P]{blank: r.create()}
+	if r.table.Blank != nil {
+		r.table.Blank(p.blank)
+	}
 	tables := map[string]int{} // the columns that tell whether they have rows
 	var columns []string
 	for i := range read.All() {

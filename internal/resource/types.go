@@ -168,11 +168,17 @@ func String(limit int) Type[string] {
 	}}
 }
 
-// Name is a String of at most 255 printable characters that neither begins nor ends with a space (neutron-lib's
-// validate_name, VALID_NAME_REGEX).
+// Name is a String of at most 255 printable characters of Unicode's first plane that neither begins nor ends with a space
+// (neutron-lib's validate_name_string; its regular expression stops there, and overlooks a line break at the end).
 var Name = String(255).Checked(func(s string) error {
-	unprintable := func(r rune) bool { return unicode.In(r, unicode.C, unicode.Zl, unicode.Zp) }
-	if strings.ContainsFunc(s, unprintable) || strings.TrimFunc(s, unicode.IsSpace) != s {
+	unprintable := func(r rune) bool {
+		return r >= '\uffff' || unicode.In(r, unicode.C, unicode.Zl, unicode.Zp)
+	}
+	text := s
+	if s != "\n" {
+		text = strings.TrimSuffix(s, "\n")
+	}
+	if strings.ContainsFunc(text, unprintable) || strings.TrimFunc(text, unicode.IsSpace) != text {
 		return Reasonf("'%s' is not a valid string", s)
 	}
 	return nil

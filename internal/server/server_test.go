@@ -350,3 +350,21 @@ func TestWithoutPlugins(t *testing.T) {
 		}
 	}
 }
+
+// TestNoPortSecurityDriver: without the extension driver port_security, every port has port security.
+func TestNoPortSecurityDriver(t *testing.T) {
+	e := start(t, "[ml2]", "extension_drivers =")
+	defer e.end()
+	network := e.post("/networks", "network", map[string]any{"name": "n"})["id"]
+	e.post("/subnets", "subnet", map[string]any{"network_id": network, "ip_version": 4, "cidr": "10.0.0.0/24"})
+	port := e.post("/ports", "port", map[string]any{"network_id": network})
+	if _, shown := port["port_security_enabled"]; shown || len(port["security_groups"].([]any)) != 1 {
+		t.Errorf("port %v", port)
+	}
+	for _, change := range []map[string]any{{"name": "x"},
+		{"allowed_address_pairs": []any{map[string]any{"ip_address": "10.0.0.9"}}}, {"security_groups": []any{}}} {
+		if status, answer := e.do("PUT", "/ports/"+port["id"].(string), map[string]any{"port": change}); status != http.StatusOK {
+			t.Errorf("%v: %d %v", change, status, answer)
+		}
+	}
+}
