@@ -124,7 +124,7 @@ func (w *world) create(collection, singular string, attributes lab.Object) (lab.
 	w.t.Helper()
 	w.names++
 	attributes["name"] = fmt.Sprintf("%s%d", strings.ReplaceAll(singular, "_", "-"), w.names)
-	if singular == "floatingip" || singular == "security_group_rule" {
+	if slices.Contains([]string{"floatingip", "security_group_rule", "metering_label_rule"}, singular) {
 		delete(attributes, "name")
 	}
 	o, what := w.try("POST", "/"+collection, lab.Object{singular: attributes})

@@ -98,6 +98,29 @@ func TestOpenVSwitchServices(t *testing.T) {
 	}
 }
 
+// A port that Nova takes out of the bridge stays out, also when a pass is under way that began before and the device, a
+// pair of veth devices as those of services are, is still there.
+func TestOpenVSwitchTakenOut(t *testing.T) {
+	r := newOVSRig(t)
+	a, b := newInstance(t, r.server, netA, 1, groupDefault), newInstance(t, r.server, netA, 2, groupDefault)
+	r.sw.plugNova(a)
+	r.sw.plugNova(b)
+	r.server.waitFor(t, a.device, b.device)
+	hold := make(chan struct{})
+	r.server.change(func() { r.server.hold = hold })
+	if err := rpc.PortUpdate.Fanout(t.Context(), r.bus, rpc.PortUpdateArgs{Port: rpc.Port{ID: b.portID}}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(100 * time.Millisecond) // the pass waits for the server
+	r.sw.vsctl("del-port", "br-int", a.device)
+	time.Sleep(300 * time.Millisecond) // the agent has seen it
+	close(hold)
+	r.server.waitFor(t, b.device)
+	if ports := r.sw.vsctl("list-ports", "br-int"); strings.Contains(ports, a.device) {
+		t.Errorf("the port is back: %s", ports)
+	}
+}
+
 // A stateless group lets answers through only where a rule does.
 func TestOpenVSwitchStateless(t *testing.T) {
 	r := newOVSRig(t)

@@ -412,7 +412,7 @@ func (d *Driver) ports(t *ovs.Transaction, p *picture, complete bool) {
 			t.SetPort(port, tag, note)
 			continue
 		}
-		if d.service(name) == nil || p.BridgeOf[name] != "" {
+		if !x.served || d.service(name) == nil || p.BridgeOf[name] != "" { // Nova's are about to go
 			continue
 		}
 		t.AddPort(d.cfg.IntegrationBridge, ovs.Port{Name: name, Tag: &tag, OtherConfig: note}, ovs.Interface{Name: name,
