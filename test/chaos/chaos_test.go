@@ -81,6 +81,7 @@ func TestChaos(t *testing.T) {
 // configuration is added to that of all daemons.
 const configuration = `[DEFAULT]
 service_plugins = router,metering
+driver = iptables
 [ml2_type_vlan]
 network_vlan_ranges = public:101:140
 `

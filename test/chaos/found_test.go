@@ -318,7 +318,7 @@ func counters(f facts, h *lab.Host, namespace string) error {
 	objects, err := nft(h, "ip netns exec "+namespace+" nft -j list counters")
 	for _, o := range objects {
 		if o.Counter != nil && o.Counter.Table == "neutrino-metering" {
-			f.add("%s: counts %s", namespace, o.Counter.Name)
+			f.add("%s: counts %s", namespace, strings.TrimPrefix(o.Counter.Name, "label-"))
 		}
 	}
 	return err
