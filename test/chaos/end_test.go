@@ -48,7 +48,14 @@ func (w *world) states() map[*lab.Host][]string {
 }
 
 // pristine is how the hosts are before anything is created.
-func (w *world) pristine() map[*lab.Host][]string { return w.states() }
+func (w *world) pristine() map[*lab.Host][]string {
+	w.t.Helper()
+	all := w.states()
+	if w.OpenVSwitch {
+		w.rememberFlows()
+	}
+	return all
+}
 
 // leases has every guest that is served ask for its address by DHCP.
 func (w *world) leases() {

@@ -69,8 +69,8 @@ func (w *world) difference(s *snapshot, h *lab.Host) (bad []string, err error) {
 func (w *world) found(h *lab.Host) (facts, error) {
 	f := facts{}
 	readers := []func(facts, *lab.Host) error{namespaces, devices, tags, forwarding, neighbours, filters}
-	if w.OpenVSwitch { // whose flows are judged by packets only
-		readers = readers[:1]
+	if w.OpenVSwitch {
+		readers = []func(facts, *lab.Host) error{namespaces, w.switches}
 	}
 	for _, read := range readers {
 		if err := read(f, h); err != nil {

@@ -23,6 +23,9 @@ func named(prefix, id string) string { return prefix + id[:11] }
 func (w *world) wanted(s *snapshot, h *lab.Host) facts {
 	f := facts{}
 	networks := map[string]bool{}
+	if w.OpenVSwitch {
+		w.wantSwitch(f, s, h)
+	}
 	for _, p := range w.portsOn(s, h) {
 		if w.OpenVSwitch {
 			break
@@ -101,9 +104,15 @@ func (w *world) wantNetwork(f facts, s *snapshot, n network, h *lab.Host) {
 	tunnel := fmt.Sprintf("vxlan-%d", n.segment)
 	f.add("device %s in %s mtu %d", tunnel, bridge, n.mtu)
 	f.add("set ports: %s", tunnel)
+	w.wantForwarding(f, s, n, h)
+}
+
+// wantForwarding are the entries for ports elsewhere.
+func (w *world) wantForwarding(f facts, s *snapshot, n network, h *lab.Host) {
 	if !w.active(s, n, h) { // nobody here can use what it knows of others, which may be old
 		return
 	}
+	tunnel, bridge := fmt.Sprintf("vxlan-%d", n.segment), named("brq", n.id)
 	for _, o := range w.Hosts() {
 		if o == h {
 			continue

@@ -41,6 +41,8 @@ type world struct {
 	counts   map[string][2]int // calls by operation: made, and refused
 	probes   int
 	facts    int // compared
+
+	baseFlows map[*lab.Host]map[string]bool // of Open vSwitch, before there was anything
 }
 
 // endpoint is where probes start.

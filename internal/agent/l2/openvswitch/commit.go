@@ -180,7 +180,7 @@ func (d *Driver) memberFlows() {
 	used, groups, byVLAN := map[conjunctionKey]bool{}, map[string]bool{}, map[int]map[conjunctionKey]uint32{}
 	for name, x := range d.devices {
 		port := f.ports[name]
-		if port == nil || port.Mode != firewall.Filtered {
+		if port == nil || port.Mode != firewall.Filtered || !x.made.up {
 			continue
 		}
 		for _, g := range port.Groups {
