@@ -71,14 +71,19 @@ func (s Switch) Apply(ctx context.Context, bridge, bundle string) error {
 
 // OpenFlow messages that Watch needs (OpenFlow 1.4, section 7.1).
 const (
-	openFlow14   = 5
-	typeHello    = 0
-	typeEchoAsk  = 2
-	typeEchoBack = 3
+	openFlow14    = 5
+	typeHello     = 0
+	typeEchoAsk   = 2
+	typeEchoBack  = 3
+	typeSetConfig = 9
 )
 
+// showPorts has the switch show flows the ports that the first fragment of a datagram has; by default flows see none in any fragment
+// (OFPC_FRAG_NX_MATCH, openflow/openflow-common.h). It holds until ovs-vswitchd ends.
+const showPorts = 3
+
 // Watch holds a connection to a bridge and returns when that ends, that is when ovs-vswitchd or the bridge does, or ctx.
-// connected is called once it stands.
+// connected is called once it stands. First fragments are shown to the bridge's flows with their ports.
 func (s Switch) Watch(ctx context.Context, bridge string, connected func()) error {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "unix", s.socket(bridge))
@@ -87,10 +92,9 @@ func (s Switch) Watch(ctx context.Context, bridge string, connected func()) erro
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	hello := make([]byte, 8)
-	hello[0], hello[1] = openFlow14, typeHello
-	binary.BigEndian.PutUint16(hello[2:], 8)
-	if _, err := conn.Write(hello); err != nil {
+	hello := []byte{openFlow14, typeHello, 0, 8, 0, 0, 0, 0}
+	config := []byte{openFlow14, typeSetConfig, 0, 12, 0, 0, 0, 0, 0, showPorts, 0, 0} // and no packets to be sent here
+	if _, err := conn.Write(append(hello, config...)); err != nil {
 		return fmt.Errorf("greet bridge %s: %w", bridge, err)
 	}
 	connected()

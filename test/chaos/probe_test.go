@@ -39,8 +39,6 @@ const smallPayload = 64
 // ports are those that services listen on. Rules of security groups allow one, or both.
 var ports = []int{1001, 1002}
 
-// The last one is not for Open vSwitch's userspace datapath: it matches each fragment by itself, and all but the first have
-// no port that a rule could allow.
 var kinds = []traffic{
 	{"icmp", 0, smallPayload},
 	{"tcp", ports[0], smallPayload}, {"tcp", ports[1], smallPayload},

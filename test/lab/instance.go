@@ -79,12 +79,21 @@ func (i *Instance) plug(name string) {
 		return
 	}
 	bridge := device("brq", i.Port.Str("network_id"))
-	if _, err := host.Exec("ip", "link", "add", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0",
-		"mcast_snooping", "0"); err == nil {
-		host.Sysctl("net/ipv6/conf/"+bridge+"/disable_ipv6", "1")
+	if err := Eventually(time.Second, func() error { return i.plugIntoBridge(bridge, mtu) }); err != nil { // the agent may remove an empty one
+		c.T.Fatalf("%v", err)
 	}
-	host.Run(fmt.Sprintf("ip link set %s mtu %d up", bridge, mtu))
-	host.Run(fmt.Sprintf("ip link set %s master %s up", i.Tap, bridge))
+}
+
+func (i *Instance) plugIntoBridge(bridge string, mtu int) error {
+	if _, err := i.Host.Exec("ip", "link", "add", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0", "mcast_snooping", "0"); err == nil {
+		_, _ = i.Host.Exec("sysctl", "-qw", "net.ipv6.conf."+bridge+".disable_ipv6=1")
+	}
+	for _, change := range []string{fmt.Sprintf("%s mtu %d up", bridge, mtu), fmt.Sprintf("%s master %s up", i.Tap, bridge)} {
+		if _, err := i.Host.Exec("ip", strings.Fields("link set "+change)...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *Cloud) mtu(network string) int {
