@@ -142,6 +142,27 @@ func TestOpenVSwitchStateless(t *testing.T) {
 	a.connect(b, 1000).echoes(true)
 }
 
+// A group that has no rules does not tell that it is stateless. Its first rule does, for all its ports.
+func TestOpenVSwitchStatelessLater(t *testing.T) {
+	r := newOVSRig(t)
+	r.server.change(func() { r.server.Groups[groupClosed] = nil })
+	a, b := newInstance(t, r.server, netA, 1, groupClosed), newInstance(t, r.server, netA, 2, groupClosed)
+	c := newInstance(t, r.server, netA, 3, groupDefault)
+	for _, i := range []*instance{a, b, c} {
+		r.sw.plugNova(i)
+	}
+	r.server.waitFor(t, a.device, b.device, c.device)
+	r.server.change(func() {
+		r.server.Groups[groupClosed] = []rpc.SecurityGroupRule{{Direction: "egress", Ethertype: "IPv4"},
+			{Direction: "ingress", Ethertype: "IPv4", Protocol: "icmp", PortRangeMin: ptr(8)}}
+	})
+	r.tell(rpc.SecurityGroupsRuleUpdated, groupClosed)
+	c.reaches(a.v4, true)
+	c.reaches(b.v4, true)
+	a.reaches(b.v4, false) // no rule lets the answer in
+	b.reaches(a.v4, false)
+}
+
 // Without l2 population hosts flood to all endpoints and learn from what comes back.
 func TestOpenVSwitchLearning(t *testing.T) {
 	needRoot(t)
