@@ -22,6 +22,7 @@ const (
 	typeError      = 1
 	typeEchoAsk    = 2
 	typeEchoBack   = 3
+	typeSetConfig  = 9
 	typeAsk        = 18 // multipart
 	typeAnswer     = 19
 	multipartFlows = 1
@@ -30,6 +31,10 @@ const (
 	anyTable  = 0xff
 	anyOutput = 0xffffffff
 	matchOXM  = 1
+
+	// showPorts has the switch show flows the ports that the first fragment of a datagram has; by default flows see none in any
+	// fragment (OFPC_FRAG_NX_MATCH, openflow/openflow-common.h). It holds until ovs-vswitchd ends.
+	showPorts = 3
 
 	flowTable  = 2 // offsets in the statistics of a flow
 	flowCookie = 24
@@ -95,7 +100,7 @@ func (c *connection) receive(buffer []byte) (message, error) {
 }
 
 // Watch holds a connection to a bridge and returns when that ends, that is when ovs-vswitchd or the bridge does, or ctx.
-// connected is called once it stands.
+// connected is called once it stands. First fragments are shown to the bridge's flows with their ports.
 func (s Switch) Watch(ctx context.Context, bridge string, connected func()) error {
 	c, err := s.dial(ctx, bridge)
 	if err != nil {
@@ -103,6 +108,10 @@ func (s Switch) Watch(ctx context.Context, bridge string, connected func()) erro
 	}
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { c.Close() })()
+	config := []byte{0, showPorts, 0, 0} // and no packets to be sent here
+	if err := c.send(message{kind: typeSetConfig, body: config}); err != nil {
+		return fmt.Errorf("configure bridge %s: %w", bridge, err)
+	}
 	connected()
 	for buffer := make([]byte, 1<<16); ; {
 		if _, err := c.receive(buffer); err != nil {

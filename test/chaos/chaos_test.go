@@ -57,7 +57,10 @@ func TestChaos(t *testing.T) {
 	}
 	l := lab.New(t)
 	l.OpenVSwitch = *plugin == "openvswitch"
-	w := newWorld(t, l.MultiHost(daemon, 3), *seed)
+	l.ProviderEverywhere = true
+	c := l.MultiHost(daemon, 3, configuration)
+	c.StartDaemon(c.Network, daemon, "metering-agent")
+	w := newWorld(t, c, *seed)
 	before := w.pristine()
 	w.begin()
 	for start, settled := time.Now(), time.Now(); time.Since(start) < *duration && !t.Failed(); {
@@ -74,6 +77,14 @@ func TestChaos(t *testing.T) {
 		check()
 	}
 }
+
+// configuration is added to that of all daemons.
+const configuration = `[DEFAULT]
+service_plugins = router,metering
+driver = iptables
+[ml2_type_vlan]
+network_vlan_ranges = public:101:140
+`
 
 // settleEvery is how often operations pause until everything is as the API says. In between, a bad state may be
 // repaired by the next operation before anybody sees it.

@@ -11,10 +11,10 @@ import (
 	"neutrino/test/lab"
 )
 
-// underscored is how bodies spell the name of a collection. The agents of a router are "agents".
+// underscored is how bodies spell the name of a collection. What an agent has are "networks" or "routers".
 func underscored(collection string) string {
-	if strings.HasSuffix(collection, "-agents") {
-		return "agents"
+	for _, agents := range []string{"dhcp-", "l3-"} {
+		collection = strings.TrimPrefix(collection, agents)
 	}
 	return strings.ReplaceAll(collection, "-", "_")
 }
@@ -48,7 +48,14 @@ func (w *world) states() map[*lab.Host][]string {
 }
 
 // pristine is how the hosts are before anything is created.
-func (w *world) pristine() map[*lab.Host][]string { return w.states() }
+func (w *world) pristine() map[*lab.Host][]string {
+	w.t.Helper()
+	all := w.states()
+	if w.OpenVSwitch {
+		w.rememberFlows()
+	}
+	return all
+}
 
 // leases has every guest that is served ask for its address by DHCP.
 func (w *world) leases() {
@@ -59,7 +66,7 @@ func (w *world) leases() {
 	var all sync.WaitGroup
 	for _, g := range w.guests {
 		f, ok := s.ports[g.port].first(false)
-		if !ok || !s.subnets[f.subnet].dhcp || !s.ports[g.port].up {
+		if !ok || !s.subnets[f.subnet].dhcp || !s.served(s.ports[g.port].network) || !s.ports[g.port].up {
 			continue
 		}
 		all.Go(func() {
@@ -128,6 +135,7 @@ func (w *world) clear() {
 		w.note("%s", what)
 	}
 	w.guests = nil
+	w.enableAgents()
 	s := w.look()
 	gone := func(method, path string, body lab.Object) {
 		if _, what := w.try(method, path, body); strings.Contains(what, "refused") {
@@ -136,6 +144,9 @@ func (w *world) clear() {
 	}
 	for id := range s.floatingIPs {
 		gone("DELETE", "/floatingips/"+id, nil)
+	}
+	for _, id := range s.labels {
+		gone("DELETE", "/metering/metering-labels/"+id, nil)
 	}
 	for id := range s.routers {
 		gone("PUT", "/routers/"+id, lab.Object{"router": lab.Object{"routes": []lab.Object{}}})

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"neutrino/test/lab"
@@ -46,7 +47,7 @@ func (w *world) difference(s *snapshot, h *lab.Host) (bad []string, err error) {
 			continue
 		}
 		about := func(fact string, _ bool) bool {
-			return strings.HasPrefix(fact, fmt.Sprintf("forward vxlan-%d ", n.vni)) || strings.HasPrefix(fact, "neighbour "+named("brq", n.id)+" ")
+			return strings.HasPrefix(fact, fmt.Sprintf("forward vxlan-%d ", n.segment)) || strings.HasPrefix(fact, "neighbour "+named("brq", n.id)+" ")
 		}
 		maps.DeleteFunc(have, about)
 	}
@@ -67,9 +68,9 @@ func (w *world) difference(s *snapshot, h *lab.Host) (bad []string, err error) {
 // found are the facts about a host.
 func (w *world) found(h *lab.Host) (facts, error) {
 	f := facts{}
-	readers := []func(facts, *lab.Host) error{namespaces, devices, forwarding, neighbours, filters}
-	if w.OpenVSwitch { // whose flows are judged by packets only
-		readers = readers[:1]
+	readers := []func(facts, *lab.Host) error{namespaces, devices, tags, forwarding, neighbours, filters}
+	if w.OpenVSwitch {
+		readers = []func(facts, *lab.Host) error{namespaces, w.switches}
 	}
 	for _, read := range readers {
 		if err := read(f, h); err != nil {
@@ -92,7 +93,7 @@ func query(h *lab.Host, into any, command string) error {
 	return json.Unmarshal([]byte(out), into)
 }
 
-var ourDevices = regexp.MustCompile(`^(brq|tap|vxlan-|ext0$)`)
+var ourDevices = regexp.MustCompile(`^(brq|tap|vxlan-|ext0(\.|$))`)
 
 func devices(f facts, h *lab.Host) error {
 	var links []struct {
@@ -113,6 +114,19 @@ func devices(f facts, h *lab.Host) error {
 		}
 	}
 	return nil
+}
+
+// tagFilter is how tc shows what takes a tag off; its handle is the VLAN, in hexadecimal.
+var tagFilter = regexp.MustCompile(`(?m)^filter .* bpf .*handle 0x([0-9a-f]+)`)
+
+// tags are the VLANs that the outside interface takes.
+func tags(f facts, h *lab.Host) error {
+	out, err := h.Exec("tc", "filter", "show", "dev", "ext0", "ingress")
+	for _, m := range tagFilter.FindAllStringSubmatch(out, -1) {
+		n, _ := strconv.ParseInt(m[1], 16, 32)
+		f.add("tag %d", n)
+	}
+	return err
 }
 
 func forwarding(f facts, h *lab.Host) error {
@@ -157,6 +171,10 @@ type nftObject struct {
 	}
 	Chain *struct {
 		Name string `json:"name"`
+	}
+	Counter *struct {
+		Table string `json:"table"`
+		Name  string `json:"name"`
 	}
 }
 
@@ -246,6 +264,9 @@ func namespaces(f facts, h *lab.Host) error {
 		if err := translation(f, h, name); err != nil {
 			return err
 		}
+		if err := counters(f, h, name); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -290,6 +311,17 @@ func routes(f facts, h *lab.Host, namespace string) error {
 		}
 	}
 	return nil
+}
+
+// counters are those of metering.
+func counters(f facts, h *lab.Host, namespace string) error {
+	objects, err := nft(h, "ip netns exec "+namespace+" nft -j list counters")
+	for _, o := range objects {
+		if o.Counter != nil && o.Counter.Table == "neutrino-metering" {
+			f.add("%s: counts %s", namespace, strings.TrimPrefix(o.Counter.Name, "label-"))
+		}
+	}
+	return err
 }
 
 var sourceNAT = regexp.MustCompile(`iifname "qr-\*" snat to ([0-9.]+)`)

@@ -32,20 +32,31 @@ func boot(w *world, s *snapshot) string {
 	w.names++
 	g := &guest{number: w.names, port: created.ID()}
 	g.name = fmt.Sprintf("guest%d", g.number)
-	w.plug(g, created)
+	w.plug(g, created, w.anyHypervisor())
 	w.guests = append(w.guests, g)
 	return fmt.Sprintf("%s on %s with %v: %s", g.name, g.host.Name, created["fixed_ips"], what)
 }
 
+// someGroups are stateful ones, or stateless ones: a port may not have both.
 func (w *world) someGroups(s *snapshot) []string {
-	return w.some(slices.DeleteFunc(slices.Collect(maps.Keys(s.groups)), func(id string) bool { _, ours := w.order[id]; return !ours }))
+	stateless := w.chance(3)
+	return w.some(slices.DeleteFunc(slices.Collect(maps.Keys(s.groups)), func(id string) bool {
+		_, ours := w.order[id]
+		return !ours || s.stateless[id] != stateless
+	}))
 }
 
 // plug starts the guest's machine on a host.
-func (w *world) plug(g *guest, p lab.Object) {
+func (w *world) plug(g *guest, p lab.Object, on *lab.Host) {
 	w.t.Helper()
-	g.host = w.Compute[w.random.IntN(len(w.Compute))]
+	g.host = on
 	g.instance = w.Plug(g.name, g.host, p)
+	w.start(g)
+}
+
+// start has the guest's machine answer.
+func (w *world) start(g *guest) {
+	w.t.Helper()
 	g.node, g.guest = g.instance.Node, g
 	for _, key := range []string{"accept_ra", "autoconf"} {
 		g.node.Sysctl("net/ipv6/conf/eth0/"+key, "0")
@@ -55,18 +66,31 @@ func (w *world) plug(g *guest, p lab.Object) {
 	w.upset[g] = true
 }
 
+func (w *world) anyHypervisor() *lab.Host { return w.Compute[w.random.IntN(len(w.Compute))] }
+
 func (w *world) unplug(g *guest) {
 	w.t.Helper()
-	if w.OpenVSwitch {
-		g.host.Run("ovs-vsctl --timeout=10 --if-exists del-port br-int " + g.instance.Tap)
-	}
-	g.host.Run("ip link del " + g.instance.Tap)
-	g.node.Remove()
+	w.pull(g.instance)
+	w.unplugged(g)
+}
+
+// unplugged drops what was known of a machine that is gone.
+func (w *world) unplugged(g *guest) {
 	for p := range w.known {
 		if p.from == &g.endpoint {
 			delete(w.known, p)
 		}
 	}
+}
+
+// pull takes a machine away.
+func (w *world) pull(i *lab.Instance) {
+	w.t.Helper()
+	if w.OpenVSwitch {
+		i.Host.Run("ovs-vsctl --timeout=10 --if-exists del-port br-int " + i.Tap)
+	}
+	i.Host.Run("ip link del " + i.Tap)
+	i.Remove()
 }
 
 func (w *world) anyGuest() *guest {
@@ -103,8 +127,51 @@ func move(w *world, _ *snapshot) string {
 	}
 	from := g.host.Name
 	w.unplug(g)
-	w.plug(g, g.instance.Port)
+	w.plug(g, g.instance.Port, w.anyHypervisor())
 	return fmt.Sprintf("%s from %s to %s", g.name, from, g.host.Name)
+}
+
+// replug is a hard reboot: the tap is gone for a moment, the port stays where it is.
+func replug(w *world, _ *snapshot) string {
+	g := w.anyGuest()
+	if g == nil {
+		return ""
+	}
+	w.unplug(g)
+	w.plug(g, g.instance.Port, g.host)
+	return fmt.Sprintf("%s on %s", g.name, g.host.Name)
+}
+
+// migrate is a live migration: the machine is plugged at the destination, whose binding is inactive; then that is
+// activated, and what is left at the source goes.
+func migrate(w *world, _ *snapshot) string {
+	g := w.anyGuest()
+	if g == nil {
+		return ""
+	}
+	source, to := g.host, w.anyHypervisor()
+	if source == to {
+		return ""
+	}
+	bindings := "/ports/" + g.port + "/bindings"
+	if made, what := w.try("POST", bindings, lab.Object{"binding": lab.Object{"host": to.Name}}); made == nil {
+		return what
+	}
+	w.upset[g] = true
+	old := g.instance
+	w.unplugged(g)
+	g.host, g.instance = to, w.PlugBound(g.name, to, old)
+	order := w.random.IntN(3)
+	if order == 0 { // the source goes first
+		w.pull(old)
+	}
+	_, what := w.try("PUT", bindings+"/"+to.Name+"/activate", nil)
+	if order != 0 {
+		w.pull(old)
+	}
+	_, _ = w.try("DELETE", bindings+"/"+source.Name, nil)
+	w.start(g)
+	return fmt.Sprintf("%s from %s to %s: %s", g.name, source.Name, to.Name, what)
 }
 
 // changePort updates a guest's port.

@@ -45,6 +45,7 @@ var operations = []operation{
 	{"security group deleted", 1, false, func(w *world, s *snapshot) string {
 		return w.remove("security-groups", slices.Collect(maps.Keys(s.groups)))
 	}},
+	{"security group stateful", 1, false, toggleStateful},
 	{"rule", 6, false, addRule},
 	{"rule deleted", 3, false, deleteRule},
 	{"address group", 1, false, addAddressGroup},
@@ -52,6 +53,12 @@ var operations = []operation{
 	{"boot", 5, false, boot},
 	{"destroy", 2, false, destroy},
 	{"move", 2, false, move},
+	{"live migration", 2, false, migrate},
+	{"plugged again", 2, false, replug},
+	{"metering label", 1, false, addLabel},
+	{"metering label deleted", 1, false, func(w *world, s *snapshot) string { return w.remove("metering/metering-labels", s.labels) }},
+	{"agent disabled or enabled", 1, false, toggleAgent},
+	{"unscheduled or scheduled", 1, false, reschedule},
 	{"port admin state", 2, false, togglePort},
 	{"port groups", 4, false, changeGroups},
 	{"port security", 2, false, toggleSecurity},
@@ -74,6 +81,7 @@ const (
 	mostRules    = 40
 	mostGuests   = 8
 	mostFloating = 4
+	mostLabels   = 2
 )
 
 func operationNamed(name string) operation {
@@ -116,7 +124,7 @@ func (w *world) create(collection, singular string, attributes lab.Object) (lab.
 	w.t.Helper()
 	w.names++
 	attributes["name"] = fmt.Sprintf("%s%d", strings.ReplaceAll(singular, "_", "-"), w.names)
-	if singular == "floatingip" || singular == "security_group_rule" {
+	if slices.Contains([]string{"floatingip", "security_group_rule", "metering_label_rule"}, singular) {
 		delete(attributes, "name")
 	}
 	o, what := w.try("POST", "/"+collection, lab.Object{singular: attributes})
@@ -186,7 +194,11 @@ func addNetwork(w *world, s *snapshot) string {
 	if len(w.tenantNetworks(s)) >= mostNetworks {
 		return ""
 	}
-	_, what := w.create("networks", "network", lab.Object{})
+	attributes := lab.Object{}
+	if w.chance(3) {
+		attributes["provider:network_type"], attributes["provider:physical_network"] = "vlan", "public"
+	}
+	_, what := w.create("networks", "network", attributes)
 	return what
 }
 
@@ -318,7 +330,7 @@ func toggleRouter(w *world, s *snapshot) string {
 		return ""
 	}
 	w.upsetAll = true
-	return w.change("routers", "router", id, lab.Object{"admin_state_up": !s.routers[id].up})
+	return w.change("routers", "router", id, lab.Object{"admin_state_up": !s.routers[id].enabled})
 }
 
 // addTransit connects a router to a subnet that another one is the gateway of.
@@ -440,8 +452,21 @@ func addGroup(w *world, s *snapshot) string {
 	if len(s.groups) >= mostGroups {
 		return ""
 	}
-	_, what := w.create("security-groups", "security_group", lab.Object{})
+	attributes := lab.Object{}
+	if w.chance(3) {
+		attributes["stateful"] = false
+	}
+	_, what := w.create("security-groups", "security_group", attributes)
 	return what
+}
+
+// toggleStateful is refused while a port has the group.
+func toggleStateful(w *world, s *snapshot) string {
+	id, ok := w.pick(slices.Collect(maps.Keys(s.groups)))
+	if !ok {
+		return ""
+	}
+	return w.change("security-groups", "security_group", id, lab.Object{"stateful": s.stateless[id]})
 }
 
 func addRule(w *world, s *snapshot) string {

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -8,21 +9,94 @@ import (
 )
 
 // may tells whether a probe must be answered, by what the API says.
-func (s *snapshot) may(p probe) bool {
+func (s *snapshot) may(p probe) bool { return s.why(p) == "" }
+
+// why says what keeps a probe from being answered; "" if nothing does.
+func (s *snapshot) why(p probe) string {
 	if p.from.guest == nil {
-		return s.mayComeIn(p)
+		return s.whyFromOutside(p)
 	}
 	from, ok := s.ports[p.from.guest.port]
-	if !ok || !from.up || !s.maySendFrom(from, p.src) || !s.groupsAllow(from, false, p.dst, p.traffic) {
-		return false
-	}
-	if p.dst == lab.InternetIP {
-		return s.goesOut(from, p.src)
-	}
 	to, target := s.target(from, p)
-	return target && to.up && (s.sameSubnet(from, p.src, p.dst) || s.routed(from, p.src, p.dst) && s.routed(to, p.dst, p.src)) &&
-		s.groupsAllow(to, true, p.src, p.traffic)
+	near := target && s.sameSubnet(from, p.src, p.dst)
+	switch {
+	case !ok || !from.up:
+		return "the sender's port is down"
+	case !s.maySendFrom(from, p.src):
+		return "the source is not the sender's (port security)"
+	case !s.groupsAllow(from, false, p.dst, p.traffic):
+		return "no egress rule of the sender"
+	case s.isStateless(from) && !s.groupsAllow(from, true, p.dst, p.answer()):
+		return "no ingress rule of the stateless sender for the answer"
+	case p.dst == lab.InternetIP && !s.goesOut(from, p.src):
+		return "no way out that translates"
+	case p.dst == lab.InternetIP:
+		return ""
+	case !target:
+		return "nobody has the address"
+	case !to.up:
+		return "the receiver's port is down"
+	case !near && !s.routed(from, p.src, p.dst):
+		return "no route there"
+	case !near && !s.routed(to, p.dst, p.src):
+		return "no route back"
+	}
+	return s.whyNotTo(to, p)
 }
+
+// whyNotTo says what groups of the receiver keep a probe from being answered.
+func (s *snapshot) whyNotTo(to port, p probe) string {
+	switch {
+	case !s.groupsAllow(to, true, p.src, p.traffic):
+		return "no ingress rule of the receiver"
+	case s.isStateless(to) && !s.groupsAllow(to, false, p.src, p.answer()):
+		return "no egress rule of the stateless receiver for the answer"
+	}
+	return ""
+}
+
+// explain writes a probe with what must become of it, and why.
+func (s *snapshot) explain(p probe) string {
+	why := s.why(p)
+	if why == "" {
+		why = "must be answered: groups and routes allow it"
+	} else {
+		why = "must not be answered: " + why
+	}
+	return fmt.Sprintf("%s; from %s; to %s", why, s.describe(p.from.guest, p.src), s.describe(nil, p.dst))
+}
+
+// describe tells of the port that has an address what matters for probes.
+func (s *snapshot) describe(g *guest, a netip.Addr) string {
+	var found *port
+	for _, p := range s.ports {
+		if g != nil && p.id == g.port || g == nil && slices.ContainsFunc(p.fixed, func(f fixed) bool { return f.address == a }) {
+			found = &p
+		}
+	}
+	if found == nil {
+		return a.String()
+	}
+	n := s.networks[found.network]
+	return fmt.Sprintf("port %s (%s, %s) on %s, %s network %d, up %v, security %v, groups %v, pairs %v", found.id, found.mac, found.status, found.host,
+		n.kind, n.segment, found.up, found.security, found.groups, found.pairs)
+}
+
+// isStateless tells whether connections of a port are not looked at: all its groups are stateless, or none.
+func (s *snapshot) isStateless(p port) bool {
+	return slices.ContainsFunc(p.groups, func(g string) bool { return s.stateless[g] })
+}
+
+// answer is traffic from the port that a service listens on to that of a client, which is any of those that the kernel gives.
+func (t traffic) answer() traffic {
+	if t.port != 0 {
+		t.port = clientPort
+	}
+	return t
+}
+
+// clientPort stands for those of clients (net.ipv4.ip_local_port_range).
+const clientPort = 32768
 
 // maySendFrom is anti-spoofing.
 func (s *snapshot) maySendFrom(p port, src netip.Addr) bool {
@@ -141,17 +215,23 @@ func (s *snapshot) goesOut(p port, src netip.Addr) bool {
 	return false
 }
 
-// mayComeIn is for probes from the internet to floating IPs.
-func (s *snapshot) mayComeIn(p probe) bool {
+// whyFromOutside is for probes from the internet to floating IPs.
+func (s *snapshot) whyFromOutside(p probe) string {
 	for _, f := range s.floatingIPs {
 		if f.address != p.dst || f.port == "" {
 			continue
 		}
 		to := s.ports[f.port]
 		r, ok := s.gatewayOf(to, f.fixed)
-		return ok && to.up && r.id == f.router && r.external != "" && s.groupsAllow(to, true, p.src, p.traffic)
+		switch {
+		case !to.up:
+			return "the receiver's port is down"
+		case !ok || r.id != f.router || r.external == "":
+			return "the floating IP's router does not work"
+		}
+		return s.whyNotTo(to, p)
 	}
-	return false
+	return "no floating IP"
 }
 
 func (s *snapshot) groupsAllow(p port, ingress bool, remote netip.Addr, t traffic) bool {

@@ -14,16 +14,26 @@ type snapshot struct {
 	subnets       map[string]subnet
 	ports         map[string]port
 	groups        map[string][]rule
+	stateless     map[string]bool // groups
 	addressGroups map[string][]netip.Prefix
 	routers       map[string]router
 	floatingIPs   map[string]floatingIP
+	labels        []string         // metering
+	agents        map[string]agent // those of DHCP and of routers, by type
 }
 
 type network struct {
-	id       string
-	kind     string // provider:network_type
-	vni, mtu int
-	external bool
+	id           string
+	kind         string // provider:network_type
+	segment, mtu int
+	external     bool
+}
+
+// agent is one that networks or routers are given to.
+type agent struct {
+	id    string
+	up    bool // admin_state_up
+	hosts map[string]bool
 }
 
 type subnet struct {
@@ -57,11 +67,13 @@ type rule struct {
 }
 
 type router struct {
-	id       string
-	up, snat bool
-	external string // network
-	fixed    []fixed
-	routes   []route
+	id              string
+	enabled, hosted bool // admin_state_up, and an agent that is enabled has it
+	up              bool // both
+	snat            bool
+	external        string // network
+	fixed           []fixed
+	routes          []route
 }
 
 type route struct {
@@ -90,7 +102,9 @@ func (w *world) list(collection string) []lab.Object {
 func (w *world) look() *snapshot {
 	w.t.Helper()
 	s := &snapshot{networks: map[string]network{}, subnets: map[string]subnet{}, ports: map[string]port{}, groups: map[string][]rule{},
-		addressGroups: map[string][]netip.Prefix{}, routers: map[string]router{}, floatingIPs: map[string]floatingIP{}}
+		addressGroups: map[string][]netip.Prefix{}, routers: map[string]router{}, floatingIPs: map[string]floatingIP{},
+		stateless: map[string]bool{}, agents: map[string]agent{}}
+	w.lookAtAgents(s)
 	for _, o := range w.list("networks") {
 		s.networks[o.ID()] = network{o.ID(), o.Str("provider:network_type"), number(o, "provider:segmentation_id"), number(o, "mtu"),
 			o["router:external"] == true}
@@ -102,7 +116,7 @@ func (w *world) look() *snapshot {
 		s.ports[o.ID()] = readPort(o)
 	}
 	for _, o := range w.list("security-groups") {
-		s.groups[o.ID()] = []rule{}
+		s.groups[o.ID()], s.stateless[o.ID()] = []rule{}, o["stateful"] == false
 		for _, r := range o.Objects("security_group_rules") {
 			s.groups[o.ID()] = append(s.groups[o.ID()], readRule(r))
 		}
@@ -114,14 +128,43 @@ func (w *world) look() *snapshot {
 		}
 	}
 	for _, o := range w.list("routers") {
-		s.routers[o.ID()] = readRouter(o)
+		s.routers[o.ID()] = s.readRouter(o)
 	}
 	for _, o := range w.list("floatingips") {
 		s.floatingIPs[o.ID()] = floatingIP{o.ID(), o.Str("port_id"), o.Str("router_id"), o.Str("status"),
 			address(o.Str("floating_ip_address")), address(o.Str("fixed_ip_address"))}
 	}
+	for _, o := range w.list("metering/metering-labels") {
+		s.labels = append(s.labels, o.ID())
+	}
 	return s
 }
+
+// The types of agents that networks and routers are given to, and the collections of what one has.
+const (
+	dhcpAgent = "DHCP agent"
+	l3Agent   = "L3 agent"
+)
+
+var given = map[string]string{dhcpAgent: "dhcp-networks", l3Agent: "l3-routers"}
+
+func (w *world) lookAtAgents(s *snapshot) {
+	w.t.Helper()
+	for _, o := range w.list("agents") {
+		kind := o.Str("agent_type")
+		if given[kind] == "" {
+			continue
+		}
+		a := agent{id: o.ID(), up: o["admin_state_up"] == true, hosts: map[string]bool{}}
+		for _, x := range w.list("agents/" + a.id + "/" + given[kind]) {
+			a.hosts[x.ID()] = true
+		}
+		s.agents[kind] = a
+	}
+}
+
+// serves tells whether the agent has the network or router and is enabled.
+func (a agent) serves(id string) bool { return a.up && a.hosts[id] }
 
 func readPort(o lab.Object) port {
 	p := port{id: o.ID(), network: o.Str("network_id"), device: o.Str("device_id"), owner: o.Str("device_owner"), mac: o.Str("mac_address"),
@@ -148,8 +191,9 @@ func readRule(o lab.Object) rule {
 		group: o.Str("remote_group_id"), addressGroup: o.Str("remote_address_group_id")}
 }
 
-func readRouter(o lab.Object) router {
-	r := router{id: o.ID(), up: o["admin_state_up"] == true}
+func (s *snapshot) readRouter(o lab.Object) router {
+	r := router{id: o.ID(), enabled: o["admin_state_up"] == true, hosted: s.agents[l3Agent].serves(o.ID())}
+	r.up = r.enabled && r.hosted
 	if gateway := o.Object("external_gateway_info"); gateway != nil {
 		r.external, r.snat, r.fixed = gateway.Str("network_id"), gateway["enable_snat"] == true, readFixed(gateway, "external_fixed_ips")
 	}

@@ -23,6 +23,9 @@ func named(prefix, id string) string { return prefix + id[:11] }
 func (w *world) wanted(s *snapshot, h *lab.Host) facts {
 	f := facts{}
 	networks := map[string]bool{}
+	if w.OpenVSwitch {
+		w.wantSwitch(f, s, h)
+	}
 	for _, p := range w.portsOn(s, h) {
 		if w.OpenVSwitch {
 			break
@@ -42,9 +45,7 @@ func (w *world) wanted(s *snapshot, h *lab.Host) facts {
 			s.wantDHCP(f, n, map[bool]string{false: "ns-", true: "tap"}[w.OpenVSwitch])
 		}
 		for _, r := range s.routers {
-			if len(w.list("routers/"+r.id+"/l3-agents")) > 0 {
-				s.wantRouter(f, r)
-			}
+			s.wantRouter(f, r)
 		}
 	}
 	return f
@@ -74,6 +75,9 @@ func (w *world) portsOn(s *snapshot, h *lab.Host) (all []port) {
 
 // served tells whether there is DHCP on the network.
 func (s *snapshot) served(network string) bool {
+	if !s.agents[dhcpAgent].serves(network) {
+		return false
+	}
 	for _, x := range s.subnets {
 		if x.network == network && x.dhcp {
 			return true
@@ -85,17 +89,30 @@ func (s *snapshot) served(network string) bool {
 func (w *world) wantNetwork(f facts, s *snapshot, n network, h *lab.Host) {
 	bridge := named("brq", n.id)
 	f.add("device %s mtu %d", bridge, n.mtu)
-	if n.kind == "flat" {
+	switch n.kind {
+	case "flat":
 		f.add("device ext0 in %s mtu 1500", bridge)
 		f.add("set ports: ext0")
 		return
+	case "vlan":
+		device := fmt.Sprintf("ext0.%d", n.segment)
+		f.add("device %s in %s mtu 1500", device, bridge)
+		f.add("set ports: %s", device)
+		f.add("tag %d", n.segment)
+		return
 	}
-	tunnel := fmt.Sprintf("vxlan-%d", n.vni)
+	tunnel := fmt.Sprintf("vxlan-%d", n.segment)
 	f.add("device %s in %s mtu %d", tunnel, bridge, n.mtu)
 	f.add("set ports: %s", tunnel)
+	w.wantForwarding(f, s, n, h)
+}
+
+// wantForwarding are the entries for ports elsewhere.
+func (w *world) wantForwarding(f facts, s *snapshot, n network, h *lab.Host) {
 	if !w.active(s, n, h) { // nobody here can use what it knows of others, which may be old
 		return
 	}
+	tunnel, bridge := fmt.Sprintf("vxlan-%d", n.segment), named("brq", n.id)
 	for _, o := range w.Hosts() {
 		if o == h {
 			continue
@@ -205,6 +222,9 @@ func (s *snapshot) wantRouter(f facts, r router) {
 	}
 	namespace := "qrouter-" + r.id
 	f.add("namespace %s", namespace)
+	for _, label := range s.labels {
+		f.add("%s: counts %s", namespace, label)
+	}
 	for _, p := range interfaces {
 		s.wantAddresses(f, namespace, named("qr-", p.id), p.fixed)
 	}

@@ -75,6 +75,7 @@ func (a *API) Call(method, path string, body any) (Object, error) {
 		return nil, err
 	}
 	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("X-Roles", "service") // beside admin's: what Nova has, for bindings
 	response, err := a.client.Do(request)
 	if err != nil {
 		return nil, err

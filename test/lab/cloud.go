@@ -88,7 +88,11 @@ func (l *Lab) MultiHost(binary string, hypervisors int, extra ...string) *Cloud 
 	c.Network = c.host("network", 1)
 	c.outside(c.Network)
 	for i := range hypervisors {
-		c.Compute = append(c.Compute, c.host(fmt.Sprintf("compute%d", i+1), i+2))
+		h := c.host(fmt.Sprintf("compute%d", i+1), i+2)
+		if c.ProviderEverywhere {
+			c.connectOutside(h)
+		}
+		c.Compute = append(c.Compute, h)
 	}
 	c.startNetworkDaemons(binary)
 	for _, h := range c.Compute {

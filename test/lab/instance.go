@@ -47,29 +47,53 @@ func (c *Cloud) Boot(name string, host *Host, attributes Object) *Instance {
 // the network, which os-vif makes if the agent has not (nova/virt/libvirt/vif.py, vif_plug_linux_bridge).
 func (c *Cloud) Plug(name string, host *Host, port Object) *Instance {
 	c.T.Helper()
-	i := &Instance{Node: c.Node(name), cloud: c, ID: uuid.NewString(), Host: host, Tap: device("tap", port.ID())}
+	i := &Instance{cloud: c, ID: uuid.NewString(), Host: host, Tap: device("tap", port.ID())}
+	i.Port = c.API.Update("ports", port.ID(), Object{
+		"binding:host_id": host.Name, "device_id": i.ID, "device_owner": "compute:nova"})
+	i.plug(name)
+	return i
+}
+
+// PlugBound plugs the machine that a guest migrates to, on a host that its port has a binding for. It has the guest's addresses.
+func (c *Cloud) PlugBound(name string, host *Host, from *Instance) *Instance {
+	c.T.Helper()
+	i := &Instance{cloud: c, ID: from.ID, Host: host, Port: from.Port, Tap: from.Tap}
+	i.plug(name)
+	return i
+}
+
+func (i *Instance) plug(name string) {
+	c, host := i.cloud, i.Host
+	c.T.Helper()
+	i.Node = c.Node(name)
 	// Waiting for duplicates and spreading the load of many guests takes a second each that nobody gains from here.
 	for _, key := range []string{"accept_dad", "router_solicitation_delay"} {
 		i.Sysctl("net/ipv6/conf/default/"+key, "0")
 	}
-	i.Port = c.API.Update("ports", port.ID(), Object{
-		"binding:host_id": host.Name, "device_id": i.ID, "device_owner": "compute:nova"})
-	mtu := c.mtu(port.Str("network_id"))
+	mtu := c.mtu(i.Port.Str("network_id"))
 	c.cable(end{node: host.Node, name: i.Tap, mtu: mtu}, end{node: i.Node, name: "eth0", mac: i.MAC(), mtu: 1500})
 	i.impatient("eth0")
 	if c.OpenVSwitch {
 		c.fillChecksums(i.Node, "eth0")
 		i.plugIntoSwitch()
-		return i
+		return
 	}
-	bridge := device("brq", port.Str("network_id"))
-	if _, err := host.Exec("ip", "link", "add", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0",
-		"mcast_snooping", "0"); err == nil {
-		host.Sysctl("net/ipv6/conf/"+bridge+"/disable_ipv6", "1")
+	bridge := device("brq", i.Port.Str("network_id"))
+	if err := Eventually(time.Second, func() error { return i.plugIntoBridge(bridge, mtu) }); err != nil { // the agent may remove an empty one
+		c.T.Fatalf("%v", err)
 	}
-	host.Run(fmt.Sprintf("ip link set %s mtu %d up", bridge, mtu))
-	host.Run(fmt.Sprintf("ip link set %s master %s up", i.Tap, bridge))
-	return i
+}
+
+func (i *Instance) plugIntoBridge(bridge string, mtu int) error {
+	if _, err := i.Host.Exec("ip", "link", "add", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0", "mcast_snooping", "0"); err == nil {
+		_, _ = i.Host.Exec("sysctl", "-qw", "net.ipv6.conf."+bridge+".disable_ipv6=1")
+	}
+	for _, change := range []string{fmt.Sprintf("%s mtu %d up", bridge, mtu), fmt.Sprintf("%s master %s up", i.Tap, bridge)} {
+		if _, err := i.Host.Exec("ip", strings.Fields("link set "+change)...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *Cloud) mtu(network string) int {

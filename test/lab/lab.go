@@ -14,6 +14,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,6 +41,9 @@ type Lab struct {
 	// OpenVSwitch has hosts wire by Open vSwitch instead of Linux bridges, with the userspace datapath unless
 	// KernelDatapath is set too. Both are to be set before the cloud starts.
 	OpenVSwitch, KernelDatapath bool
+
+	// ProviderEverywhere connects hypervisors to the outside too, as VLAN networks need it. To be set before the cloud starts.
+	ProviderEverywhere bool
 
 	inUse *os.File     // the directory, locked
 	tools atomic.Int32 // how many were started
@@ -88,7 +92,7 @@ func (l *Lab) Close() {
 	if l.T.Failed() {
 		l.logTails(processes)
 		if to := os.Getenv("NEUTRINO_LAB_LOGS"); to != "" {
-			l.keepEvidence(nodes, to)
+			l.keepEvidence(slices.DeleteFunc(slices.Clone(nodes), (*Node).removed), to)
 		}
 	}
 	for _, n := range nodes {
@@ -125,16 +129,33 @@ func (l *Lab) keepEvidence(nodes []*Node, to string) {
 	if err := os.CopyFS(to, os.DirFS(l.Dir)); err != nil {
 		l.T.Logf("copy logs: %v", err)
 	}
+	l.saveStates(nodes, to)
+	l.T.Logf("logs and states are in %s", to)
+}
+
+// SaveStates writes what the machines' kernels have now into a directory, a file for each machine.
+func (l *Lab) SaveStates(dir string) {
+	l.mu.Lock()
+	nodes := slices.DeleteFunc(slices.Clone(l.nodes), (*Node).removed)
+	l.mu.Unlock()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		l.T.Logf("%v", err)
+	}
+	l.saveStates(nodes, dir)
+}
+
+func (l *Lab) saveStates(nodes []*Node, dir string) {
 	for _, n := range nodes {
 		facts, err := n.kernelState()
 		if err != nil {
 			l.T.Logf("state of %s: %v", n.Name, err)
 		}
-		if err := os.WriteFile(filepath.Join(to, n.Name+".state"), []byte(strings.Join(facts, "\n")), 0o644); err != nil {
+		seen, _ := n.Exec("ip", "neigh", "show") // what was learned is no state, but tells where packets went
+		facts = append(facts, seen)
+		if err := os.WriteFile(filepath.Join(dir, n.Name+".state"), []byte(strings.Join(facts, "\n")), 0o644); err != nil {
 			l.T.Logf("state of %s: %v", n.Name, err)
 		}
 	}
-	l.T.Logf("logs and states are in %s", to)
 }
 
 // lock marks the directory as in use, for as long as this process lives and the file is open.

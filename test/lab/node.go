@@ -136,6 +136,16 @@ func (n *Node) end() {
 
 func (n *Node) ended() { <-n.gone }
 
+// removed tells whether the machine is gone.
+func (n *Node) removed() bool {
+	select {
+	case <-n.gone:
+		return true
+	default:
+		return false
+	}
+}
+
 // Do runs f on a thread inside the network namespace of the node. Sockets that f opens stay in it; goroutines that
 // it starts are not in it.
 func (n *Node) Do(f func() error) error {

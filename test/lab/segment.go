@@ -29,5 +29,5 @@ func (s *Segment) Attach(n *Node, device string) {
 	port := fmt.Sprintf("%s-%d", s.name, s.used)
 	s.lab.cable(end{node: s.lab.sw, name: port, mtu: s.mtu}, end{node: n, name: device, mtu: s.mtu})
 	s.lab.sw.Run(fmt.Sprintf("ip link set %s master %s up", port, s.name))
-	n.Run(fmt.Sprintf("ip link set %s up", device))
+	n.Run(fmt.Sprintf("ip link set %s txqueuelen 1000 up", device)) // as a real one; the first queueing discipline would set it else
 }

@@ -41,6 +41,7 @@ type Agent struct {
 	gone           map[string]bool           // vanished devices that the server does not know of yet
 	changedGroups  map[string]bool           // security groups whose rules are to be fetched
 	changedMembers map[string]bool           // remote groups whose members are to be fetched
+	stateless      map[string]bool           // security groups, as far as their rules told
 	kernel         map[bridge.Entry]string   // forwarding entries as this pass read them; nil: it did not
 	synced         bool                      // everything was fetched once: the kernel may be changed
 	refresh        bool                      // the server must send all forwarding entries
@@ -56,7 +57,7 @@ type Agent struct {
 func New(cfg Config, t bus.Transport, log *slog.Logger) *Agent {
 	a := &Agent{cfg: cfg.withDefaults(), transport: t, log: log, inbox: newInbox(),
 		devices: map[string]*device{}, networks: map[string]*network{}, retired: map[string]wiring.Network{}, gone: map[string]bool{},
-		changedGroups: map[string]bool{}, changedMembers: map[string]bool{}}
+		changedGroups: map[string]bool{}, changedMembers: map[string]bool{}, stateless: map[string]bool{}}
 	a.remotes = newRemotes(cfg.LocalIP, cfg.DisableL2Population && !cfg.Tunnels.Group.IsValid(), log)
 	a.loop = reconcile.NewLoop(a.pass, a.cfg.Coalesce, a.cfg.VerifyInterval/2, log) // half: a pass just before would delay it else
 	a.inbox.kick = a.loop.Kick

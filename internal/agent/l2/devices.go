@@ -73,7 +73,7 @@ func networkOf(d *rpc.DeviceDetails) wiring.Network {
 
 // filteredPort translates what the server says of a port's filter. Addresses that cannot be read are left out: the port
 // may then not use them.
-func filteredPort(device, bridge string, f rpc.FilteredDevice, groups map[string][]rpc.SecurityGroupRule) firewall.Port {
+func filteredPort(device, bridge string, f rpc.FilteredDevice, stateless map[string]bool) firewall.Port {
 	p := firewall.Port{Device: device, Bridge: bridge, Mode: firewall.Filtered, MAC: strings.ToLower(f.MACAddress),
 		AnyAddress: len(f.FixedIPs) == 0, Groups: f.SecurityGroups}
 	for _, ip := range f.FixedIPs {
@@ -91,9 +91,7 @@ func filteredPort(device, bridge string, f rpc.FilteredDevice, groups map[string
 		}
 	}
 	for _, g := range f.SecurityGroups {
-		for _, r := range groups[g] {
-			p.Stateless = p.Stateless || !r.Stateful
-		}
+		p.Stateless = p.Stateless || stateless[g]
 	}
 	return p
 }

@@ -102,6 +102,7 @@ type fakeServer struct {
 	up      map[string]bool
 	changed chan struct{} // closed and replaced at each report
 	asked   [][]string    // devices of each security group request
+	hold    chan struct{} // details are answered when it is closed; nil: at once
 }
 
 func newFakeServer(t testing.TB, b *memoryBus) *fakeServer {
@@ -125,6 +126,12 @@ func newFakeServer(t testing.TB, b *memoryBus) *fakeServer {
 }
 
 func (s *fakeServer) details(_ context.Context, args rpc.DevicesArgs) (r rpc.DevicesDetails, err error) {
+	s.mu.Lock()
+	hold := s.hold
+	s.mu.Unlock()
+	if hold != nil {
+		<-hold
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, name := range args.Devices {

@@ -140,7 +140,7 @@ func (a *Agent) fetchFilters(ctx context.Context) error {
 	return nil
 }
 
-// representatives are devices that have the groups and were not asked for.
+// representatives are devices that have the groups and were not asked for, and those that were misjudged meanwhile.
 func (a *Agent) representatives(groups, asked map[string]bool) []string {
 	left := maps.Clone(groups)
 	var names []string
@@ -152,11 +152,36 @@ func (a *Agent) representatives(groups, asked map[string]bool) []string {
 		for _, g := range d.groups {
 			delete(left, g)
 		}
-		if len(left) < before {
+		if len(left) < before || d.filter && d.notBefore.IsZero() {
 			names = append(names, name)
 		}
 	}
 	return names
+}
+
+// judge notes whether groups are stateless, and which devices have one of which something else was thought. Only rules tell,
+// so of a group without it is not known before it gets one.
+func (a *Agent) judge(groups map[string][]rpc.SecurityGroupRule) {
+	for id, rules := range groups {
+		if len(rules) == 0 || a.stateless[id] == !rules[0].Stateful {
+			continue
+		}
+		a.stateless[id] = !rules[0].Stateful
+		for _, d := range a.devices {
+			if slices.Contains(d.groups, id) {
+				d.filter = true
+			}
+		}
+	}
+}
+
+// forgetGroups drops what is known of groups that no device has.
+func (a *Agent) forgetGroups() {
+	used := map[string]bool{}
+	for _, d := range a.devices {
+		note(used, d.groups)
+	}
+	maps.DeleteFunc(a.stateless, func(id string, _ bool) bool { return !used[id] })
 }
 
 // fetchFilterPart asks for the filters of the named devices. The groups that were answered are no longer changed.
@@ -169,6 +194,7 @@ func (a *Agent) fetchFilterPart(ctx context.Context, names []string, now time.Ti
 	if err != nil {
 		return err
 	}
+	a.judge(r.SecurityGroups)
 	for id, rules := range r.SecurityGroups {
 		a.firewall.SetGroup(id, rules)
 		delete(changed, id)
@@ -188,7 +214,7 @@ func (a *Agent) fetchFilterPart(ctx context.Context, names []string, now time.Ti
 			continue
 		}
 		d.filter, d.groups = false, f.SecurityGroups
-		a.firewall.SetPort(filteredPort(name, a.driver.BridgeName(networkOf(d.details)), f, r.SecurityGroups))
+		a.firewall.SetPort(filteredPort(name, a.driver.BridgeName(networkOf(d.details)), f, a.stateless))
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package l2
 
 import (
+	"net"
 	"net/netip"
 	"os/exec"
 	"regexp"
@@ -98,6 +99,29 @@ func TestOpenVSwitchServices(t *testing.T) {
 	}
 }
 
+// A port that Nova takes out of the bridge stays out, also when a pass is under way that began before and the device, a
+// pair of veth devices as those of services are, is still there.
+func TestOpenVSwitchTakenOut(t *testing.T) {
+	r := newOVSRig(t)
+	a, b := newInstance(t, r.server, netA, 1, groupDefault), newInstance(t, r.server, netA, 2, groupDefault)
+	r.sw.plugNova(a)
+	r.sw.plugNova(b)
+	r.server.waitFor(t, a.device, b.device)
+	hold := make(chan struct{})
+	r.server.change(func() { r.server.hold = hold })
+	if err := rpc.PortUpdate.Fanout(t.Context(), r.bus, rpc.PortUpdateArgs{Port: rpc.Port{ID: b.portID}}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(100 * time.Millisecond) // the pass waits for the server
+	r.sw.vsctl("del-port", "br-int", a.device)
+	time.Sleep(300 * time.Millisecond) // the agent has seen it
+	close(hold)
+	r.server.waitFor(t, b.device)
+	if ports := r.sw.vsctl("list-ports", "br-int"); strings.Contains(ports, a.device) {
+		t.Errorf("the port is back: %s", ports)
+	}
+}
+
 // A stateless group lets answers through only where a rule does.
 func TestOpenVSwitchStateless(t *testing.T) {
 	r := newOVSRig(t)
@@ -109,13 +133,34 @@ func TestOpenVSwitchStateless(t *testing.T) {
 		r.server.Groups[groupClosed] = []rpc.SecurityGroupRule{any, rule("ingress", 1000), {Direction: "ingress", Ethertype: "IPv4", Protocol: "icmp", PortRangeMin: ptr(8)}}
 	})
 	a, b := newInstance(t, r.server, netA, 1, groupDefault), newInstance(t, r.server, netA, 2, groupClosed)
-	r.members(groupDefault, a)
+	r.members(groupDefault, a, b)
 	r.sw.plugNova(a)
 	r.sw.plugNova(b)
 	r.server.waitFor(t, a.device, b.device)
 	a.reaches(b.v4, true)
-	b.reaches(a.v4, false) // the answer is no echo request
+	b.reaches(a.v4, false) // it is let in there, but the answer is no echo request
 	a.connect(b, 1000).echoes(true)
+}
+
+// A group that has no rules does not tell that it is stateless. Its first rule does, for all its ports.
+func TestOpenVSwitchStatelessLater(t *testing.T) {
+	r := newOVSRig(t)
+	r.server.change(func() { r.server.Groups[groupClosed] = nil })
+	a, b := newInstance(t, r.server, netA, 1, groupClosed), newInstance(t, r.server, netA, 2, groupClosed)
+	c := newInstance(t, r.server, netA, 3, groupDefault)
+	for _, i := range []*instance{a, b, c} {
+		r.sw.plugNova(i)
+	}
+	r.server.waitFor(t, a.device, b.device, c.device)
+	r.server.change(func() {
+		r.server.Groups[groupClosed] = []rpc.SecurityGroupRule{{Direction: "egress", Ethertype: "IPv4"},
+			{Direction: "ingress", Ethertype: "IPv4", Protocol: "icmp", PortRangeMin: ptr(8)}}
+	})
+	r.tell(rpc.SecurityGroupsRuleUpdated, groupClosed)
+	c.reaches(a.v4, true)
+	c.reaches(b.v4, true)
+	a.reaches(b.v4, false) // no rule lets the answer in
+	b.reaches(a.v4, false)
 }
 
 // Without l2 population hosts flood to all endpoints and learn from what comes back.
@@ -285,4 +330,58 @@ func TestOpenVSwitchAdopts(t *testing.T) {
 	if !strings.Contains(sw.dump("br-int"), "cookie=0xabc,") {
 		t.Error("a flow in a table of somebody else is gone")
 	}
+}
+
+// Datagrams that need several packets obey rules about ports, from the first one of a connection on, in IPv4 and IPv6.
+func TestOpenVSwitchFragments(t *testing.T) {
+	r := newOVSRig(t)
+	r.server.change(func() {
+		for _, family := range []string{"IPv4", "IPv6"} {
+			r.server.Groups[groupClosed] = append(r.server.Groups[groupClosed],
+				rpc.SecurityGroupRule{Direction: "egress", Ethertype: family, Protocol: "udp", PortRangeMin: ptr(1000), PortRangeMax: ptr(1001), Stateful: true},
+				rpc.SecurityGroupRule{Direction: "ingress", Ethertype: family, Protocol: "udp", PortRangeMin: ptr(1000), PortRangeMax: ptr(1000), Stateful: true})
+		}
+	})
+	a, b := newInstance(t, r.server, netA, 1, groupClosed), newInstance(t, r.server, netA, 2, groupClosed)
+	for _, i := range []*instance{a, b} {
+		r.sw.plugNova(i)
+	}
+	r.server.waitFor(t, a.device, b.device)
+	for _, to := range []netip.Addr{b.v4, b.v6} {
+		for port, want := range map[int]bool{1000: true, 1001: false, 1002: false} {
+			if got := a.exchanges(t, b, to, port); got != want {
+				t.Errorf("%s port %d: %v, want %v", to, port, got, want)
+			}
+		}
+	}
+}
+
+// exchanges tells whether a datagram of three packets to another instance comes, and its echo comes back.
+func (i *instance) exchanges(t *testing.T, to *instance, address netip.Addr, port int) bool {
+	t.Helper()
+	socket := func(ns string, open func() (net.Conn, error)) (c net.Conn) {
+		if err := netns.Do(ns, func() (err error) { c, err = open(); return err }); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		if err := c.SetDeadline(time.Now().Add(700 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	at := netip.AddrPortFrom(address, uint16(port))
+	server := socket(to.ns, func() (net.Conn, error) { return net.ListenUDP("udp", net.UDPAddrFromAddrPort(at)) }).(*net.UDPConn)
+	client := socket(i.ns, func() (net.Conn, error) { return net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(at)) })
+	go func() {
+		buf := make([]byte, 4096)
+		if n, from, err := server.ReadFromUDPAddrPort(buf); err == nil {
+			_, _ = server.WriteToUDPAddrPort(buf[:n], from)
+		}
+	}()
+	sent := make([]byte, 3000)
+	if _, err := client.Write(sent); err != nil {
+		t.Fatal(err)
+	}
+	n, err := client.Read(make([]byte, 4096))
+	return err == nil && n == len(sent)
 }

@@ -224,6 +224,18 @@ func TestOpenVSwitchGroups(t *testing.T) {
 	if err := r.agent.Healthy(); err != nil {
 		t.Error(err)
 	}
+
+	for _, i := range []*instance{a, b, c} { // ports that are down leave nothing behind, their groups' members included
+		r.server.change(func() {
+			p := r.server.Ports[i.device]
+			p.Details.AdminStateUp = false
+			r.server.Ports[i.device] = p
+		})
+		if err := rpc.PortUpdate.Fanout(t.Context(), r.bus, rpc.PortUpdateArgs{Port: rpc.Port{ID: i.portID}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "no flows of groups", func() bool { return !strings.Contains(r.sw.dump("br-int"), "conj") })
 }
 
 // A connection that loses its rule is cut; others go on. A port cannot use an address that is not its own.

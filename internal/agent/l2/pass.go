@@ -166,6 +166,7 @@ func (a *Agent) verify(ctx context.Context) error {
 		return nil
 	}
 	a.verified = time.Now()
+	a.forgetGroups()
 	keep := map[string]bool{}
 	for _, n := range a.networks {
 		keep[a.driver.BridgeName(n.Network)] = true

@@ -180,7 +180,7 @@ func (d *Driver) memberFlows() {
 	used, groups, byVLAN := map[conjunctionKey]bool{}, map[string]bool{}, map[int]map[conjunctionKey]uint32{}
 	for name, x := range d.devices {
 		port := f.ports[name]
-		if port == nil || port.Mode != firewall.Filtered {
+		if port == nil || port.Mode != firewall.Filtered || !x.made.up {
 			continue
 		}
 		for _, g := range port.Groups {
@@ -413,7 +413,7 @@ func (d *Driver) ports(t *ovs.Transaction, p *picture, complete bool) {
 			t.SetPort(port, tag, note)
 			continue
 		}
-		if d.service(name) == nil || p.BridgeOf[name] != "" {
+		if !x.served || d.service(name) == nil || p.BridgeOf[name] != "" { // Nova's are about to go
 			continue
 		}
 		t.AddPort(d.cfg.IntegrationBridge, ovs.Port{Name: name, Tag: &tag, OtherConfig: note}, ovs.Interface{Name: name,

@@ -61,6 +61,7 @@ type device struct {
 	wiring.Network
 	portID, mac string
 	up          bool
+	served      bool    // by an agent of ours, which left its device to be plugged
 	made        flowsOf // what its flows were made of
 	seen        int     // the VLAN that the port was seen to have when it was the right one
 }
@@ -306,6 +307,9 @@ func (d *Driver) Device(name string) int {
 	p := d.picture.Load()
 	port := p.ports[name]
 	if port == "" {
+		if x := d.devices[name]; x != nil && !x.served { // taken out of the bridge
+			return 0
+		}
 		if l := d.service(name); l != nil {
 			return l.Attrs().Index
 		}
@@ -408,7 +412,8 @@ func (d *Driver) Plug(name string, details *rpc.DeviceDetails, n wiring.Network)
 	if d.Device(name) == 0 {
 		return fmt.Errorf("device %s: %w", name, wiring.ErrGone)
 	}
-	if !d.Reaches(name) && !strings.HasPrefix(details.DeviceOwner, "network:") {
+	served := strings.HasPrefix(details.DeviceOwner, "network:")
+	if !d.Reaches(name) && !served {
 		return fmt.Errorf("device %s is not in the integration bridge yet: %w", name, wiring.ErrGone)
 	}
 	x := d.devices[name]
@@ -416,7 +421,7 @@ func (d *Driver) Plug(name string, details *rpc.DeviceDetails, n wiring.Network)
 		x = &device{}
 		d.devices[name] = x
 	}
-	x.Network, x.portID, x.mac, x.up = n, details.PortID, details.MACAddress, details.AdminStateUp
+	x.Network, x.portID, x.mac, x.up, x.served = n, details.PortID, details.MACAddress, details.AdminStateUp, served
 	if p := d.picture.Load(); p.number(p.ports[name]) == 0 {
 		return fmt.Errorf("device %s has no number yet: %w", name, wiring.ErrGone)
 	}

@@ -72,7 +72,27 @@ func filteredFlows(p place, f firewall.Port) []ovs.Flow {
 		flows = append(flows, ovs.Flow{Table: tableAcceptOrLocal, Priority: 90, Match: join(fresh, family, p.reg5()),
 			Actions: commit + "," + resubmit(tableAcceptedOut)})
 	}
-	return append(append(flows, trackedFlows(p, tableRulesEgress, resubmit(tableNormal))...), trackedFlows(p, tableRulesIngress, p.output())...)
+	// Unlike upstream's, what answers a port of this host goes through the rules of that port: they let it in at once, unless
+	// the port is stateless.
+	flows = append(flows, trackedFlows(p, tableRulesEgress, resubmit(tableAcceptOrLocal))...)
+	flows = append(flows, trackedFlows(p, tableRulesIngress, p.output())...)
+	return append(flows, fragmentFlows(p)...)
+}
+
+// fragmentFlows let through fragments after the first one, which no rule about ports matches. The kernel's datapath has put
+// them together; the userspace's tracks them together, but its flows see each by itself. Of a new connection they go to the
+// commit that the first one goes to if a rule allows it: there they wait for it, in vain if it was dropped.
+func fragmentFlows(p place) []ovs.Flow {
+	var flows []ovs.Flow
+	for _, family := range []string{"ip", "ipv6"} {
+		for _, ingress := range []bool{false, true} {
+			for _, state := range []string{established + ",ct_mark=0", fresh} {
+				table, actions := accepts(p, ingress, state)
+				flows = append(flows, ovs.Flow{Table: table, Priority: 78, Match: join(state, family, "nw_frag=later", p.reg5()), Actions: actions})
+			}
+		}
+	}
+	return flows
 }
 
 // pair is a source that a port may use.
