@@ -9,36 +9,14 @@ import (
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
 	"neutrino/internal/rpc"
+	"neutrino/internal/service/failover"
 	"neutrino/internal/store"
 )
 
 // Run moves networks off dead DHCP agents until ctx ends, if that is wanted.
 func (s *Service) Run(ctx context.Context) {
-	if !s.cfg.AutomaticFailover {
-		return
-	}
-	every := max(s.cfg.AgentDownTime/2, time.Second)
-	lease := s.db.Lease("DHCP failover", 2*every)
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	last := time.Now()
-	for n := 0; ; n++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		now := time.Now().Round(0) // the clock on the wall, that of heartbeats
-		if gap := now.Sub(last.Round(0)); gap > s.cfg.AgentDownTime+every || gap < 0 {
-			s.log.WarnContext(ctx, "the clock jumped or the server stood still; agents get the time to report", "gap", gap)
-			n = -1
-		}
-		if last = now; n < 2 { // agents that were cut off together with the servers get the time to report
-			continue
-		}
-		if err := lease.Do(ctx, s.RescheduleDown); err != nil && ctx.Err() == nil {
-			s.log.ErrorContext(ctx, "moving networks off dead DHCP agents failed", "error", err)
-		}
+	if s.cfg.AutomaticFailover {
+		failover.Watch(ctx, s.db, s.log, "DHCP failover", s.cfg.AgentDownTime, s.RescheduleDown)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
 	"neutrino/internal/rpc"
+	"neutrino/internal/service/failover"
 	"neutrino/internal/store"
 )
 
@@ -139,33 +140,8 @@ func (s *Service) moved(tx *store.Tx, router string, from []string, to string) {
 
 // Run moves routers off dead agents until ctx ends, if that is allowed (upstream reschedule_routers_from_down_agents).
 func (s *Service) Run(ctx context.Context) {
-	if !s.cfg.AutomaticFailover {
-		<-ctx.Done()
-		return
-	}
-	// The first check waits so long that agents which were cut off together with the servers can report.
-	every := max(s.cfg.AgentDownTime/2, time.Second)
-	lease := s.db.Lease("router failover", 2*every)
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	last := time.Now()
-	for n := 0; ; n++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		now := time.Now().Round(0) // the clock on the wall, that of heartbeats
-		if gap := now.Sub(last.Round(0)); gap > s.cfg.AgentDownTime+every || gap < 0 {
-			s.log.WarnContext(ctx, "the clock jumped or the server stood still; agents get the time to report", "gap", gap)
-			n = -1
-		}
-		if last = now; n < 2 {
-			continue
-		}
-		if err := lease.Do(ctx, s.RescheduleDown); err != nil && ctx.Err() == nil {
-			s.log.ErrorContext(ctx, "moving routers off dead agents failed", "error", err)
-		}
+	if s.cfg.AutomaticFailover {
+		failover.Watch(ctx, s.db, s.log, "router failover", s.cfg.AgentDownTime, s.RescheduleDown)
 	}
 }
 
