@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"neutrino/internal/agent/l2/firewall"
@@ -41,6 +42,9 @@ func newFilter(log *slog.Logger) *filter {
 
 // SetPort says how a port is to be filtered.
 func (f *filter) SetPort(p firewall.Port) {
+	if old := f.ports[p.Device]; old != nil && reflect.DeepEqual(old.Port, p) { // the server repeats what it said when only members changed
+		return
+	}
 	f.edition++
 	f.ports[p.Device] = &filteredPort{p, f.edition}
 }
