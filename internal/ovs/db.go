@@ -280,14 +280,16 @@ func (t *Transaction) SetPort(name string, tag int, note map[string]string) {
 	if p == nil {
 		return
 	}
-	config := maps.Clone(p.OtherConfig)
-	if config == nil {
-		config = map[string]string{}
+	noted := true
+	for k, v := range note {
+		noted = noted && p.OtherConfig[k] == v
 	}
-	maps.Copy(config, note)
-	if p.Tag != nil && *p.Tag == tag && p.VLANMode == nil && len(p.Trunks) == 0 && maps.Equal(config, p.OtherConfig) {
+	if p.Tag != nil && *p.Tag == tag && p.VLANMode == nil && len(p.Trunks) == 0 && noted {
 		return
 	}
+	config := map[string]string{}
+	maps.Copy(config, p.OtherConfig)
+	maps.Copy(config, note)
 	changed := *p
 	changed.Tag, changed.VLANMode, changed.Trunks, changed.OtherConfig = &tag, nil, nil, config
 	t.put(t.db.client.Where(p).Update(&changed, &changed.Tag, &changed.VLANMode, &changed.Trunks, &changed.OtherConfig))

@@ -29,8 +29,12 @@ const (
 
 // Cookie identifies the flow with its actions.
 func (f Flow) Cookie() uint64 {
+	text := make([]byte, 0, 512)
+	text = append(strconv.AppendInt(text, int64(f.Table), 10), '|')
+	text = append(strconv.AppendInt(text, int64(f.Priority), 10), '|')
+	text = append(append(append(text, f.Match...), '|'), f.Actions...)
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%d|%d|%s|%s", f.Table, f.Priority, f.Match, f.Actions)
+	_, _ = h.Write(text)
 	sum := h.Sum64()
 	if sum&^cookieMask == 0 {
 		sum = 1

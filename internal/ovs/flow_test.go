@@ -144,3 +144,11 @@ func TestAdd(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// What an earlier version wrote must be known again.
+func TestCookieStays(t *testing.T) {
+	f := Flow{Table: 72, Priority: 74, Match: "ct_state=+new-est,ip,reg5=0x2af", Actions: "resubmit(,73)"}
+	if got, want := f.Cookie(), uint64(0x4e75d75440ef5903); got != want {
+		t.Errorf("%#x, want %#x", got, want)
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"neutrino/internal/ovs"
 	"neutrino/test/lab"
 )
 
@@ -36,7 +38,11 @@ func agentMeasurements(h *harness, c *lab.Cloud) []measurement {
 			return timed(func() { v.active(port) })()
 		}
 	}
-	rows := []measurement{
+	var rows []measurement
+	if c.OpenVSwitch {
+		rows = append(rows, measurement{fmt.Sprintf("%d flows: until they are in an empty bridge", manyFlows), "s", 0.3, 5, v.emptyBridge, v.addFlows})
+	}
+	rows = append(rows, []measurement{
 		{"bind a plugged port: until ACTIVE", "ms", noGoal, 20, v.newNetworks, toActive(v.plug, v.bind)},
 		{"plug a bound port: until ACTIVE", "ms", noGoal, 20, nil, toActive(v.bind, v.plug)},
 		{fmt.Sprintf("start with %d new ports: until all ACTIVE", plugged), "s", noGoal, 1, nil, v.many},
@@ -50,7 +56,7 @@ func agentMeasurements(h *harness, c *lab.Cloud) []measurement {
 			return resident(h, v.host.Daemons[v.agent])
 		}},
 		{"processes of its own", "", 0, 1, nil, func() float64 { return children(h, v.host.Daemons[v.agent]) }},
-	}
+	}...)
 	if c.OpenVSwitch {
 		rows = append(rows, measurement{fmt.Sprintf("restart of ovs-vswitchd with %d ports: until its flows are back", plugged), "s", noGoal, 1, nil, v.restartSwitch})
 	}
@@ -174,6 +180,34 @@ func restartWrites(h *harness, host *lab.Host, daemon string) float64 {
 	h.must(host.WaitHealthy(daemon, deadline))
 	settle()
 	return host.Metric(daemon, "neutrino_agent_kernel_writes_total")
+}
+
+const (
+	manyFlows   = 10000
+	emptyBridge = "empty"
+)
+
+// emptyBridge makes a bridge of which the agent does not know.
+func (v *hypervisor) emptyBridge() {
+	v.host.Run("ovs-vsctl add-br " + emptyBridge + " -- set Bridge " + emptyBridge + " datapath_type=netdev protocols=OpenFlow14")
+}
+
+// addFlows sends flows as the agent does, and takes them away again.
+func (v *hypervisor) addFlows() float64 {
+	list := make([]ovs.Flow, manyFlows)
+	for i := range list {
+		list[i] = ovs.Flow{Table: 81, Priority: 90, Match: fmt.Sprintf("ct_state=-trk,ip,reg5=%d", i), Actions: "ct(table=82,zone=NXM_NX_REG6[0..15])"}
+	}
+	bridge, flows := ovs.Switch{RunDir: fmt.Sprintf("/proc/%d/root/run/openvswitch", v.host.Pid())}, ovs.NewFlows()
+	flows.Saw(map[uint64]bool{})
+	send := func(wanted ...ovs.Flow) {
+		flows.Want("bench", wanted...)
+		v.h.must(bridge.Apply(context.Background(), emptyBridge, flows.Bundle(true)))
+		flows.Done(true)
+	}
+	took := timed(func() { send(list...) })() / 1000
+	send()
+	return took
 }
 
 // restartSwitch kills ovs-vswitchd, whose flows are lost then.

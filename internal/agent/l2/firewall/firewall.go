@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/big"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -100,6 +101,9 @@ func (f *Firewall) SetPort(p Port) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	old := f.ports[p.Device]
+	if old != nil && reflect.DeepEqual(*old, p) { // the server repeats what it said when only members changed
+		return
+	}
 	f.ports[p.Device] = &p
 	if old != nil && old.Mode == Open && p.Mode != Open {
 		f.recheck = true
@@ -158,6 +162,9 @@ func (f *Firewall) SetGroup(id string, rules []rpc.SecurityGroupRule) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if old, known := f.groups[id]; known && slices.Equal(old, parsed) {
+		return
+	}
 	f.groups[id] = parsed
 	f.derive = true
 }
@@ -172,14 +179,29 @@ func (f *Firewall) SetMembers(group string, v6 bool, addresses []netip.Prefix) {
 	if _, used := f.sets.Wanted(set); !used {
 		return
 	}
-	for _, p := range before {
-		if !slices.Contains(after, p) {
-			f.elements.Unwant(element{set, prefixText(p)})
+	for len(before)+len(after) > 0 { // both are sorted
+		switch order := firstOf(before, after); {
+		case order < 0:
+			f.elements.Unwant(element{set, prefixText(before[0])})
+			before = before[1:]
+		case order > 0:
+			f.elements.Want(element{set, prefixText(after[0])}, "")
+			after = after[1:]
+		default:
+			before, after = before[1:], after[1:]
 		}
 	}
-	for _, p := range after {
-		f.elements.Want(element{set, prefixText(p)}, "")
+}
+
+// firstOf compares the first elements of two lists of which one may be empty; the end comes after everything.
+func firstOf(a, b []netip.Prefix) int {
+	switch {
+	case len(a) == 0:
+		return 1
+	case len(b) == 0:
+		return -1
 	}
+	return a[0].Compare(b[0])
 }
 
 // distinct sorts prefixes and leaves out those that lie in others: interval sets refuse overlaps.

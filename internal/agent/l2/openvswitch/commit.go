@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"neutrino/internal/agent/l2/firewall"
+	"neutrino/internal/agent/l2/wiring"
 	"neutrino/internal/linux/bridge"
 	"neutrino/internal/ovs"
 )
@@ -151,10 +152,9 @@ func (d *Driver) portFlows(p *picture) {
 			table.Want("port "+name, append(filteredFlows(now.place, f), groupFlows(now.place, f, d.filter.groups, d.filter.id)...)...)
 		}
 	}
-	if d.filter == nil || !changed && !d.filter.remade {
-		return
+	if d.filter != nil {
+		d.memberFlows(changed)
 	}
-	d.memberFlows()
 }
 
 // basis is what the flows of a port are to be made of.
@@ -174,8 +174,34 @@ func (d *Driver) basis(p *picture, name string, x *device) flowsOf {
 	return b
 }
 
-// memberFlows makes the sides of conjunctions that all ports of a network share.
-func (d *Driver) memberFlows() {
+// memberFlows makes the sides of conjunctions that all ports of a network share: those of addresses that joined or left
+// groups, and, if ports changed, all those of networks whose conjunctions did.
+func (d *Driver) memberFlows(portsChanged bool) {
+	f := d.filter
+	if portsChanged {
+		now := d.conjunctions()
+		for vlan := range d.shared {
+			if now[vlan] == nil {
+				d.allMembers(vlan, nil)
+			}
+		}
+		for vlan, used := range now {
+			if !maps.Equal(used, d.shared[vlan]) {
+				d.allMembers(vlan, used)
+			}
+		}
+		d.shared = now
+	}
+	for p := range f.stirred {
+		for vlan, used := range d.shared {
+			d.member(vlan, used, p)
+		}
+	}
+	clear(f.stirred)
+}
+
+// conjunctions are those that ports need, by local VLAN. Groups that no port has are forgotten.
+func (d *Driver) conjunctions() map[int]map[conjunctionKey]uint32 {
 	f := d.filter
 	used, groups, byVLAN := map[conjunctionKey]bool{}, map[string]bool{}, map[int]map[conjunctionKey]uint32{}
 	for name, x := range d.devices {
@@ -204,15 +230,42 @@ func (d *Driver) memberFlows() {
 		}
 	}
 	f.forget(used, groups)
-	f.remade = false
-	table := d.table(d.cfg.IntegrationBridge)
-	for vlan := 1; vlan < deadVLAN; vlan++ {
-		owner := "members " + strconv.Itoa(vlan)
-		if byVLAN[vlan] == nil && !table.Owned(owner) {
-			continue
-		}
-		table.Want(owner, memberFlows(byVLAN[vlan], func(group string, v6 bool) []netip.Prefix { return f.members[memberKey{group, v6}] })...)
+	return byVLAN
+}
+
+// allMembers makes the flows of all members on a network.
+func (d *Driver) allMembers(vlan int, used map[conjunctionKey]uint32) {
+	all := maps.Clone(d.members[vlan])
+	if all == nil {
+		all = map[netip.Prefix]bool{}
 	}
+	for k := range used {
+		maps.Copy(all, d.filter.members[memberKey{k.remote, k.v6}])
+	}
+	for p := range all {
+		d.member(vlan, used, p)
+	}
+}
+
+// member makes the flows of one address on a network, or removes them.
+func (d *Driver) member(vlan int, used map[conjunctionKey]uint32, p netip.Prefix) {
+	flows := memberFlows(used, func(group string, v6 bool) []netip.Prefix {
+		if d.filter.members[memberKey{group, v6}][p] {
+			return []netip.Prefix{p}
+		}
+		return nil
+	})
+	if d.members[vlan] == nil {
+		d.members[vlan] = map[netip.Prefix]bool{}
+	}
+	if len(flows) > 0 {
+		d.members[vlan][p] = true
+	} else if !d.members[vlan][p] {
+		return
+	} else if delete(d.members[vlan], p); len(d.members[vlan]) == 0 {
+		delete(d.members, vlan)
+	}
+	d.table(d.cfg.IntegrationBridge).Want(fmt.Sprintf("member %d %s", vlan, p), flows...)
 }
 
 // tunnelName is upstream's name of the port to an endpoint.
@@ -396,13 +449,7 @@ func (d *Driver) ports(t *ovs.Transaction, p *picture, complete bool) {
 		x := d.devices[name]
 		tag, note := d.tag(name, x), map[string]string{}
 		if n := d.networks[x.ID]; n != nil {
-			note = map[string]string{"net_uuid": n.ID, "network_type": n.Type, "tag": strconv.Itoa(n.vlan)}
-			if n.Physical != "" {
-				note["physical_network"] = n.Physical
-			}
-			if n.Type != "flat" && n.Type != "local" {
-				note["segmentation_id"] = strconv.Itoa(n.Segment)
-			}
+			note = n.note
 		}
 		if port := p.ports[name]; port != "" {
 			if has := tagOf(p.Ports[port]); has == tag {
@@ -430,6 +477,18 @@ func (d *Driver) ports(t *ovs.Transaction, p *picture, complete bool) {
 			t.SetPort(port, deadVLAN, nil)
 		}
 	}
+}
+
+// noteOf is what upstream's agent notes of a port's network.
+func noteOf(n wiring.Network, vlan int) map[string]string {
+	note := map[string]string{"net_uuid": n.ID, "network_type": n.Type, "tag": strconv.Itoa(vlan)}
+	if n.Physical != "" {
+		note["physical_network"] = n.Physical
+	}
+	if n.Type != "flat" && n.Type != "local" {
+		note["segmentation_id"] = strconv.Itoa(n.Segment)
+	}
+	return note
 }
 
 // entryDriver keeps forwarding entries for the next Commit.

@@ -47,6 +47,8 @@ type Driver struct {
 	vlans    map[int]string // networks by local VLAN, those of earlier runs too
 	restored map[string]int // local VLANs of earlier runs, by network
 	flows    map[string]*ovs.Flows
+	shared   map[int]map[conjunctionKey]uint32 // conjunctions by local VLAN
+	members  map[int]map[netip.Prefix]bool     // addresses that have flows for them
 	entries  map[bridge.Entry]string
 	loaded   bool                          // entries has what earlier runs left
 	tunnels  map[string]map[netip.Addr]int // as the flows for entries know them, by type and endpoint
@@ -70,14 +72,16 @@ type device struct {
 type network struct {
 	wiring.Network
 	vlan  int
-	stale bool // its flows have to be made again
+	note  map[string]string // that its ports get
+	stale bool              // its flows have to be made again
 }
 
 // New makes a driver. writes counts transactions and bundles.
 func New(cfg Config, writes *atomic.Int64, log *slog.Logger) *Driver {
 	d := &Driver{cfg: cfg.withDefaults(), writes: writes, log: log, kick: make(chan struct{}, 1), devices: map[string]*device{},
 		networks: map[string]*network{}, vlans: map[int]string{}, restored: map[string]int{}, flows: map[string]*ovs.Flows{},
-		entries: map[bridge.Entry]string{}, moved: map[int]bool{}, removed: map[string]bool{}, surveys: map[string]*ovs.Survey{}}
+		entries: map[bridge.Entry]string{}, moved: map[int]bool{}, removed: map[string]bool{}, surveys: map[string]*ovs.Survey{},
+		members: map[int]map[netip.Prefix]bool{}}
 	d.sw = ovs.Switch{RunDir: d.cfg.RunDir}
 	if !cfg.Unfiltered {
 		d.filter = newFilter(log)
@@ -392,7 +396,7 @@ func (d *Driver) Ensure(n wiring.Network) (fresh bool, err error) {
 		delete(d.restored, n.ID)
 	}
 	if x.Network != n {
-		x.Network, x.stale = n, true
+		x.Network, x.note, x.stale = n, noteOf(n, x.vlan), true
 		d.moved[x.vlan] = true
 	}
 	return fresh, nil

@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"log/slog"
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"neutrino/internal/agent/l2/firewall"
@@ -16,12 +17,12 @@ type filter struct {
 	log     *slog.Logger
 	ports   map[string]*filteredPort
 	groups  map[string][]firewall.Rule
-	members map[memberKey][]netip.Prefix
+	members map[memberKey]map[netip.Prefix]bool
 	ids     map[conjunctionKey]uint32
 	taken   map[uint32]bool
-	edition int            // counts changes
-	remade  bool           // members changed
-	touched map[string]int // the edition in which a group's rules changed
+	edition int                   // counts changes
+	stirred map[netip.Prefix]bool // joined or left a group
+	touched map[string]int        // the edition in which a group's rules changed
 }
 
 type filteredPort struct {
@@ -35,12 +36,16 @@ type memberKey struct {
 }
 
 func newFilter(log *slog.Logger) *filter {
-	return &filter{log: log, ports: map[string]*filteredPort{}, groups: map[string][]firewall.Rule{}, members: map[memberKey][]netip.Prefix{},
-		ids: map[conjunctionKey]uint32{}, taken: map[uint32]bool{}, touched: map[string]int{}}
+	return &filter{log: log, ports: map[string]*filteredPort{}, groups: map[string][]firewall.Rule{}, members: map[memberKey]map[netip.Prefix]bool{},
+		stirred: map[netip.Prefix]bool{},
+		ids:     map[conjunctionKey]uint32{}, taken: map[uint32]bool{}, touched: map[string]int{}}
 }
 
 // SetPort says how a port is to be filtered.
 func (f *filter) SetPort(p firewall.Port) {
+	if old := f.ports[p.Device]; old != nil && reflect.DeepEqual(old.Port, p) { // the server repeats what it said when only members changed
+		return
+	}
 	f.edition++
 	f.ports[p.Device] = &filteredPort{p, f.edition}
 }
@@ -77,9 +82,19 @@ func (f *filter) SetGroup(id string, rules []rpc.SecurityGroupRule) {
 // SetMembers gives the addresses of a remote group or address group.
 func (f *filter) SetMembers(group string, v6 bool, addresses []netip.Prefix) {
 	k := memberKey{group, v6}
-	if !slices.Equal(f.members[k], addresses) {
-		f.members[k], f.remade = slices.Clone(addresses), true
+	before, after := f.members[k], make(map[netip.Prefix]bool, len(addresses))
+	for _, p := range addresses {
+		after[p] = true
+		if !before[p] {
+			f.stirred[p] = true
+		}
 	}
+	for p := range before {
+		if !after[p] {
+			f.stirred[p] = true
+		}
+	}
+	f.members[k] = after
 }
 
 // GroupsWith returns the groups that have a rule about the remote group.
@@ -129,7 +144,6 @@ func (f *filter) forget(used map[conjunctionKey]bool, groups map[string]bool) {
 		if !used[k] {
 			delete(f.ids, k)
 			delete(f.taken, id)
-			f.remade = true
 		}
 	}
 	for g := range f.groups {
