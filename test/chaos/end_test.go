@@ -19,13 +19,13 @@ func underscored(collection string) string {
 	return strings.ReplaceAll(collection, "-", "_")
 }
 
-// states are the kernels' facts when they change no more.
+// states are the hosts' facts when they change no more.
 func (w *world) states() map[*lab.Host][]string {
 	w.t.Helper()
 	read := func() map[*lab.Host][]string {
 		all := map[*lab.Host][]string{}
 		for _, h := range w.Hosts() {
-			all[h] = h.KernelState()
+			all[h] = w.stateOf(h)
 		}
 		return all
 	}
@@ -117,7 +117,14 @@ func (w *world) compareStates(when string, before map[*lab.Host][]string, within
 	w.t.Helper()
 	var bad []string
 	for _, h := range w.Hosts() {
-		for _, line := range h.WaitState(before[h], within) {
+		var difference []string
+		_ = lab.Eventually(within, func() error {
+			if difference = lab.Difference(before[h], w.stateOf(h)); len(difference) > 0 {
+				return fmt.Errorf("%d differences", len(difference))
+			}
+			return nil
+		})
+		for _, line := range difference {
 			bad = append(bad, h.Name+" "+line)
 		}
 	}

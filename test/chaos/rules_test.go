@@ -81,12 +81,15 @@ const (
 
 // read takes a flow that is part of a rule of a port that is here.
 func (b *ruleBook) read(x flow) bool {
-	if x.table != egressRules && x.table != ingressRules || x.priority < leastRule || x.match["nw_frag"] != "" {
+	if x.table != egressRules && x.table != ingressRules || x.priority < leastRule {
 		return false
 	}
 	id := b.portNumbered(x.number("reg5"))
 	if n := x.number("conj_id"); n != 0 {
 		b.accepts[[2]string{id, strconv.Itoa(n)}] = true
+		return id != ""
+	}
+	if x.match["nw_frag"] != "" { // goes with a flow that has ports
 		return id != ""
 	}
 	a, ports := b.allowance(id, x)

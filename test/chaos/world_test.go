@@ -2,7 +2,6 @@ package chaos
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -237,23 +236,7 @@ func (w *world) allProbes(s *snapshot) (all []probe) {
 			}
 		}
 	}
-	return slices.DeleteFunc(all, func(p probe) bool { return w.OpenVSwitch && s.unclear(p) })
-}
-
-// unclear tells whether a probe of several packets is allowed to or from a stateless port. There Open vSwitch decides about each
-// packet by itself, and all but the first have no port that a rule could name.
-func (s *snapshot) unclear(p probe) bool {
-	if p.size <= smallPayload {
-		return false
-	}
-	for _, q := range s.ports {
-		ends := p.from.guest != nil && q.id == p.from.guest.port || slices.ContainsFunc(q.fixed, func(f fixed) bool { return f.address == p.dst }) ||
-			slices.ContainsFunc(slices.Collect(maps.Values(s.floatingIPs)), func(f floatingIP) bool { return f.address == p.dst && f.port == q.id })
-		if ends && s.isStateless(q) {
-			return s.may(p)
-		}
-	}
-	return false
+	return all
 }
 
 func between(s *snapshot, kinds []traffic, a *guest, from, to port) (all []probe) {

@@ -75,24 +75,7 @@ func filteredFlows(p place, f firewall.Port) []ovs.Flow {
 	// Unlike upstream's, what answers a port of this host goes through the rules of that port: they let it in at once, unless
 	// the port is stateless.
 	flows = append(flows, trackedFlows(p, tableRulesEgress, resubmit(tableAcceptOrLocal))...)
-	flows = append(flows, trackedFlows(p, tableRulesIngress, p.output())...)
-	return append(flows, fragmentFlows(p)...)
-}
-
-// fragmentFlows let through fragments after the first one, which no rule about ports matches. The kernel's datapath has put
-// them together; the userspace's tracks them together, but its flows see each by itself. Of a new connection they go to the
-// commit that the first one goes to if a rule allows it: there they wait for it, in vain if it was dropped.
-func fragmentFlows(p place) []ovs.Flow {
-	var flows []ovs.Flow
-	for _, family := range []string{"ip", "ipv6"} {
-		for _, ingress := range []bool{false, true} {
-			for _, state := range []string{established + ",ct_mark=0", fresh} {
-				table, actions := accepts(p, ingress, state)
-				flows = append(flows, ovs.Flow{Table: table, Priority: 78, Match: join(state, family, "nw_frag=later", p.reg5()), Actions: actions})
-			}
-		}
-	}
-	return flows
+	return append(flows, trackedFlows(p, tableRulesIngress, p.output())...)
 }
 
 // pair is a source that a port may use.
@@ -235,44 +218,59 @@ var protocolNames = map[int]string{1: "icmp", 58: "icmp", 6: "tcp", 17: "udp", 1
 
 // ruleMatches are what a rule matches beside the port and the state of the connection.
 func ruleMatches(r firewall.Rule) []string {
-	base := "ip"
+	family, name := "ip", protocolNames[r.Protocol]
 	if r.V6 {
-		base = "ipv6"
+		family = "ipv6"
 	}
-	name := protocolNames[r.Protocol]
 	icmp := r.Protocol == 1 || r.Protocol == 58
+	protocol := name
 	switch {
 	case r.Protocol < 0:
+		protocol = family
 	case name == "" || icmp && (r.Protocol == 58) != r.V6:
-		base += fmt.Sprintf(",nw_proto=%d", r.Protocol)
+		protocol = fmt.Sprintf("%s,nw_proto=%d", family, r.Protocol)
 	case r.V6:
-		base = name + "6"
-	default:
-		base = name
+		protocol += "6"
 	}
-	source := map[bool]string{true: "src", false: "dst"}[r.Ingress]
-	if r.V6 {
-		base = join(base, field("ipv6_"+source, r.Prefix))
-	} else {
-		base = join(base, field("nw_"+source, r.Prefix))
-	}
+	remote := remoteField(r)
+	base := join(protocol, remote)
+	var narrow []string
 	switch {
 	case r.Min < 0 || name == "":
+	case icmp && r.Max < 0:
+		narrow = []string{fmt.Sprintf("%s,icmp_type=%d", base, r.Min)}
 	case icmp:
-		base += fmt.Sprintf(",icmp_type=%d", r.Min)
-		if r.Max >= 0 {
-			base += fmt.Sprintf(",icmp_code=%d", r.Max)
-		}
+		narrow = []string{fmt.Sprintf("%s,icmp_type=%d,icmp_code=%d", base, r.Min, r.Max)}
 	default:
-		var out []string
 		for _, mask := range portMasks(r.Min, max(r.Min, r.Max)) {
-			out = append(out, base+",tp_dst="+mask)
-		}
-		if out != nil {
-			return out
+			narrow = append(narrow, base+",tp_dst="+mask)
 		}
 	}
+	switch {
+	case r.V6 && r.Protocol >= 0: // to flows the protocol of later fragments is that of fragments
+		return append(orElse(narrow, base), join(family, remote, laterFragment))
+	case narrow != nil:
+		return append(narrow, base+","+laterFragment)
+	}
 	return []string{base}
+}
+
+// laterFragment matches fragments after the first one, which have no ports and types for rules. The kernel's datapath has put
+// them together; the userspace's tracks them together, but its flows see each by itself. Of a new connection they go to the
+// commit that the first one goes to if its port is allowed: there they wait for it, in vain if it was dropped.
+const laterFragment = "nw_frag=later"
+
+func orElse(list []string, other string) []string {
+	if list != nil {
+		return list
+	}
+	return []string{other}
+}
+
+// remoteField matches the other end of a rule's traffic.
+func remoteField(r firewall.Rule) string {
+	prefix := map[bool]string{true: "ipv6_", false: "nw_"}[r.V6]
+	return field(prefix+map[bool]string{true: "src", false: "dst"}[r.Ingress], r.Prefix)
 }
 
 // specificity orders flows of which one matches more closely than another.
