@@ -8,10 +8,7 @@ package chaos
 
 import (
 	"flag"
-	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -27,28 +24,14 @@ var (
 	daemon   string // the binary
 )
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-// run builds the binary once, unless NEUTRINO_BINARY names one.
-func run(m *testing.M) int {
-	flag.Parse()
-	if daemon = os.Getenv("NEUTRINO_BINARY"); daemon != "" || os.Geteuid() != 0 {
+func TestMain(m *testing.M) {
+	if os.Geteuid() != 0 {
+		os.Exit(m.Run()) // all are skipped
+	}
+	os.Exit(lab.WithBinary(func(path string) int {
+		daemon = path
 		return m.Run()
-	}
-	dir, err := os.MkdirTemp("", "neutrino-chaos-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	daemon = filepath.Join(dir, "neutrino")
-	build := exec.Command("go", "build", "-o", daemon, "neutrino/cmd/neutrino")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
+	}))
 }
 
 func TestChaos(t *testing.T) {

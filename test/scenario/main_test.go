@@ -3,11 +3,8 @@
 package scenario
 
 import (
-	"fmt"
 	"maps"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -17,29 +14,14 @@ import (
 // binary is what the scenarios start.
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-// run builds the binary once for all scenarios, unless NEUTRINO_BINARY names one.
-func run(m *testing.M) int {
+func TestMain(m *testing.M) {
 	if os.Geteuid() != 0 {
-		return m.Run() // all are skipped
+		os.Exit(m.Run()) // all are skipped
 	}
-	if binary = os.Getenv("NEUTRINO_BINARY"); binary == "" {
-		dir, err := os.MkdirTemp("", "neutrino-scenario-")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		binary = filepath.Join(dir, "neutrino")
-		build := exec.Command("go", "build", "-o", binary, "neutrino/cmd/neutrino")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
-			return 1
-		}
-	}
-	return m.Run()
+	os.Exit(lab.WithBinary(func(path string) int {
+		binary = path
+		return m.Run()
+	}))
 }
 
 func needRoot(t *testing.T) {

@@ -17,21 +17,17 @@ import (
 	"time"
 
 	"neutrino/internal/store/dbtest"
+	"neutrino/test/lab"
 )
 
 // binary is what the tests start.
-func binary(t *testing.T) string {
-	t.Helper()
-	if path := os.Getenv("NEUTRINO_BINARY"); path != "" {
-		return path
-	}
-	path := filepath.Join(t.TempDir(), "neutrino")
-	build := exec.Command("go", "build", "-o", path, "neutrino/cmd/neutrino")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	return path
+var binary string
+
+func TestMain(m *testing.M) {
+	os.Exit(lab.WithBinary(func(path string) int {
+		binary = path
+		return m.Run()
+	}))
 }
 
 // startDatabase starts a server with an empty database, whose URL it returns.

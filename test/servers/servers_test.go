@@ -21,7 +21,7 @@ type port struct {
 }
 
 func TestServers(t *testing.T) {
-	neutrino := binary(t)
+	neutrino := binary
 	for _, kind := range dbtest.Kinds() {
 		t.Run(kind, func(t *testing.T) {
 			database, url := startDatabase(t, kind)
