@@ -105,6 +105,10 @@ func gatewayIP(h Hop) net.IP {
 
 // listRoutes returns our routes by destination.
 func listRoutes(h *netlink.Handle, names map[int]string) (map[netip.Prefix][]foundRoute, error) {
+	// The kernel leaves out what is not asked for, among it a local route for each floating IP; before Linux 4.20 it sends all.
+	if h.SetStrictCheck(true) == nil {
+		defer h.SetStrictCheck(false)
+	}
 	out := map[netip.Prefix][]foundRoute{}
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		routes, err := dump(func() ([]netlink.Route, error) {

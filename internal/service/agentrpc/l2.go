@@ -25,8 +25,12 @@ func deviceKey(device string) string {
 func (s *Server) portsOf(tx *store.Tx, host string, devices []string, set resource.Set) (map[string]*model.Port, error) {
 	found := map[string]*model.Port{}
 	where := []resource.Cond{deviceCond(devices)}
-	if host != "" {
+	switch {
+	case host == "":
+	case len(devices) > fewDevices:
 		where = append(where, resource.Cond{SQL: "t.id IN (SELECT b.port_id FROM ml2_port_bindings b WHERE b.host = ?)", Args: []any{host}})
+	default: // databases would rather begin with the host's ports, however many there are
+		where = append(where, resource.Cond{SQL: "EXISTS (SELECT 1 FROM ml2_port_bindings b WHERE b.port_id = t.id AND b.host = ?)", Args: []any{host}})
 	}
 	ports, err := s.catalog.Ports.Select(tx, &resource.Query{Set: set, Where: where})
 	if err != nil {

@@ -118,25 +118,20 @@ func (s *Server) addMembers(tx *store.Tx, info *rpc.SecurityGroupInfo) error {
 		"SELECT b.security_group_id, a.ip_address, a.mac_address FROM securitygroupportbindings b JOIN allowedaddresspairs a ON a.port_id = b.port_id WHERE " + in.SQL,
 		"SELECT address_group_id, address, NULL FROM address_associations WHERE " + byAddress.SQL,
 	} {
-		rows, err := tx.Query(q, in.Args...)
-		if _, err := store.All(rows, err, func(rows *store.Rows) (struct{}, error) {
-			var group, ip string
-			var mac *string
-			if err := rows.Scan(&group, &ip, &mac); err != nil {
-				return struct{}{}, err
+		if err := tx.Each(q, in.Args, func(row *store.Row) error {
+			group, ip, mac := row.Text(0), string(row.Bytes(1)), (*string)(nil)
+			if !row.Null(2) { // an address pair, kept as its user spelled it
+				pair := model.AddressPair{MACAddress: string(row.Bytes(2)), IPAddress: ip}.Canonical()
+				ip, mac = pair.IPAddress, &pair.MACAddress
 			}
 			family := "IPv4"
 			if strings.Contains(ip, ":") {
 				family = "IPv6"
 			}
 			if list, asked := info.MemberIPs[group][family]; asked {
-				if mac != nil { // an address pair, kept as its user spelled it
-					pair := model.AddressPair{MACAddress: *mac, IPAddress: ip}.Canonical()
-					ip, mac = pair.IPAddress, &pair.MACAddress
-				}
 				info.MemberIPs[group][family] = append(list, [2]*string{&ip, mac})
 			}
-			return struct{}{}, nil
+			return nil
 		}); err != nil {
 			return err
 		}

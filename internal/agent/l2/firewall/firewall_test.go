@@ -3,6 +3,7 @@ package firewall
 import (
 	"flag"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -141,6 +142,42 @@ func TestSameAgainChangesNothing(t *testing.T) {
 	set()
 	if script := f.apply(); script != "" {
 		t.Errorf("nothing changed, and yet: %s", script)
+	}
+}
+
+// Only what differs from the list before is looked at; it must add up to the last list.
+func TestMembersFollowTheLastList(t *testing.T) {
+	f, random := newTestFirewall(), rand.New(rand.NewPCG(1, 2))
+	f.SetPort(webPort())
+	f.SetGroup(web, webRules())
+	for range 200 {
+		var list []netip.Prefix
+		for _, text := range []string{"10.0.0.1", "10.0.0.2", "10.0.0.0/24", "10.0.0.0/30", "10.0.1.1", "10.0.1.2"} {
+			if random.IntN(2) == 0 {
+				list = append(list, prefix(text))
+			}
+		}
+		f.SetMembers(friends, false, list)
+		if random.IntN(3) == 0 {
+			f.apply()
+		}
+		want, got := []string{}, []string{}
+		for _, p := range distinct(list) {
+			want = append(want, prefixText(p))
+		}
+		if _, used := f.sets.Wanted(memberSet(friends, false)); !used {
+			continue
+		}
+		for e := range f.elements.AllWanted() {
+			if e.object == memberSet(friends, false) {
+				got = append(got, e.Key)
+			}
+		}
+		slices.Sort(want)
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatal(diff)
+		}
 	}
 }
 
