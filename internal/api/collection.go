@@ -43,9 +43,8 @@ func Mount[R any](s *Server, res *resource.Resource[R], logic resource.Logic[R],
 			s.add(route.method, route.path, c.negotiated(route.h))
 		}
 	}
-	for _, method := range []string{http.MethodPut, http.MethodDelete} { // upstream looks for an object without id
-		s.add(method, many, func(*Call) (*reply, error) { return nil, c.res.NotFound("None") })
-	}
+	s.add(http.MethodPut, many, c.updateNone)
+	s.add(http.MethodDelete, many, func(*Call) (*reply, error) { return nil, c.res.NotFound("None") }) // upstream looks for an object without id
 	if slices.Contains(taggable, res.Name) && s.exts.Enabled("standard-attr-tag") {
 		c.mountTags()
 	}
@@ -457,6 +456,22 @@ func (c *Collection[R]) revision(call *Call, obj *R) error {
 	return nil
 }
 
+// named tells whether a body has the resource.
+func (c *Collection[R]) named(body map[string]any) bool {
+	_, one := body[c.res.Name]
+	_, many := body[c.res.Name+"s"]
+	return one || many
+}
+
+// updateNone is an update without an id, which upstream's first framework serves.
+func (c *Collection[R]) updateNone(call *Call) (*reply, error) {
+	body, err := call.updateBody(true)
+	if err == nil && c.named(body) {
+		_, _, err = c.bodies(call, body, false)
+	}
+	return nil, cmp.Or(err, c.res.NotFound("None"))
+}
+
 func (c *Collection[R]) update(call *Call) (*reply, error) {
 	body, err := call.updateBody(c.first(call))
 	if err != nil {
@@ -464,6 +479,12 @@ func (c *Collection[R]) update(call *Call) (*reply, error) {
 	}
 	bodies, _, err := c.bodies(call, body, false)
 	if err != nil {
+		if c.first(call) && !c.named(body) { // which upstream sees once it has the object
+			err = cmp.Or(c.s.db.Read(call.Request.Context(), func(tx *store.Tx) error {
+				_, err := c.whole(tx, call)
+				return err
+			}), err)
+		}
 		return nil, err
 	}
 	if _, err := c.res.Update(call.Caller, new(R), bodies[0]); err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/resource"
@@ -113,7 +114,7 @@ func dnsFormat(s string) error {
 		return nil
 	}
 	trimmed := strings.TrimSuffix(s, ".")
-	if len(trimmed) > maxFQDN {
+	if utf8.RuneCountInString(trimmed) > maxFQDN {
 		return wrong("'%s' exceeds the %d character FQDN limit", trimmed, maxFQDN)
 	}
 	labels := strings.Split(trimmed, ".")

@@ -160,7 +160,7 @@ func Networks(enabled func(string) bool) *resource.Resource[Network] {
 				resource.Derived("(externalnetworks.network_id IS NOT NULL)"), resource.Default(false))),
 		resource.Ext("auto-allocated-topology",
 			resource.Field("is_default", resource.Bool, post|put|filter|policy|needed, func(n *Network) *bool { return &n.IsDefault },
-				resource.Derived("COALESCE(externalnetworks.is_default, false)"), resource.Default(false), resource.Matching(ignored)).
+				resource.Derived("COALESCE(externalnetworks.is_default, false)"), resource.Default(false), resource.Matching(ignoredBool)).
 				OmitWhen(func(n *Network) bool { return !n.External && !n.ShowDefault })),
 		resource.Ext("port-security",
 			resource.Field("port_security_enabled", resource.Bool, post|put|policy, func(n *Network) *bool { return &n.PortSecurity },

@@ -1,9 +1,11 @@
 package model
 
 import (
+	"encoding/binary"
 	"encoding/json"
-	"fmt"
+	"net"
 	"strconv"
+	"strings"
 
 	"neutrino/internal/resource"
 )
@@ -112,14 +114,21 @@ func Ports(enabled func(string) bool) *resource.Resource[Port] {
 // hostID: null takes the port away from its host; Nova sends that when it detaches an interface. Upstream takes
 // numbers, too.
 var hostID = resource.Type[string]{Name: "string", Append: resource.AppendString, Parse: func(v any) (string, error) {
-	switch v.(type) {
-	case nil:
+	if resource.Falsy(v) {
 		return "", nil
+	}
+	switch v.(type) {
 	case []any, map[string]any:
 		return "", resource.Reasonf("'%s' is not a valid string", resource.Py(v))
 	}
 	return resource.Py(v), nil
 }}
+
+// decimal reads a number of 48 bits.
+func decimal(s string) (uint64, bool) {
+	n, err := strconv.ParseUint(strings.TrimSpace(s), 10, 48)
+	return n, err == nil
+}
 
 // portMAC: null asks for a new random address (extension port-mac-address-regenerate). A number is an address, too.
 var portMAC = func() resource.Type[string] {
@@ -128,12 +137,27 @@ var portMAC = func() resource.Type[string] {
 		if v == nil {
 			return "", nil
 		}
-		if n, ok := v.(json.Number); ok {
-			if x, err := strconv.ParseUint(n.String(), 10, 48); err == nil {
-				v = fmt.Sprintf("%012x", x)
-			}
+		mac, err := MAC.Parse(v)
+		if err == nil {
+			return mac, nil
 		}
-		return MAC.Parse(v)
+		x, isNumber := uint64(0), true
+		switch v := v.(type) {
+		case bool:
+			if v {
+				x = 1
+			}
+		case json.Number:
+			x, isNumber = decimal(v.String())
+		case string:
+			x, isNumber = decimal(v)
+		default:
+			isNumber = false
+		}
+		if isNumber {
+			return MAC.Parse(net.HardwareAddr(binary.BigEndian.AppendUint64(nil, x)[2:]).String())
+		}
+		return "", err
 	}
 	return t
 }()

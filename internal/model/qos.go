@@ -100,7 +100,7 @@ var qosRules = resource.Type[[]QosRule]{Name: "list of rules", Append: func(b []
 func ignoredBool(values []string) (resource.Cond, error) {
 	for _, v := range values {
 		if _, err := resource.Bool.Parse(v); err != nil {
-			return resource.Cond{}, fault.InvalidInput("%s", err)
+			return resource.Cond{}, err
 		}
 	}
 	return ignored(values)

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"math/big"
 	"strings"
 	"unicode/utf8"
 
@@ -32,12 +33,23 @@ type Subnet struct {
 	DNSPublishFixedIP bool
 }
 
-var ipVersion = resource.Int.Named("4 or 6").Checked(func(n int) error {
-	if n != 4 && n != 6 {
-		return resource.Reasonf("%d is not in valid_values", n)
+var ipVersion = func() resource.Type[int] {
+	t := resource.Int.Named("4 or 6").Checked(func(n int) error {
+		if n != 4 && n != 6 {
+			return resource.Reasonf("%d is not in valid_values", n)
+		}
+		return nil
+	})
+	small := t.Parse
+	t.Parse = func(v any) (int, error) {
+		n, err := small(v)
+		if big, ok := new(big.Int).SetString(resource.Py(v), 10); err != nil && ok { // also one that fits no machine word
+			err = resource.Reasonf("%d is not in valid_values", big)
+		}
+		return n, err
 	}
-	return nil
-})
+	return t
+}()
 
 // poolID is the id of a subnet pool or PrefixDelegation.
 var poolID = func() resource.Type[*string] {

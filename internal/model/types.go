@@ -281,7 +281,7 @@ type Pool struct {
 
 // Pools is the type of allocation_pools.
 var Pools = resource.Type[[]Pool]{Name: "list of {start, end}", Append: resource.AppendList(resource.AppendJSON[Pool]),
-	Parse: list[Pool]{format: "Invalid data format for IP pool: '%s'", nullIsEmpty: true, parse: func(e any) (p Pool, err error) {
+	Parse: dictionaries("Invalid data format for allocation pools", list[Pool]{format: "Invalid data format for IP pool: '%s'", nullIsEmpty: true, parse: func(e any) (p Pool, err error) {
 		m, err := onlyKeys(e, "start", "end")
 		if err != nil {
 			return p, err
@@ -291,17 +291,50 @@ var Pools = resource.Type[[]Pool]{Name: "list of {start, end}", Append: resource
 		}
 		p.End, err = parseIP(m["end"])
 		return p, err
-	}}.of}
+	}}.of)}
+
+// dictionaries says message for what is no list of dictionaries before parse looks at it. What Python finds empty is one.
+func dictionaries[T any](message string, parse func(v any) ([]T, error)) func(v any) ([]T, error) {
+	return func(v any) ([]T, error) {
+		list, isList := v.([]any)
+		switch v := v.(type) {
+		case nil:
+			return parse(v)
+		case string:
+			isList = v == ""
+		case map[string]any:
+			isList = len(v) == 0
+		}
+		isDictionary := func(e any) bool { _, ok := e.(map[string]any); return ok }
+		if !isList || slices.ContainsFunc(list, func(e any) bool { return !isDictionary(e) }) {
+			return nil, fault.InvalidInput("%s", message)
+		}
+		return parse(list)
+	}
+}
 
 // Nameservers is the type of dns_nameservers; null means none.
 var Nameservers = resource.Type[[]string]{Name: "list of IP addresses", Append: resource.AppendList(resource.AppendString),
-	Parse: list[string]{format: "Invalid data format for nameserver: '%s'", nullIsEmpty: true, parse: func(e any) (string, error) {
+	Parse: elements(list[string]{format: "Invalid data format for nameserver: '%s'", nullIsEmpty: true, parse: func(e any) (string, error) {
 		s, err := parseIP(e)
 		if err != nil {
 			err = resource.Reasonf("'%s' is not a valid nameserver. %s", resource.Py(e), err)
 		}
 		return s, err
-	}, duplicate: func(_ any, s string) error { return resource.Reasonf("Duplicate nameserver '%s'", s) }}.of}
+	}, duplicate: func(_ any, s string) error { return resource.Reasonf("Duplicate nameserver '%s'", s) }}.of)}
+
+// elements gives parse what Python iterates over: of text its characters, of a dictionary its keys.
+func elements[T any](parse func(v any) ([]T, error)) func(v any) ([]T, error) {
+	return func(v any) ([]T, error) {
+		switch x := v.(type) {
+		case string:
+			v = anys(strings.Split(x, ""))
+		case map[string]any:
+			v = anys(sortedKeys(x))
+		}
+		return parse(v)
+	}
+}
 
 // Route is a host route of a subnet or an extra route of a router.
 type Route struct {
@@ -382,15 +415,15 @@ type GatewayInfo struct {
 	HasFixedIPs, HasSNAT bool `json:"-"`
 }
 
-// gateway is the type of external_gateway_info: null or {} mean no gateway.
+// gateway is the type of external_gateway_info: null, {} and whatever else is nothing in Python mean no gateway.
 func gateway(qos bool) resource.Type[*GatewayInfo] {
 	return resource.Type[*GatewayInfo]{Name: "{network_id, enable_snat, external_fixed_ips} or null",
 		Append: func(b []byte, g *GatewayInfo) []byte { return resource.AppendJSON(b, g) },
 		Parse: func(v any) (*GatewayInfo, error) {
-			m, ok := v.(map[string]any)
-			if v == nil || ok && len(m) == 0 {
+			if resource.Falsy(v) {
 				return nil, nil
 			}
+			m, ok := v.(map[string]any)
 			if !ok {
 				return nil, resource.Reasonf("'%s' is not a dictionary", resource.Py(v))
 			}

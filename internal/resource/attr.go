@@ -110,7 +110,7 @@ func (c *column) only(side string) bool {
 // text is the expression in a form that compares with any text and with its own default.
 func (c *column) text() string {
 	if c.enum {
-		return "CONCAT(" + c.expr + ", '')"
+		return "CASE WHEN " + c.expr + " IS NOT NULL THEN CONCAT(" + c.expr + ", '') END"
 	}
 	return c.expr
 }

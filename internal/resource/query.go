@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"neutrino/internal/fault"
-	"neutrino/internal/store"
 )
 
 // reserved are query parameters that are no filters.
@@ -22,7 +21,11 @@ func (r *engine[P]) ParseFields(values url.Values) Set {
 	if len(names) == 0 {
 		return r.Shown
 	}
-	return r.Bits(names...) & r.Shown
+	set := r.Bits(names...)
+	if r.table.TenantShown {
+		set |= r.Bit("tenant_id")
+	}
+	return set & r.Shown
 }
 
 // ListFields narrows what a caller wants of a list to what upstream's lists of this resource can leave out.
@@ -143,7 +146,7 @@ func (c *child[P]) match(given []string, idColumn string) (Cond, error) {
 			m.Args = nil
 			for _, v := range byKey[key] {
 				likes = append(likes, col+" LIKE ? ESCAPE '!'")
-				m.Args = append(m.Args, "%"+store.EscapeLike(v)+"%")
+				m.Args = append(m.Args, "%"+strings.ReplaceAll(v, "!", "!!")+"%") // % and _ count, as upstream
 			}
 			m.SQL = anyOf(likes)
 		}
@@ -266,7 +269,13 @@ func nonEmpty(in []string) []string {
 }
 
 func parsePage(q *Query, values url.Values, maxLimit int) error {
-	if s := values.Get("limit"); values.Has("limit") {
+	last := func(name string) string {
+		if given := values[name]; len(given) > 0 {
+			return given[len(given)-1]
+		}
+		return ""
+	}
+	if s := last("limit"); values.Has("limit") {
 		n, err := strconv.Atoi(strings.TrimSpace(s))
 		if err != nil || n < 0 {
 			return fault.BadRequest("BadRequest", "Bad limit request: Limit must be an integer 0 or greater and not '%s'.", s)
@@ -277,8 +286,8 @@ func parsePage(q *Query, values url.Values, maxLimit int) error {
 		q.Limit = maxLimit
 	}
 	if q.Limit > 0 {
-		q.Marker = values.Get("marker")
-		q.Reverse = strings.EqualFold(values.Get("page_reverse"), "true")
+		q.Marker = last("marker")
+		q.Reverse = strings.EqualFold(last("page_reverse"), "true")
 	}
 	return nil
 }

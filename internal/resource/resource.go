@@ -59,6 +59,8 @@ type table[P any] struct {
 	OneByOne bool
 	// WholeLists says that lists ignore which attributes the caller wants, but for the id and the owner.
 	WholeLists bool
+	// TenantShown says that answers hold tenant_id whichever attributes the caller wants.
+	TenantShown bool
 	// TagsDoNotFilter says that lists ignore the filters by tags.
 	TagsDoNotFilter bool
 	// FoundByAll says that Visible limits lists only: whether a caller may see an object with a certain id, policy decides.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -119,6 +120,14 @@ func quotaBody(q *quota.Service, body map[string]any) (limits map[string]int, fo
 	members, ok := body["quota"].(map[string]any)
 	if !ok {
 		return nil, false, fault.BadRequest("HTTPBadRequest", "Unable to find 'quota' in request body")
+	}
+	if tenant, ok := members["tenant_id"]; ok { // upstream copies each to the other before it looks at names
+		if project, ok := members["project_id"]; ok && !reflect.DeepEqual(project, tenant) {
+			return nil, false, fault.BadRequest("HTTPBadRequest", "'project_id' and 'tenant_id' do not match")
+		}
+		members["project_id"] = tenant
+	} else if project, ok := members["project_id"]; ok {
+		members["tenant_id"] = project
 	}
 	limits = map[string]int{}
 	var unknown []string

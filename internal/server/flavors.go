@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"net/url"
 	"slices"
@@ -36,9 +37,12 @@ func mountFlavors(a *api.Server, catalog *model.Catalog, exts api.Extensions) *f
 		}
 		return map[string]any{"next_providers": []any{map[string]string{"provider": p.Name, "driver": p.Driver()}}}, nil
 	}})
-	a.Handle("POST", "/flavors/{id}/service_profiles", api.Endpoint{Rule: "create_flavor_service_profile", Write: true, Status: 201,
+	a.Handle("POST", "/flavors/{id}/service_profiles", api.Endpoint{Write: true, Status: 201,
 		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 			profile, err := boundProfile(c.Body)
+			if err == nil {
+				err = c.Enforce("create_flavor_service_profile", nil)
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -49,8 +53,11 @@ func mountFlavors(a *api.Server, catalog *model.Catalog, exts api.Extensions) *f
 		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 			return map[string]any{"service_profile": struct{}{}}, s.Bound(tx, c.Path("id"), c.Path("profile"))
 		}})
-	a.Handle("DELETE", "/flavors/{id}/service_profiles/{profile}", api.Endpoint{Rule: "delete_flavor_service_profile", Write: true,
+	a.Handle("DELETE", "/flavors/{id}/service_profiles/{profile}", api.Endpoint{Write: true,
 		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+			if err := cmp.Or(s.Bound(tx, c.Path("id"), c.Path("profile")), c.Enforce("delete_flavor_service_profile", nil)); err != nil {
+				return nil, err
+			}
 			return nil, s.Unbind(tx, c.Path("id"), c.Path("profile"))
 		}})
 	return s
@@ -58,6 +65,9 @@ func mountFlavors(a *api.Server, catalog *model.Catalog, exts api.Extensions) *f
 
 // boundProfile is the id in the body {"service_profile": {"id": …}}.
 func boundProfile(body map[string]any) (string, error) {
+	if len(body) == 0 {
+		return "", fault.BadRequest("HTTPBadRequest", "Resource body required")
+	}
 	given, ok := body["service_profile"].(map[string]any)
 	if !ok {
 		return "", fault.BadRequest("HTTPBadRequest", "Unable to find 'service_profile' in request body")
