@@ -117,7 +117,7 @@ func (s *snapshot) ways(p port) (all []func(*guest) error) {
 			a, _, err := g.node.DHCP6()
 			return mine(a, err)
 		})
-	case mode == "slaac" && routed && r.up:
+	case (mode == "slaac" || mode == "dhcpv6-stateless") && routed && r.up:
 		all = append(all, func(g *guest) error { return mine(advertised(g)) })
 	}
 	return all
