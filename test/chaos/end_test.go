@@ -3,6 +3,7 @@ package chaos
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -57,37 +58,84 @@ func (w *world) pristine() map[*lab.Host][]string {
 	return all
 }
 
-// leases has every guest that is served ask for its address by DHCP.
+// leases has every guest that is served ask for its addresses, by DHCP of both versions and by router advertisements.
 func (w *world) leases() {
 	w.t.Helper()
 	s := w.look()
 	var mu sync.Mutex
 	var bad []string
+	asked := 0
 	var all sync.WaitGroup
 	for _, g := range w.guests {
-		f, ok := s.ports[g.port].first(false)
-		if !ok || !s.subnets[f.subnet].dhcp || !s.served(s.ports[g.port].network) || !s.ports[g.port].up {
-			continue
-		}
-		all.Go(func() {
-			lease, err := g.node.DHCP()
-			if err == nil && lease.Address.Addr() != f.address {
-				err = fmt.Errorf("%s has %s and gets a lease of %s", g.name, f.address, lease.Address)
-			}
-			if err != nil {
-				mu.Lock()
-				bad = append(bad, err.Error())
-				mu.Unlock()
+		ways := s.ways(s.ports[g.port])
+		asked += len(ways)
+		all.Go(func() { // one after another: a client configures the interface
+			for _, ask := range ways {
+				if err := ask(g); err != nil {
+					mu.Lock()
+					bad = append(bad, fmt.Sprintf("%s, %s: %s", g.name, s.describe(g, netip.Addr{}), err))
+					mu.Unlock()
+				}
 			}
 		})
 	}
 	all.Wait()
+	w.note("%d leases and advertisements", asked)
 	if len(bad) > 0 {
 		w.fail("leases", bad)
 	}
 	for _, g := range w.guests {
 		w.configure(g)
 	}
+}
+
+// ways are those by which a guest is told its addresses.
+func (s *snapshot) ways(p port) (all []func(*guest) error) {
+	if !p.up {
+		return nil
+	}
+	mine := func(a netip.Addr, err error) error {
+		if err == nil && !slices.ContainsFunc(p.fixed, func(f fixed) bool { return f.address == a }) {
+			return fmt.Errorf("is told that it has %s, but has %v", a, p.fixed)
+		}
+		return err
+	}
+	if f, ok := p.first(false); ok && s.subnets[f.subnet].dhcp && s.served(p.network) {
+		all = append(all, func(g *guest) error {
+			lease, err := g.node.DHCP()
+			return mine(lease.Address.Addr(), err)
+		})
+	}
+	f, ok := p.first(true)
+	if !ok {
+		return all
+	}
+	r, routed := s.gatewayOf(p, f.address)
+	switch mode := s.subnets[f.subnet].mode; {
+	case mode == "dhcpv6-stateful" && s.served(p.network):
+		all = append(all, func(g *guest) error {
+			a, _, err := g.node.DHCP6()
+			return mine(a, err)
+		})
+	case (mode == "slaac" || mode == "dhcpv6-stateless") && routed && r.up:
+		all = append(all, func(g *guest) error { return mine(advertised(g)) })
+	}
+	return all
+}
+
+// advertised is what a guest makes of a router's advertisement.
+func advertised(g *guest) (netip.Addr, error) {
+	for _, line := range []string{"ip -6 addr flush dev eth0 scope global", "sysctl -qw net.ipv6.conf.eth0.accept_ra=1 net.ipv6.conf.eth0.autoconf=1",
+		"ip link set eth0 down", "ip link set eth0 up"} {
+		words := strings.Fields(line)
+		if _, err := g.node.Exec(words[0], words[1:]...); err != nil {
+			return netip.Addr{}, err
+		}
+	}
+	defer func() {
+		_, _ = g.node.Exec("sysctl", "-qw", "net.ipv6.conf.eth0.accept_ra=0", "net.ipv6.conf.eth0.autoconf=0")
+	}()
+	return g.node.SLAAC(10 * time.Second)
 }
 
 // restartAll restarts every daemon: on hosts that are as they should be, nothing changes.

@@ -179,7 +179,7 @@ type nftObject struct {
 }
 
 // compared are the sets and maps of which each element is a fact.
-var compared = regexp.MustCompile(`^(ports|macs|pairs4|pairs6|guard|egress|ingress|wide|members[46]-.*)$`)
+var compared = regexp.MustCompile(`^(ports|macs|pairs4|pairs6|guard|egress|ingress|wide|loose|members[46]-.*)$`)
 
 func filters(f facts, h *lab.Host) error {
 	objects, err := nft(h, "nft -j list table bridge neutrino")

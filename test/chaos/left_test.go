@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,7 +17,7 @@ import (
 // stateOf is all that may be left on a host: what its kernel has, processes, files, and rows of the server's database.
 func (w *world) stateOf(h *lab.Host) []string {
 	w.t.Helper()
-	all := append(h.KernelState(), w.processes(h)...)
+	all := append(h.KernelState(), processes(h)...)
 	for _, root := range []string{filepath.Join(w.Dir, "state-"+h.Name), fmt.Sprintf("/proc/%d/root/run", h.Pid())} {
 		all = append(all, files(root)...)
 	}
@@ -31,14 +32,16 @@ func (w *world) stateOf(h *lab.Host) []string {
 	return all
 }
 
-// processes are the names of the host's, this test's own left out.
-func (w *world) processes(h *lab.Host) (all []string) {
-	out, err := h.Exec("sh", "-c", "cat /proc/[0-9]*/comm 2>/dev/null; true")
-	if err != nil {
-		return []string{err.Error()}
-	}
-	for _, name := range strings.Fields(out) {
-		all = append(all, " process "+name)
+// processes are the names of the host's. Dead ones whose parent was killed stay in its list: nobody there waits for orphans.
+func processes(h *lab.Host) (all []string) {
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/root/proc/[0-9]*/stat", h.Pid()))
+	for _, file := range stats {
+		text, err := os.ReadFile(file)
+		_, rest, found := strings.Cut(string(text), " (")
+		name, state, ends := strings.Cut(rest, ") ")
+		if err == nil && found && ends && !strings.HasPrefix(state, "Z") {
+			all = append(all, " process "+name)
+		}
 	}
 	return all
 }

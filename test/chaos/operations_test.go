@@ -240,12 +240,12 @@ func addSubnet(w *world, s *snapshot) string {
 		"allocation_pools": []lab.Object{{"start": base + "2", "end": base + "199"}}} // the others are aliases of guests
 	if six == 0 && count > 0 {
 		attributes = lab.Object{"network_id": id, "ip_version": 6, "cidr": fmt.Sprintf("fd00:%x::/64", w.names)}
-		if mode := []string{"", "slaac", "dhcpv6-stateful"}[w.random.IntN(3)]; mode != "" {
+		if mode := []string{"", "slaac", "dhcpv6-stateful", "dhcpv6-stateless"}[w.random.IntN(4)]; mode != "" {
 			attributes["ipv6_ra_mode"], attributes["ipv6_address_mode"] = mode, mode
 		}
 	}
 	_, what := w.create("subnets", "subnet", attributes)
-	if attributes["ipv6_address_mode"] == "slaac" { // ports get addresses on it by themselves
+	if mode := attributes["ipv6_address_mode"]; mode == "slaac" || mode == "dhcpv6-stateless" { // ports get addresses on it by themselves
 		for _, g := range w.guests {
 			if s.ports[g.port].network == id {
 				w.configure(g)

@@ -41,6 +41,7 @@ type subnet struct {
 	prefix      netip.Prefix
 	gateway     netip.Addr
 	dhcp        bool
+	mode        string // ipv6_address_mode
 }
 
 type port struct {
@@ -110,7 +111,8 @@ func (w *world) look() *snapshot {
 			o["router:external"] == true}
 	}
 	for _, o := range w.list("subnets") {
-		s.subnets[o.ID()] = subnet{o.ID(), o.Str("network_id"), prefix(o.Str("cidr")), address(o.Str("gateway_ip")), o["enable_dhcp"] == true}
+		s.subnets[o.ID()] = subnet{o.ID(), o.Str("network_id"), prefix(o.Str("cidr")), address(o.Str("gateway_ip")), o["enable_dhcp"] == true,
+			o.Str("ipv6_address_mode")}
 	}
 	for _, o := range w.list("ports") {
 		s.ports[o.ID()] = readPort(o)

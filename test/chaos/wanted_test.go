@@ -86,6 +86,15 @@ func (s *snapshot) served(network string) bool {
 	return false
 }
 
+// waits tells whether a port that is wired is not ACTIVE because no agent serves its network: as with upstream's server it waits
+// for the word of one that was switched off.
+func (s *snapshot) waits(p port) bool {
+	return p.up && p.status == "BUILD" && !s.served(p.network) && slices.ContainsFunc(p.fixed, func(f fixed) bool { return s.subnets[f.subnet].dhcp })
+}
+
+// wired tells whether other hosts know of a port.
+func (s *snapshot) wired(p port) bool { return p.status == "ACTIVE" || s.waits(p) }
+
 func (w *world) wantNetwork(f facts, s *snapshot, n network, h *lab.Host) {
 	bridge := named("brq", n.id)
 	f.add("device %s mtu %d", bridge, n.mtu)
@@ -118,7 +127,7 @@ func (w *world) wantForwarding(f facts, s *snapshot, n network, h *lab.Host) {
 			continue
 		}
 		for _, p := range s.ports {
-			if p.network != n.id || p.host != o.Name || p.status != "ACTIVE" {
+			if p.network != n.id || p.host != o.Name || !s.wired(p) {
 				continue
 			}
 			f.add("forward %s 00:00:00:00:00:00 to %s", tunnel, o.Underlay)
@@ -132,7 +141,7 @@ func (w *world) wantForwarding(f facts, s *snapshot, n network, h *lab.Host) {
 
 // active tells whether a port of the network works on the host.
 func (w *world) active(s *snapshot, n network, h *lab.Host) bool {
-	return slices.ContainsFunc(w.portsOn(s, h), func(p port) bool { return p.network == n.id && p.status == "ACTIVE" })
+	return slices.ContainsFunc(w.portsOn(s, h), func(p port) bool { return p.network == n.id && s.wired(p) })
 }
 
 func (s *snapshot) wantFilter(f facts, p port) {
@@ -141,6 +150,9 @@ func (s *snapshot) wantFilter(f facts, p port) {
 		f.add("map %s: %s", m, tap)
 	}
 	f.add("set macs: %s . %s", tap, p.mac)
+	if s.isStateless(p) && s.hasRules(p) {
+		f.add("set loose: %s", tap)
+	}
 	six := false
 	pair := func(a netip.Addr) {
 		if a.Is4() {
@@ -168,6 +180,11 @@ func (s *snapshot) wantFilter(f facts, p port) {
 			s.wantMembers(f, r)
 		}
 	}
+}
+
+// hasRules tells whether a port's groups have any: without, hosts do not learn that they are stateless.
+func (s *snapshot) hasRules(p port) bool {
+	return slices.ContainsFunc(p.groups, func(g string) bool { return len(s.groups[g]) > 0 })
 }
 
 func (s *snapshot) wantMembers(f facts, r rule) {

@@ -461,7 +461,7 @@ func TestMemberLeavesGroup(t *testing.T) {
 	})
 }
 
-// A stateless group has no memory: answers need a rule of their own.
+// A stateless group has no memory: answers need a rule of their own. A port with a memory on the same host has it all the same.
 func TestStatelessGroup(t *testing.T) {
 	r := newRig(t)
 	stateless := func(rules []rpc.SecurityGroupRule) []rpc.SecurityGroupRule {
@@ -475,14 +475,20 @@ func TestStatelessGroup(t *testing.T) {
 	r.server.Groups[groupClosed] = stateless(allOut())
 	a := newInstance(t, r.server, netA, 1, groupDefault).plug()
 	b := newInstance(t, r.server, netA, 2, groupClosed).plug()
+	c := newInstance(t, r.server, netA, 3, groupClosed).plug()
 	r.start()
-	r.server.waitFor(t, a.device, b.device)
+	r.server.waitFor(t, a.device, b.device, c.device)
 	b.reaches(a.v4, false)
-	r.server.change(func() { r.server.Groups[groupClosed] = stateless(append(allOut(), icmp)) })
+	r.server.change(func() {
+		r.server.Groups[groupClosed] = stateless(append(allOut(), icmp))
+		r.server.Groups[groupDefault] = allOut()
+	})
 	r.tell(rpc.SecurityGroupsRuleUpdated, groupClosed)
-	b.reaches(a.v4, true)
-	a.reaches(b.v4, true)
-	tracked, err := conntrack.List(func(f *conntrack.Flow) bool { return f.Source == b.v4 || f.Dest == b.v4 })
+	r.tell(rpc.SecurityGroupsRuleUpdated, groupDefault)
+	b.reaches(c.v4, true)
+	a.reaches(b.v4, true) // a rule lets the question in, and no rule but the connection the answer
+	b.reaches(a.v4, false)
+	tracked, err := conntrack.List(func(f *conntrack.Flow) bool { return f.Source == c.v4 || f.Dest == c.v4 })
 	if err != nil || len(tracked) > 0 {
 		t.Errorf("tracked: %+v, %v", tracked, err)
 	}

@@ -52,7 +52,9 @@ var (
 	mapEgress    = inBridge("egress")  // device: rules for what it sends
 	mapIngress   = inBridge("ingress") // device: rules for what it gets
 	mapZones     = object{familyInet, "zones"}
-	setStateless = object{familyInet, "stateless"} // bridge . MAC
+	setLoose     = inBridge("loose")               // stateless devices
+	setStateless = object{familyInet, "stateless"} // their bridge . MAC
+	setTracked   = object{familyInet, "tracked"}   // bridge . MAC of the other filtered ones
 )
 
 // sharedSets are the declarations of the shared sets and maps.
@@ -68,7 +70,9 @@ func sharedSets() map[object]string {
 		mapEgress:    "map type ifname : verdict",
 		mapIngress:   "map type ifname : verdict",
 		mapZones:     "map typeof iifname : ct zone",
+		setLoose:     "set type ifname",
 		setStateless: "set type ifname . ether_addr",
+		setTracked:   "set type ifname . ether_addr",
 	}
 }
 
@@ -143,7 +147,7 @@ func sharedChains(bridges []string, vxlanPort int) map[object]chain {
 			`oifname "tap*" oifname != @ports iifname @ports drop`,
 			// Fragments were put together meanwhile; what was hidden in them must not count as established.
 			dhcpServer + " iifname vmap @egress",
-			fmt.Sprintf("meta mark & %#x != 0 accept", markEstablished),
+			fmt.Sprintf("meta mark & %#x != 0 jump %s", markEstablished, chainEstablished.Name),
 			"iifname vmap @egress",
 			"oifname vmap @ingress",
 		}},
@@ -154,7 +158,10 @@ func sharedChains(bridges []string, vxlanPort int) map[object]chain {
 		inBridge("postrouting"): {Hook: "type filter hook postrouting priority 0", Rules: []string{
 			fmt.Sprintf("meta mark & %#x != 0 meta mark set 0", markEstablished|markInvalid|markNew),
 		}},
-		inBridge("deliver"): {Rules: []string{"oifname vmap @ingress", "accept"}},
+		inBridge("deliver"): {Rules: []string{
+			fmt.Sprintf("meta mark & %#x != 0 oifname != @loose accept", markEstablished), // an answer from a stateless port to another
+			"oifname vmap @ingress", "accept",
+		}},
 		inBridge("always_egress"): {Rules: []string{
 			"ether type arp goto deliver",
 			dhcpServer + " drop",
@@ -175,7 +182,7 @@ func sharedChains(bridges []string, vxlanPort int) map[object]chain {
 	for o, c := range chains {
 		chains[o] = sealed(c)
 	}
-	chains[chainUntracked] = untracked(false)
+	maps.Copy(chains, statelessChains(false))
 	return chains
 }
 
@@ -209,15 +216,27 @@ func trackingChains(bridges []string, vxlanPort int) map[object]chain {
 	}
 }
 
-// chainUntracked has rules only while there are stateless ports: their look-ups would cost every packet of the host.
-var chainUntracked = object{familyInet, "untracked"}
+// Chains that look for stateless ports only while there are any: that would cost every packet of the host.
+var (
+	chainUntracked   = object{familyInet, "untracked"}
+	chainEstablished = inBridge("established")
+)
 
-func untracked(any bool) chain {
+// statelessChains keep connections of stateless ports from being tracked, unless the other end is a port of this host that
+// wants to know its own connection again. What belongs to such a connection obeys the rules of the stateless end all the same.
+func statelessChains(any bool) map[object]chain {
 	if !any {
-		return sealed(chain{})
+		return map[object]chain{chainUntracked: sealed(chain{}), chainEstablished: sealed(chain{Rules: []string{"accept"}})}
 	}
-	return sealed(chain{Rules: []string{
-		"iifname . ether saddr @stateless notrack accept",
-		"iifname . ether daddr @stateless notrack accept",
-	}})
+	return map[object]chain{
+		chainUntracked: sealed(chain{Rules: []string{
+			"iifname . ether saddr @stateless iifname . ether daddr != @tracked notrack accept",
+			"iifname . ether daddr @stateless iifname . ether saddr != @tracked notrack accept",
+		}}),
+		chainEstablished: sealed(chain{Rules: []string{
+			"iifname @loose return", // to its own rules, and those of the receiver if it is stateless too
+			"oifname @loose oifname vmap @ingress",
+			"accept",
+		}}),
+	}
 }

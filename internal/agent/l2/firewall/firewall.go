@@ -247,7 +247,7 @@ func (f *Firewall) settle() {
 			continue
 		}
 		if p.Stateless {
-			chains[chainUntracked] = untracked(true)
+			maps.Copy(chains, statelessChains(true))
 		}
 		if c := wideChain(p); len(c.Rules) > 0 {
 			chains[wideName(p.Device)] = sealed(c)

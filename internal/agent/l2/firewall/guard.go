@@ -27,11 +27,14 @@ func portElements(p *Port) map[element]string {
 		add(mapGuard, p.Device, "jump guard")
 		add(mapEgress, p.Device, "jump "+p.profile()+"-out")
 		add(mapIngress, p.Device, "goto "+p.profile()+"-in")
+		of := setTracked
+		if p.Stateless {
+			of = setStateless
+			add(setLoose, p.Device, "")
+		}
 		for _, mac := range p.macs() {
 			add(setMACs, p.Device+" . "+mac, "")
-			if p.Stateless {
-				add(setStateless, p.Bridge+" . "+mac, "")
-			}
+			add(of, p.Bridge+" . "+mac, "")
 		}
 		if len(wideChain(p).Rules) > 0 {
 			add(mapWide, p.Device, "jump "+wideName(p.Device).Name)
