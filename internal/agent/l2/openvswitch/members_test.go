@@ -46,7 +46,7 @@ func TestMembersFollowWhatChanges(t *testing.T) {
 			}
 		case 2:
 			name := fmt.Sprint("tap", random.IntN(4))
-			d.devices[name] = &device{made: flowsOf{place: place{vlan: 1 + random.IntN(2)}}}
+			d.devices[name] = &device{made: flowsOf{place: place{vlan: 1 + random.IntN(2)}, up: random.IntN(4) > 0}}
 			d.filter.SetPort(firewall.Port{Device: name, Mode: firewall.Filtered, Groups: slices.Clone(groups[random.IntN(3):])})
 			changed = true
 		default:
