@@ -236,7 +236,18 @@ func (w *world) allProbes(s *snapshot) (all []probe) {
 			}
 		}
 	}
-	return all
+	return slices.DeleteFunc(all, func(p probe) bool { return w.OpenVSwitch && s.tooBig(p) })
+}
+
+// tooBig tells whether a router answers fragments that they are too big. Open vSwitch's userspace connection tracking does not know
+// that such a message belongs to the connection when it is about a fragment (extract_l3_ipv6 in lib/conntrack.c), and it is dropped as invalid.
+func (s *snapshot) tooBig(p probe) bool {
+	if p.from.guest == nil || p.size <= smallPayload || p.dst.Is4() {
+		return false
+	}
+	from := s.ports[p.from.guest.port]
+	to, found := s.target(from, p)
+	return found && s.networks[from.network].mtu != s.networks[to.network].mtu
 }
 
 func between(s *snapshot, kinds []traffic, a *guest, from, to port) (all []probe) {
