@@ -76,11 +76,9 @@ func (r *engine[P]) assign(obj P, body map[string]any, named Set) error {
 	return nil
 }
 
-// owner makes project_id and tenant_id agree and, on create, present.
+// owner makes project_id and tenant_id agree and, on create, present. Objects without an owner have neither, which is told
+// of both.
 func (r *engine[P]) owner(caller *identity.Caller, body map[string]any, create bool) error {
-	if r.Bit("project_id") == 0 {
-		return nil
-	}
 	project, p := body["project_id"]
 	tenant, t := body["tenant_id"]
 	switch {
@@ -93,7 +91,7 @@ func (r *engine[P]) owner(caller *identity.Caller, body map[string]any, create b
 		return badRequest("Specifying 'project_id' other than the authenticated project in request is not allowed " +
 			"for the current user.")
 	}
-	if !p && create {
+	if !p && create && r.Bit("project_id") != 0 {
 		if caller.ProjectID == "" {
 			return badRequest("Running without keystone AuthN requires that project_id is specified")
 		}

@@ -43,6 +43,7 @@ func TestOddRequests(t *testing.T) {
 		{"admin", "GET", "/networks?limit=1&limit=2", nil, 200, "networks 2"},
 		{"admin", "PUT", "/quotas/p", object{"quota": object{"tenant_id": "x"}}, 400, "HTTPBadRequest Unrecognized attribute(s) 'project_id, tenant_id'"},
 		{"admin", "PUT", "/quotas/p", object{"quota": object{"tenant_id": []any{}, "project_id": object{}}}, 400, "HTTPBadRequest 'project_id' and 'tenant_id' do not match"},
+		{"admin", "POST", "/flavors", object{"flavor": object{"service_type": "CORE", "tenant_id": "x"}}, 400, "HTTPBadRequest Unrecognized attribute(s) 'project_id, tenant_id'"},
 		{"member", "POST", "/flavors/" + flavor + "/service_profiles", object{}, 400, "HTTPBadRequest Resource body required"},
 		{"member", "POST", "/flavors/" + flavor + "/service_profiles", object{"service_profile": object{"id": flavor}}, 403, "PolicyNotAuthorized rule:create_flavor_service_profile is disallowed by policy"},
 		{"admin", "GET", "/address-groups/" + group + "?fields=id", nil, 200, "address_group tenant_id p"},
