@@ -146,8 +146,10 @@ func (w *world) restartAll() {
 			w.note("%s", w.changePort(g, lab.Object{"admin_state_up": true}))
 		}
 	}
-	w.Network.Daemons["l3-agent"].Kill() // its start gives it routers without interfaces, as upstream
-	w.Network.Daemons["l3-agent"].Restart()
+	for _, name := range []string{"l3-agent", "dhcp-agent"} { // their start gives them routers and networks that no agent has, as upstream's
+		w.Network.Daemons[name].Kill()
+		w.Network.Daemons[name].Restart()
+	}
 	w.settle()
 	before := w.states()
 	for _, h := range w.Hosts() {

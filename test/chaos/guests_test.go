@@ -178,6 +178,18 @@ func migrate(w *world, _ *snapshot) string {
 func (w *world) changePort(g *guest, attributes lab.Object) string {
 	w.t.Helper()
 	w.upset[g] = true
+	return w.changeFilter(g, attributes)
+}
+
+// changeFilter updates what a guest's port may send and receive. Its own host and those of ports with rules about it learn of that one after
+// another, and what was not allowed before and is not afterwards may be in between.
+func (w *world) changeFilter(g *guest, attributes lab.Object) string {
+	w.t.Helper()
+	for p := range w.known {
+		if p.from == &g.endpoint || p.dst == g.alias || slices.Contains(g.addresses(), p.dst) {
+			delete(w.known, p)
+		}
+	}
 	return g.name + ": " + w.change("ports", "port", g.port, attributes)
 }
 
@@ -194,7 +206,7 @@ func changeGroups(w *world, s *snapshot) string {
 	if g == nil || !s.ports[g.port].security {
 		return ""
 	}
-	return g.name + ": " + w.change("ports", "port", g.port, lab.Object{"security_groups": w.someGroups(s)})
+	return w.changeFilter(g, lab.Object{"security_groups": w.someGroups(s)})
 }
 
 func toggleSecurity(w *world, s *snapshot) string {
@@ -221,7 +233,7 @@ func changePairs(w *world, s *snapshot) string {
 		}
 		pairs = append(pairs, lab.Object{"ip_address": text})
 	}
-	return g.name + ": " + w.change("ports", "port", g.port, lab.Object{"allowed_address_pairs": pairs})
+	return w.changeFilter(g, lab.Object{"allowed_address_pairs": pairs})
 }
 
 // changeAddresses adds an address on any subnet of the port's network, or drops all but the first.
