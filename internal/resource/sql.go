@@ -291,6 +291,9 @@ func (r *engine[P]) apart(tx *store.Tx, q *Query, read Set) (apart Set) {
 
 // Get reads one object. What the caller may not see does not exist.
 func (r *engine[P]) Get(tx *store.Tx, caller *identity.Caller, id string, set Set) (obj P, err error) {
+	if strings.ContainsRune(id, 0) { // PostgreSQL would refuse the question
+		return obj, r.NotFound(id)
+	}
 	if r.table.FoundByAll && caller != nil {
 		caller = caller.Elevated()
 	}
