@@ -4,6 +4,7 @@ package nft
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,7 @@ func run(ctx context.Context, stdin string, args ...string) ([]byte, error) {
 		if strings.Contains(message, "No such file or directory") {
 			return nil, fmt.Errorf("%w: %s", ErrNotFound, firstLines(message))
 		}
+		err = cmp.Or(ctx.Err(), err) // killed, because the caller is to stop or it took too long
 		return nil, fmt.Errorf("nft %s: %w: %s", strings.Join(args, " "), err, firstLines(message))
 	}
 	return out.Bytes(), nil

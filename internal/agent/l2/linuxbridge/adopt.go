@@ -2,6 +2,7 @@ package linuxbridge
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,6 +59,7 @@ func runTool(ctx context.Context, stdin, name string, args ...string) (string, e
 	var out, errs bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
 	if err := cmd.Run(); err != nil {
+		err = cmp.Or(ctx.Err(), err) // killed, because the agent is to stop or it took too long
 		return "", fmt.Errorf("%s: %w: %s", name, err, bytes.TrimSpace(errs.Bytes()))
 	}
 	return out.String(), nil
