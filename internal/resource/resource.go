@@ -19,7 +19,8 @@ type engine[P any] struct {
 	Path       string // URL path of the collection below /v2.0, "security-groups"
 	Attrs      []attr[P]
 
-	// All are all attributes; Shown those that a response may have; Stored those that come from the database.
+	// All are all attributes; Shown those that a response may have; Needed those that
+	// policy always asks for.
 	All, Shown, Needed Set
 
 	create func() P         // makes an object
