@@ -87,7 +87,18 @@ func zone(resolvers ...netip.AddrPort) *Zone {
 		Local: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("10.5.0.0/24"), netip.MustParsePrefix("2001:db8::/64")}})
 }
 
-// ask sends a question from the instance; from may be empty.
+// answer asks again while there is no answer, as a resolver does: datagrams get lost, and this machine may be busy.
+func answer(t *testing.T, network, to, name string, kind uint16) string {
+	t.Helper()
+	for range 9 {
+		if got := ask(t, network, "", to, name, kind); got != "no answer" {
+			return got
+		}
+	}
+	return ask(t, network, "", to, name, kind)
+}
+
+// ask sends a question from the instance once; from may be empty.
 func ask(t *testing.T, network, from, to, name string, kind uint16) string {
 	t.Helper()
 	var conn net.Conn
@@ -141,7 +152,7 @@ func TestNames(t *testing.T) {
 		{"udp", "10.0.0.2", "9.0.0.10.in-addr.arpa.", wire.TypePTR, "REFUSED"},
 		{"udp", "10.0.0.2", "elsewhere.example.", wire.TypeA, "REFUSED"},
 	} {
-		if got := ask(t, c.network, "", c.to, c.name, c.kind); got != c.want {
+		if got := answer(t, c.network, c.to, c.name, c.kind); got != c.want {
 			t.Errorf("%s %s %s %s: %s, want %s", c.network, c.to, c.name, wire.TypeToString[c.kind], got, c.want)
 		}
 	}
@@ -207,14 +218,14 @@ func TestForward(t *testing.T) {
 	}{
 		{"udp", "a.example.", `NOERROR "udp0"`}, {"tcp", "a.example.", `NOERROR "tcp0"`}, {"udp", "none.example.", `NXDOMAIN "udp0"`},
 	} {
-		if got := ask(t, c.network, "", "10.0.0.2", c.name, wire.TypeTXT); got != c.want {
+		if got := answer(t, c.network, "10.0.0.2", c.name, wire.TypeTXT); got != c.want {
 			t.Errorf("%s %s: %s, want %s", c.network, c.name, got, c.want)
 		}
 	}
-	if got := ask(t, "udp", "", "10.0.0.2", "big.example.", wire.TypeTXT); !strings.HasPrefix(got, "NOERROR truncated") {
+	if got := answer(t, "udp", "10.0.0.2", "big.example.", wire.TypeTXT); !strings.HasPrefix(got, "NOERROR truncated") {
 		t.Errorf("a large answer by UDP: %s", got)
 	}
-	if got := ask(t, "tcp", "", "10.0.0.2", "big.example.", wire.TypeTXT); strings.Count(got, "tcp") != 200 {
+	if got := answer(t, "tcp", "10.0.0.2", "big.example.", wire.TypeTXT); strings.Count(got, "tcp") != 200 {
 		t.Errorf("a large answer by TCP: %.80s", got)
 	}
 	// With the first resolver dead the second is asked; the client has to have the patience.
