@@ -165,6 +165,7 @@ func (c *Children[E]) rows(list []E) map[string]bool {
 }
 
 const (
+	lookUp    = 8    // how many rows SQLite reads in a row in the time of looking for one (measured)
 	longList  = 1000 // more objects are found again by their conditions
 	listChunk = 5000 // how many ids go into one IN list
 )
@@ -190,8 +191,15 @@ func (r *engine[P]) loadOthers(tx *store.Tx, q *Query, p *probed[P], read, apart
 			load = a.child.load
 		}
 		byID.last = 0
-		if len(objs) > longList && q.Limit == 0 && q.Marker == "" {
-			err := load(tx, func(table, columns, key string) *statement { return r.ofAll(q, p, len(objs), table, columns, key) }, byID)
+		if whole := r.mostOf(q, p, len(objs)); whole || len(objs) > longList && q.Limit == 0 && q.Marker == "" {
+			err := load(tx, func(table, columns, key string) *statement {
+				if whole {
+					s := &statement{}
+					s.WriteString("SELECT " + columns + " FROM " + table)
+					return s
+				}
+				return r.ofFound(q, table, columns, key)
+			}, byID)
 			if err != nil {
 				return err
 			}
@@ -247,22 +255,22 @@ func (r *engine[P]) loadSide(side string, set Set) func(*store.Tx, func(table, c
 	}
 }
 
-// ofAll begins the query of the rows of another table that belong to the n objects that q finds. If those are most of
-// all, it is faster to read all rows than to look for each.
-func (r *engine[P]) ofAll(q *Query, p *probed[P], n int, table, columns, key string) *statement {
-	s := &statement{}
-	s.WriteString("SELECT " + columns)
-	if len(q.Where) == 0 && !r.limits(q) || p.rows > 0 && p.rows < 2*int64(n) {
-		s.WriteString(" FROM " + table)
-		return s
-	}
+// mostOf tells whether the n objects that q found are so many of all that it is faster to read all rows of other tables than
+// to look for those of each.
+func (r *engine[P]) mostOf(q *Query, p *probed[P], n int) bool {
+	return len(q.Where) == 0 && !r.limits(q) && q.Limit == 0 || p.rows > 0 && p.rows < lookUp*int64(n)
+}
+
+// ofFound begins the query of the rows of another table that belong to the objects that q finds.
+func (r *engine[P]) ofFound(q *Query, table, columns, key string) *statement {
+	s := &statement{conditional: true}
 	if q.Caller != nil {
 		s.project = q.Caller.ProjectID
 	}
+	s.WriteString("SELECT " + columns)
 	r.from(s, 0, false, &Query{Where: q.Where})
 	s.WriteString(" JOIN " + table + " ON " + key + " = t." + r.table.IDColumn)
 	r.where(s, q)
-	s.conditional = true
 	return s
 }
 
