@@ -33,9 +33,9 @@ func (s *Subnet) free(tx *store.Tx, n int, lowest bool) ([]netip.Addr, error) {
 		return s.exact(tx, n, true)
 	}
 	// Asking for a few random addresses is cheaper than reading all that are taken. A window in which all are taken is
-	// mostly full, so the next one is twice as large; the lowest of its free ones is still near the start.
-	for w := max(window, int64(4*n)); ; w *= 2 {
-		found, err := s.unused(tx, sample(min(w, total), 2*n+16))
+	// mostly full, so the next one is four times as large; the lowest of its free ones is still near the start.
+	for w := max(window, int64(4*n)); ; w *= 4 {
+		found, err := s.unused(tx, sample(min(w, total), 2*n+8))
 		if err != nil {
 			return nil, err
 		}
