@@ -72,11 +72,11 @@ func (n *Node) PingStreamFrom(from, to netip.Addr, every time.Duration) (*PingSt
 	return s, nil
 }
 
-// Stop ends the stream, gives answers under way half a second, and returns the account.
+// Stop ends the stream, gives answers under way two seconds (a busy machine delays them), and returns the account.
 func (s *PingStream) Stop() Pings {
 	close(s.stop)
 	s.sender.Wait()
-	_ = Eventually(500*time.Millisecond, func() error {
+	_ = Eventually(2*time.Second, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.result.Lost() > 0 {
