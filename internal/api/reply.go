@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -47,6 +48,16 @@ func (s *Server) huge(a *reply) {
 	if cap(a.body) > maxPooled {
 		s.idle.Reset(idleAfter)
 	}
+}
+
+// shrink gives back what huge answers needed.
+func (s *Server) shrink() {
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout)
+	defer cancel()
+	if err := s.db.Shrink(ctx); err != nil {
+		s.log.Warn("memory of the database was not given back", "error", err)
+	}
+	debug.FreeOSMemory()
 }
 
 // jsonReply is an answer for values that come from functions; json.RawMessage passes as it is.

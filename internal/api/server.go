@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -81,8 +80,9 @@ func New(cfg Config, deps Deps) *Server {
 		cfg.Timeout = time.Minute
 	}
 	s := &Server{cfg: cfg, db: deps.DB, log: deps.Log, auth: deps.Auth, rules: deps.Rules, quota: deps.Quota,
-		exts: deps.Extensions, listeners: deps.Listeners, metrics: newMetrics(deps.DB), limits: newLimits(cfg.MaxBody), routes: map[string]methods{},
-		idle: time.AfterFunc(idleAfter, debug.FreeOSMemory)}
+		exts: deps.Extensions, listeners: deps.Listeners, metrics: newMetrics(deps.DB), limits: newLimits(cfg.MaxBody), routes: map[string]methods{}}
+	s.idle = time.AfterFunc(idleAfter, s.shrink)
+	s.idle.Stop() // until Serve
 	s.addVersions()
 	return s
 }
@@ -174,6 +174,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // noise of broken clients
 	}
+	s.idle.Reset(idleAfter) // the start takes memory, too
+	defer s.idle.Stop()
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
 	select {

@@ -45,10 +45,19 @@ func (db *DB) openSQLite(ctx context.Context, rest string) error {
 	uri := "file:" + (&url.URL{Path: path}).EscapedPath()
 	// journal_mode needs the write lock once and is kept in the file, so only the writer sets it.
 	db.writer = db.sqlitePool(uri, 1, "BEGIN IMMEDIATE", "journal_mode(WAL)", walLimit)
-	db.reader = db.sqlitePool(uri, max(4, runtime.GOMAXPROCS(0)), "BEGIN", "query_only(1)")
+	db.reader = db.sqlitePool(uri, sqliteReaders(), "BEGIN", "query_only(1)")
 	db.reader.SetConnMaxIdleTime(idleReader)
+	db.shrink = func(ctx context.Context) error {
+		db.reader.SetMaxIdleConns(0)
+		db.reader.SetMaxIdleConns(sqliteReaders())
+		_, err := db.writer.ExecContext(ctx, "PRAGMA shrink_memory")
+		return err
+	}
 	return db.writer.PingContext(ctx)
 }
+
+// sqliteReaders is how many may read at the same time. More than there are processors let short reads pass long ones.
+func sqliteReaders() int { return max(4, runtime.GOMAXPROCS(0)) }
 
 // openSQLiteMemory uses one connection for all: SQLite lets nobody read a database in memory while somebody writes, so
 // more would only wait. A second one, which nobody uses, keeps the data if database/sql replaces the first.

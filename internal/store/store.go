@@ -43,6 +43,7 @@ type DB struct {
 	log                       *slog.Logger
 	statements                atomic.Int64
 	closers                   []func() error
+	shrink                    func(context.Context) error // nil: there is nothing to give back
 }
 
 // Open is OpenPool with DefaultPool.
@@ -85,6 +86,14 @@ func (db *DB) Close() error {
 	}
 	db.closers = nil
 	return errors.Join(errs...)
+}
+
+// Shrink gives back the memory in which idle connections of SQLite, 8 MB each at most, keep pages of the file.
+func (db *DB) Shrink(ctx context.Context) error {
+	if db.shrink == nil {
+		return nil
+	}
+	return db.shrink(ctx)
 }
 
 // Dialect tells how the database spells what SQL leaves open.

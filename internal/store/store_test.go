@@ -96,3 +96,22 @@ func TestNestedTransactionsAreRefused(t *testing.T) {
 		}
 	})
 }
+
+func TestShrinkClosesIdleReaders(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *DB) {
+		mustExec(t, db, "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)")
+		mustExec(t, db, "INSERT INTO t (v) VALUES ('a')")
+		if n := count(t, db, "SELECT count(*) FROM t"); n != 1 {
+			t.Fatal(n)
+		}
+		if err := db.Shrink(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if idle := db.reader.Stats().Idle; db.reader != db.writer && idle != 0 {
+			t.Errorf("%d readers are kept", idle)
+		}
+		if n := count(t, db, "SELECT count(*) FROM t"); n != 1 || db.reader.Stats().Idle != 1 {
+			t.Errorf("%d rows, %d readers kept after a read", n, db.reader.Stats().Idle)
+		}
+	})
+}
