@@ -122,6 +122,29 @@ func TestOpenVSwitchTakenOut(t *testing.T) {
 	}
 }
 
+// A network's MTU that grows reaches taps that are plugged, also those that somebody else makes smaller. One that shrinks does not.
+func TestOpenVSwitchMTU(t *testing.T) {
+	r := newOVSRig(t)
+	a := newInstance(t, r.server, netA, 1, groupDefault)
+	r.sw.plugNova(a)
+	r.server.waitFor(t, a.device)
+	has := func(mtu string) {
+		t.Helper()
+		eventually(t, "MTU "+mtu, func() bool { return strings.Contains(run(t, "ip link show "+a.device), "mtu "+mtu+" ") })
+	}
+	has("1500") // the plug's
+	for _, mtu := range []int{1600, 1550, 1700} {
+		r.details(a, func(d *rpc.DeviceDetails) { d.MTU = mtu })
+		if err := rpc.PortUpdate.Fanout(t.Context(), r.bus, rpc.PortUpdateArgs{Port: rpc.Port{ID: a.portID}}); err != nil {
+			t.Fatal(err)
+		}
+		r.server.waitFor(t, a.device)
+		has(map[int]string{1600: "1600", 1550: "1600", 1700: "1700"}[mtu])
+	}
+	run(t, "ip link set "+a.device+" mtu 1300")
+	has("1700")
+}
+
 // A stateless group lets answers through only where a rule does.
 func TestOpenVSwitchStateless(t *testing.T) {
 	r := newOVSRig(t)
