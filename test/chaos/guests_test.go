@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"neutrino/test/lab"
 )
@@ -137,7 +138,18 @@ func changeMAC(w *world, _ *snapshot) string {
 	mac := fmt.Sprintf("fa:16:3e:%02x:%02x:%02x", w.random.IntN(256), w.random.IntN(256), w.random.IntN(256))
 	what := w.change("ports", "port", g.port, lab.Object{"mac_address": mac, "allowed_address_pairs": []lab.Object{}})
 	w.plug(g, g.instance.Port, w.anyHypervisor())
+	w.announce(g)
 	return fmt.Sprintf("%s to %s: %s, %s", g.name, g.host.Name, unbound, what)
+}
+
+// announce has routers and DHCP ports forget which card a guest had, as its announcement does once it is heard.
+func (w *world) announce(g *guest) {
+	w.t.Helper()
+	for line := range strings.Lines(w.Network.Run("ip netns list")) {
+		for _, a := range g.addresses() {
+			_, _ = w.Network.Exec("ip", "-n", strings.Fields(line)[0], "neigh", "flush", "to", a.String())
+		}
+	}
 }
 
 // move is a cold migration.

@@ -3,6 +3,7 @@ package secgroup
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"testing"
 
 	"neutrino/internal/identity"
@@ -163,6 +164,9 @@ func TestDeletedGroupLeavesNothing(t *testing.T) {
 	}
 	if n := len(e.rulesOf(stays.ID)); n != 2 {
 		t.Errorf("the other group has %d rules, want the 2 it began with", n)
+	}
+	if last := e.rules[len(e.rules)-1]; !slices.Equal(last, []string{stays.ID}) {
+		t.Errorf("agents are told of rules of %v, want those of %s", last, stays.ID)
 	}
 }
 
