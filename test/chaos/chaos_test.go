@@ -21,6 +21,7 @@ var (
 	plugin   = flag.String("plugin", "linuxbridge", "linuxbridge or openvswitch")
 	only     = flag.String("only", "", "regular expression: which operations there are besides those that build up")
 	accident = flag.Bool("accidents", true, "whether daemons are killed and frozen and connections cut")
+	hold     = flag.Duration("hold", 0, "how long hosts are left alone after a failure, to be looked at")
 	daemon   string // the binary
 )
 
@@ -65,6 +66,7 @@ func TestChaos(t *testing.T) {
 const configuration = `[DEFAULT]
 service_plugins = router,metering
 driver = iptables
+enable_isolated_metadata = true
 [ml2_type_vlan]
 network_vlan_ranges = public:101:140
 `

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"neutrino/test/lab"
 )
@@ -105,6 +106,13 @@ func destroy(w *world, _ *snapshot) string {
 	if g == nil {
 		return ""
 	}
+	w.upsetAll = true // its addresses may be another's by now
+	return w.end(g)
+}
+
+// end destroys a guest's machine and port, in either order.
+func (w *world) end(g *guest) string {
+	w.t.Helper()
 	w.guests = slices.DeleteFunc(w.guests, func(x *guest) bool { return x == g })
 	before := w.chance(2) // Nova's order is the other
 	what := ""
@@ -115,8 +123,33 @@ func destroy(w *world, _ *snapshot) string {
 	if !before {
 		_, what = w.try("DELETE", "/ports/"+g.port, nil)
 	}
-	w.upsetAll = true // its addresses may be another's by now
 	return g.name + ": " + what
+}
+
+// changeMAC gives a guest another card while it is switched off: a port that is bound keeps its address.
+func changeMAC(w *world, _ *snapshot) string {
+	g := w.anyGuest()
+	if g == nil {
+		return ""
+	}
+	w.upsetAll = true
+	w.unplug(g)
+	unbound := w.change("ports", "port", g.port, lab.Object{"binding:host_id": "", "device_id": "", "device_owner": ""})
+	mac := fmt.Sprintf("fa:16:3e:%02x:%02x:%02x", w.random.IntN(256), w.random.IntN(256), w.random.IntN(256))
+	what := w.change("ports", "port", g.port, lab.Object{"mac_address": mac, "allowed_address_pairs": []lab.Object{}})
+	w.plug(g, g.instance.Port, w.anyHypervisor())
+	w.announce(g)
+	return fmt.Sprintf("%s to %s: %s, %s", g.name, g.host.Name, unbound, what)
+}
+
+// announce has routers and DHCP ports forget which card a guest had, as its announcement does once it is heard.
+func (w *world) announce(g *guest) {
+	w.t.Helper()
+	for line := range strings.Lines(w.Network.Run("ip netns list")) {
+		for _, a := range g.addresses() {
+			_, _ = w.Network.Exec("ip", "-n", strings.Fields(line)[0], "neigh", "flush", "to", a.String())
+		}
+	}
 }
 
 // move is a cold migration.

@@ -23,10 +23,12 @@ type operation struct {
 var operations = []operation{
 	{"network", 2, false, addNetwork},
 	{"network deleted", 1, false, deleteNetwork},
+	{"network torn down", 1, false, tearDown},
 	{"network MTU", 1, false, changeMTU},
 	{"subnet", 3, false, addSubnet},
 	{"subnet deleted", 1, false, func(w *world, s *snapshot) string { return w.remove("subnets", slices.Collect(maps.Keys(s.subnets))) }},
 	{"subnet DHCP", 1, false, toggleDHCP},
+	{"subnet gateway", 1, false, moveGateway},
 	{"router", 1, false, addRouter},
 	{"router deleted", 1, false, func(w *world, s *snapshot) string { return w.remove("routers", slices.Collect(maps.Keys(s.routers))) }},
 	{"router interface", 4, false, addInterface},
@@ -55,6 +57,8 @@ var operations = []operation{
 	{"move", 2, false, move},
 	{"live migration", 2, false, migrate},
 	{"plugged again", 2, false, replug},
+	{"port MAC", 1, false, changeMAC},
+	{"leases", 1, false, askForLeases},
 	{"metering label", 1, false, addLabel},
 	{"metering label deleted", 1, false, func(w *world, s *snapshot) string { return w.remove("metering/metering-labels", s.labels) }},
 	{"agent disabled or enabled", 1, false, toggleAgent},
@@ -243,6 +247,9 @@ func addSubnet(w *world, s *snapshot) string {
 		if mode := []string{"", "slaac", "dhcpv6-stateful", "dhcpv6-stateless"}[w.random.IntN(4)]; mode != "" {
 			attributes["ipv6_ra_mode"], attributes["ipv6_address_mode"] = mode, mode
 		}
+		if w.chance(2) {
+			attributes["gateway_ip"] = fmt.Sprintf("fd00:%x::1", w.names)
+		}
 	}
 	_, what := w.create("subnets", "subnet", attributes)
 	if mode := attributes["ipv6_address_mode"]; mode == "slaac" || mode == "dhcpv6-stateless" { // ports get addresses on it by themselves
@@ -253,6 +260,62 @@ func addSubnet(w *world, s *snapshot) string {
 		}
 	}
 	return what
+}
+
+// moveGateway gives a subnet another gateway, or none. It is refused while a router has the address.
+func moveGateway(w *world, s *snapshot) string {
+	id, ok := w.pick(slices.Collect(maps.Keys(s.subnets)))
+	x := s.subnets[id]
+	if !ok || x.prefix.Addr().Is6() {
+		return ""
+	}
+	at := x.prefix.Addr().As4()
+	at[3] = []byte{1, 254}[w.random.IntN(2)]
+	var gateway any = netip.AddrFrom4(at).String()
+	if w.chance(3) {
+		gateway = nil
+	}
+	w.upsetAll = true
+	what := w.change("subnets", "subnet", id, lab.Object{"gateway_ip": gateway})
+	for _, g := range w.guests {
+		if s.ports[g.port].network == x.network {
+			w.configure(g)
+		}
+	}
+	return what
+}
+
+// tearDown takes a network away with all that is on it, in one go and, if accidents happen, while a daemon is dead.
+func tearDown(w *world, s *snapshot) string {
+	id, ok := w.pick(w.tenantNetworks(s))
+	if !ok {
+		return ""
+	}
+	done := []string{}
+	if *accident && w.chance(2) {
+		done = append(done, "with the death of "+killDaemon(w, s))
+	}
+	w.upsetAll = true
+	for _, g := range slices.Clone(w.guests) {
+		if s.ports[g.port].network == id {
+			done = append(done, w.end(g))
+		}
+	}
+	for _, p := range w.look().ports {
+		if p.network == id && p.owner == "network:router_interface" {
+			_, what := w.try("PUT", "/routers/"+p.device+"/remove_router_interface", lab.Object{"port_id": p.id})
+			done = append(done, what)
+		}
+	}
+	_, what := w.try("DELETE", "/networks/"+id, nil)
+	return strings.Join(append(done, what), ", ")
+}
+
+// askForLeases has guests renew what they have, some time after agents were restarted.
+func askForLeases(w *world, _ *snapshot) string {
+	w.settle()
+	w.leases()
+	return "asked for"
 }
 
 func toggleDHCP(w *world, s *snapshot) string {
@@ -340,7 +403,7 @@ func addTransit(w *world, s *snapshot) string {
 	for _, x := range s.subnets {
 		at, used := s.portWith(x.network, x.gateway)
 		_, mine := s.connectedTo(id, x)
-		if used && !mine && at.device != id && x.prefix.Addr().Is4() {
+		if used && !mine && at.device != id && x.prefix.Addr().Is4() && !s.anycast(x.network) {
 			taken = append(taken, x.id)
 		}
 	}
@@ -357,6 +420,17 @@ func addTransit(w *world, s *snapshot) string {
 		_, _ = w.try("DELETE", "/ports/"+port.ID(), nil)
 	}
 	return what
+}
+
+// anycast tells whether each router on the network answers for its IPv6 gateway: the address of all zeros is that of any router of a subnet
+// (RFC 4291, section 2.6.1), and a port gets an address on subnets of SLAAC without asking.
+func (s *snapshot) anycast(network string) bool {
+	for _, x := range s.subnets {
+		if x.network == network && x.prefix.Addr().Is6() && x.gateway == x.prefix.Addr() && (x.mode == "slaac" || x.mode == "dhcpv6-stateless") {
+			return true
+		}
+	}
+	return false
 }
 
 // connectedTo returns the address that a router has on a subnet.

@@ -3,6 +3,7 @@ package chaos
 import (
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -148,6 +149,7 @@ func (w *world) fail(what string, lines []string) {
 	w.failures++
 	w.SaveStates(filepath.Join(w.Dir, fmt.Sprintf("failure-%d", w.failures)))
 	w.t.Errorf("seed %d, step %d, %s: %s:\n\t%s", w.seed, w.steps, time.Now().Format("15:04:05.000"), what, strings.Join(lines, "\n\t"))
+	time.Sleep(*hold)
 }
 
 // forget drops what must be from now on different.
@@ -287,6 +289,9 @@ func (w *world) settle() {
 		bad := s.contradictions(send(all, func(p probe) bool { return want[p] }), want)
 		w.probes += len(all)
 		bad = append(bad, w.statuses(s)...)
+		if len(bad) == 0 {
+			bad = w.metadata(s)
+		}
 		if len(bad) == 0 {
 			yes := 0
 			for _, ok := range want {
@@ -455,7 +460,14 @@ func setUp(s *snapshot, p port, alias netip.Addr) error {
 			if err := netlink.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Gw: gateway.AsSlice()}); err != nil {
 				return fmt.Errorf("default route: %w", err)
 			}
+		} else if ok {
+			zero := netip.PrefixFrom(map[bool]netip.Addr{false: netip.IPv4Unspecified(), true: netip.IPv6Unspecified()}[v6], 0)
+			_ = netlink.RouteDel(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(zero)})
 		}
 	}
 	return nil
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }

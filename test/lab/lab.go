@@ -144,14 +144,25 @@ func (l *Lab) SaveStates(dir string) {
 	l.saveStates(nodes, dir)
 }
 
+// seen are commands for what was learned and counted: no state, but it tells where packets went.
+var seen = [][]string{{"ip", "neigh", "show"},
+	{"ovs-appctl", "-t", switchDir + "/vswitchd.ctl", "dpctl/dump-flows", "-m"},
+	{"ovs-appctl", "-t", switchDir + "/vswitchd.ctl", "dpctl/dump-conntrack"},
+	{"ovs-appctl", "-t", switchDir + "/vswitchd.ctl", "fdb/show", "br-int"},
+	{"ovs-appctl", "-t", switchDir + "/vswitchd.ctl", "coverage/show"}}
+
 func (l *Lab) saveStates(nodes []*Node, dir string) {
 	for _, n := range nodes {
 		facts, err := n.kernelState()
 		if err != nil {
 			l.T.Logf("state of %s: %v", n.Name, err)
 		}
-		seen, _ := n.Exec("ip", "neigh", "show") // what was learned is no state, but tells where packets went
-		facts = append(facts, seen)
+		for _, command := range seen {
+			out, err := n.Exec(command[0], command[1:]...)
+			if err == nil {
+				facts = append(facts, out)
+			}
+		}
 		if err := os.WriteFile(filepath.Join(dir, n.Name+".state"), []byte(strings.Join(facts, "\n")), 0o644); err != nil {
 			l.T.Logf("state of %s: %v", n.Name, err)
 		}

@@ -1,6 +1,8 @@
 package l2
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os/exec"
@@ -120,6 +122,80 @@ func TestOpenVSwitchTakenOut(t *testing.T) {
 	if ports := r.sw.vsctl("list-ports", "br-int"); strings.Contains(ports, a.device) {
 		t.Errorf("the port is back: %s", ports)
 	}
+}
+
+// Nothing comes through to a port while it is switched off and on again that its groups do not allow.
+func TestOpenVSwitchClosing(t *testing.T) {
+	r := newOVSRig(t)
+	a, b := newInstance(t, r.server, netA, 1, groupClosed), newInstance(t, r.server, netA, 2, groupClosed)
+	r.server.change(func() {
+		r.server.Groups[groupClosed] = []rpc.SecurityGroupRule{{Direction: "egress", Ethertype: "IPv4", Protocol: "udp", Stateful: true}}
+	})
+	r.sw.plugNova(a)
+	r.sw.plugNova(b)
+	r.server.waitFor(t, a.device, b.device)
+	run(t, fmt.Sprintf("ip -n %s neigh replace %s lladdr %s dev eth0", a.ns, b.v4, b.mac))
+	at := netip.AddrPortFrom(b.v4, 1000)
+	var server, client *net.UDPConn
+	open := func(ns string, f func() error) {
+		if err := netns.Do(ns, f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open(b.ns, func() (err error) { server, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(at)); return err })
+	open(a.ns, func() (err error) { client, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(at)); return err })
+	sent := make(chan int)
+	go func() {
+		n := 0
+		for ; ; n++ {
+			if _, err := client.Write([]byte("x")); errors.Is(err, net.ErrClosed) {
+				break
+			}
+			time.Sleep(200 * time.Microsecond)
+		}
+		sent <- n
+	}()
+	for range 10 {
+		for _, tag := range []string{"4095", "1"} {
+			r.details(b, func(d *rpc.DeviceDetails) { d.AdminStateUp = tag == "1" })
+			if err := rpc.PortUpdate.Fanout(t.Context(), r.bus, rpc.PortUpdateArgs{Port: rpc.Port{ID: b.portID}}); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "VLAN "+tag, func() bool { return strings.TrimSpace(r.sw.vsctl("get", "Port", b.device, "tag")) == tag })
+		}
+	}
+	_ = client.Close()
+	if n := <-sent; n < 100 {
+		t.Errorf("only %d packets were sent", n)
+	}
+	_ = server.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if n, err := server.Read(make([]byte, 8)); err == nil {
+		t.Errorf("a packet of %d bytes came through", n)
+	}
+	_ = server.Close()
+}
+
+// A network's MTU that grows reaches taps that are plugged, also those that somebody else makes smaller. One that shrinks does not.
+func TestOpenVSwitchMTU(t *testing.T) {
+	r := newOVSRig(t)
+	a := newInstance(t, r.server, netA, 1, groupDefault)
+	r.sw.plugNova(a)
+	r.server.waitFor(t, a.device)
+	has := func(mtu string) {
+		t.Helper()
+		eventually(t, "MTU "+mtu, func() bool { return strings.Contains(run(t, "ip link show "+a.device), "mtu "+mtu+" ") })
+	}
+	has("1500") // the plug's
+	for _, mtu := range []int{1600, 1550, 1700} {
+		r.details(a, func(d *rpc.DeviceDetails) { d.MTU = mtu })
+		if err := rpc.PortUpdate.Fanout(t.Context(), r.bus, rpc.PortUpdateArgs{Port: rpc.Port{ID: a.portID}}); err != nil {
+			t.Fatal(err)
+		}
+		r.server.waitFor(t, a.device)
+		has(map[int]string{1600: "1600", 1550: "1600", 1700: "1700"}[mtu])
+	}
+	run(t, "ip link set "+a.device+" mtu 1300")
+	has("1700")
 }
 
 // A stateless group lets answers through only where a rule does.

@@ -193,6 +193,12 @@ func (s *Service) deleteGroup(c *resource.Change[model.SecurityGroup]) error {
 	if c.Old.Name == defaultName && !c.Caller.IsAdmin {
 		return fault.Conflict("SecurityGroupCannotRemoveDefault", "Insufficient rights for removing default security group.")
 	}
+	rows, err := c.Tx.Query("SELECT DISTINCT security_group_id FROM securitygrouprules WHERE remote_group_id = ? AND security_group_id <> ?", c.Old.ID, c.Old.ID)
+	naming, err := store.Strings(rows, err)
+	if err != nil {
+		return err
+	}
+	notify(c.Tx, s.Hooks.RulesChanged, naming)
 	// The group's rules go by cascade, and those of others that name it; their standard attributes would stay.
 	if _, err := c.Tx.Exec("DELETE FROM standardattributes WHERE id IN (SELECT standard_attr_id FROM securitygrouprules "+
 		"WHERE security_group_id = ? OR remote_group_id = ?)", c.Old.ID, c.Old.ID); err != nil {

@@ -3,6 +3,7 @@ package secgroup
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"testing"
 
 	"neutrino/internal/identity"
@@ -152,6 +153,7 @@ func TestDeletedGroupLeavesNothing(t *testing.T) {
 	if _, err := e.tryRules(member, body{"security_group_id": stays.ID, "direction": "ingress", "remote_group_id": gone.ID}); err != nil {
 		t.Fatal(err)
 	}
+	e.rules = nil
 	if err := remove(e, e.catalog.SecurityGroups, e.groups.Groups(), member, gone.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -163,6 +165,9 @@ func TestDeletedGroupLeavesNothing(t *testing.T) {
 	}
 	if n := len(e.rulesOf(stays.ID)); n != 2 {
 		t.Errorf("the other group has %d rules, want the 2 it began with", n)
+	}
+	if len(e.rules) != 1 || !slices.Equal(e.rules[0], []string{stays.ID}) {
+		t.Errorf("agents are told of rules of %v, want those of %s", e.rules, stays.ID)
 	}
 }
 

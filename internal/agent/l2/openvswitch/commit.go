@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"neutrino/internal/agent/l2/firewall"
 	"neutrino/internal/agent/l2/wiring"
@@ -44,6 +45,9 @@ func (d *Driver) mode(name string) firewall.Mode {
 // it gets its VLAN, and what has no flows is closed.
 func (d *Driver) Commit(ctx context.Context, complete bool) error {
 	d.mend(ctx)
+	if err := d.shut(ctx); err != nil {
+		return err
+	}
 	p := d.picture.Load()
 	t := d.db.Begin(p.State)
 	d.tunnelPorts(t, p, complete)
@@ -68,6 +72,35 @@ func (d *Driver) Commit(ctx context.Context, complete bool) error {
 	clear(d.removed)
 	return d.look(ctx)
 }
+
+// shut takes ports out of their networks that are to be closed, while their flows are still there: without, nothing would filter
+// what is sent to them.
+func (d *Driver) shut(ctx context.Context) error {
+	p := d.picture.Load()
+	t := d.db.Begin(p.State)
+	for name, port := range p.ports {
+		x, has := d.devices[name], tagOf(p.Ports[port])
+		if has > 0 && has != deadVLAN && (x != nil && d.tag(name, x) == deadVLAN || x == nil && d.removed[name]) {
+			t.SetPort(port, deadVLAN, nil)
+		}
+	}
+	if t.Empty() {
+		return nil
+	}
+	d.writes.Add(1)
+	if err := t.Commit(ctx); err != nil {
+		return err
+	}
+	waiting, cancel := context.WithTimeout(ctx, shutTimeout)
+	defer cancel()
+	if err := d.db.Settle(waiting, p.State); err != nil { // a dead ovs-vswitchd forwards nothing
+		d.log.Warn("ovs-vswitchd does not close ports yet", "error", err)
+	}
+	return d.look(ctx)
+}
+
+// shutTimeout is how long ovs-vswitchd may take to close ports.
+const shutTimeout = 2 * time.Second
 
 // table is the flows of a bridge.
 func (d *Driver) table(name string) *ovs.Flows {

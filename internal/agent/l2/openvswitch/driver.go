@@ -350,7 +350,13 @@ func (d *Driver) Wired(name string, n wiring.Network, up bool) bool {
 		return false
 	}
 	port := p.Ports[p.ports[name]]
-	return port != nil && port.Tag != nil && *port.Tag == d.tag(name, x) && x.made.number == p.number(port.Name)
+	return port != nil && port.Tag != nil && *port.Tag == d.tag(name, x) && x.made.number == p.number(port.Name) && !d.narrow(port.Name, n)
+}
+
+// narrow tells whether the host's end of a port does not take packets that others on its network may send.
+func (d *Driver) narrow(port string, n wiring.Network) bool {
+	l := d.links.Get(port)
+	return l != nil && l.Attrs().MTU < n.MTU
 }
 
 // Reaches tells whether the device is in the integration bridge.
@@ -411,7 +417,8 @@ func (d *Driver) freeVLAN() int {
 	return 0
 }
 
-// Plug notes what is to become of a port. A device of a service is put into the integration bridge first.
+// Plug notes what is to become of a port. A device of a service is put into the integration bridge first. A tap gets the network's
+// MTU when that has grown, where upstream's agent waits for Nova to plug it anew; a smaller one is its guest's business.
 func (d *Driver) Plug(name string, details *rpc.DeviceDetails, n wiring.Network) error {
 	if d.Device(name) == 0 {
 		return fmt.Errorf("device %s: %w", name, wiring.ErrGone)
@@ -426,8 +433,17 @@ func (d *Driver) Plug(name string, details *rpc.DeviceDetails, n wiring.Network)
 		d.devices[name] = x
 	}
 	x.Network, x.portID, x.mac, x.up, x.served = n, details.PortID, details.MACAddress, details.AdminStateUp, served
-	if p := d.picture.Load(); p.number(p.ports[name]) == 0 {
+	p := d.picture.Load()
+	port := p.ports[name]
+	if p.number(port) == 0 {
 		return fmt.Errorf("device %s has no number yet: %w", name, wiring.ErrGone)
+	}
+	if !d.narrow(port, n) {
+		return nil
+	}
+	d.writes.Add(1)
+	if err := d.handle.LinkSetMTU(d.links.Get(port), n.MTU); err != nil {
+		return fmt.Errorf("set MTU of %s: %w", port, err)
 	}
 	return nil
 }
