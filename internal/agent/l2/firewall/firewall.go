@@ -193,6 +193,55 @@ func (f *Firewall) SetMembers(group string, v6 bool, addresses []netip.Prefix) {
 	}
 }
 
+// ChangeMembers says which addresses are members of a remote group now, and which are not. False: SetMembers is to be called.
+func (f *Firewall) ChangeMembers(group string, members map[netip.Addr]bool) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for a, member := range members {
+		set := memberSet(group, a.Is6())
+		list, known := f.members[set]
+		_, used := f.sets.Wanted(set)
+		if !known && !used {
+			continue
+		}
+		if !known || slices.ContainsFunc(list, func(p netip.Prefix) bool { return !p.IsSingleIP() }) { // those may cover others
+			return false
+		}
+		p := netip.PrefixFrom(a, a.BitLen())
+		at, is := slices.BinarySearchFunc(list, p, netip.Prefix.Compare)
+		switch {
+		case member == is:
+			continue
+		case member:
+			f.members[set] = slices.Insert(list, at, p)
+		default:
+			f.members[set] = slices.Delete(list, at, at+1)
+		}
+		if e := (element{set, prefixText(p)}); used && member {
+			f.elements.Want(e, "")
+		} else if used {
+			f.elements.Unwant(e)
+		}
+	}
+	return true
+}
+
+// KnownMembers are the ethertypes by remote group of those whose members are known and many.
+func (f *Firewall) KnownMembers() map[string][]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	known := map[string][]string{}
+	for _, rules := range f.groups {
+		for _, r := range rules {
+			e := Ethertype(r.v6)
+			if r.remote != "" && len(f.members[memberSet(r.remote, r.v6)]) >= ManyMembers && !slices.Contains(known[r.remote], e) {
+				known[r.remote] = append(known[r.remote], e)
+			}
+		}
+	}
+	return known
+}
+
 // firstOf compares the first elements of two lists of which one may be empty; the end comes after everything.
 func firstOf(a, b []netip.Prefix) int {
 	switch {

@@ -150,6 +150,7 @@ func TestMembersFollowTheLastList(t *testing.T) {
 	f, random := newTestFirewall(), rand.New(rand.NewPCG(1, 2))
 	f.SetPort(webPort())
 	f.SetGroup(web, webRules())
+	changed := 0
 	for range 200 {
 		var list []netip.Prefix
 		for _, text := range []string{"10.0.0.1", "10.0.0.2", "10.0.0.0/24", "10.0.0.0/30", "10.0.1.1", "10.0.1.2"} {
@@ -157,7 +158,23 @@ func TestMembersFollowTheLastList(t *testing.T) {
 				list = append(list, prefix(text))
 			}
 		}
-		f.SetMembers(friends, false, list)
+		if wide := slices.ContainsFunc(f.members[memberSet(friends, false)], func(p netip.Prefix) bool { return !p.IsSingleIP() }); wide || random.IntN(2) == 0 {
+			f.SetMembers(friends, false, list)
+		} else { // the same by what changed
+			list = slices.DeleteFunc(list, func(p netip.Prefix) bool { return !p.IsSingleIP() })
+			change := map[netip.Addr]bool{}
+			for _, p := range f.members[memberSet(friends, false)] {
+				change[p.Addr()] = false
+			}
+			for _, p := range list {
+				change[p.Addr()] = true
+			}
+			if !f.ChangeMembers(friends, change) {
+				f.SetMembers(friends, false, list) // unknown
+			} else if _, known := f.members[memberSet(friends, false)]; known {
+				changed++
+			}
+		}
 		if random.IntN(3) == 0 {
 			f.apply()
 		}
@@ -178,6 +195,9 @@ func TestMembersFollowTheLastList(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatal(diff)
 		}
+	}
+	if changed == 0 {
+		t.Error("nothing was changed one by one")
 	}
 }
 
