@@ -75,6 +75,15 @@ func (p AddressPair) Canonical() AddressPair {
 	return p
 }
 
+// SingleAddress reads an address, or a prefix of one address.
+func SingleAddress(text string) (netip.Addr, bool) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return a, true
+	}
+	p, err := netip.ParsePrefix(text)
+	return p.Addr(), err == nil && p.IsSingleIP()
+}
+
 // plain refuses a value without naming the attribute, as upstream does inside of address pairs.
 func plain(err error) error { return fault.BadRequest("HTTPBadRequest", "%s", err) }
 

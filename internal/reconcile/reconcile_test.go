@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -138,6 +139,37 @@ func TestLoop(t *testing.T) {
 	result <- errors.New("try again")
 	<-runs // without a kick
 	result <- nil
+}
+
+// One kick does not wait; those that come soon after a run are done together when the rest is over.
+func TestLoopRests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var runs atomic.Int32
+		const rest = time.Second
+		l := NewLoop(func(context.Context) error { runs.Add(1); return nil }, rest, 0, slog.New(slog.DiscardHandler))
+		stop := running(l)
+		defer stop()
+		expect := func(what string, want int32) {
+			t.Helper()
+			synctest.Wait()
+			if got := runs.Load(); got != want {
+				t.Fatalf("%s: %d runs, want %d", what, got, want)
+			}
+		}
+		l.Kick()
+		expect("kicked", 1)
+		for range 3 {
+			time.Sleep(rest / 4)
+			l.Kick()
+			expect("kicked again soon", 1)
+		}
+		time.Sleep(rest / 2)
+		expect("after the rest", 2)
+		time.Sleep(2 * rest)
+		expect("not kicked", 2)
+		l.Kick()
+		expect("kicked after long", 3)
+	})
 }
 
 func TestLoopRunsWithoutKicks(t *testing.T) {

@@ -71,7 +71,7 @@ func wire(s *Server) (*services, error) {
 	}
 	h.BeforePort = append(h.BeforePort, agentRPC.BeforePort)
 	groups.Hooks.RulesChanged = append(groups.Hooks.RulesChanged, agentRPC.RulesChanged)
-	groups.Hooks.MembersChanged = append(groups.Hooks.MembersChanged, agentRPC.MembersChanged)
+	groups.Hooks.MembersChanged = append(groups.Hooks.MembersChanged, agentRPC.MembersChangedAt)
 	agentService.Notifier, agentService.Core = agentRPC, core
 	routers.Notifier = agentRPC
 	quality := qosUse{}

@@ -56,7 +56,7 @@ type Agent struct {
 	journal map[string]*rpc.Port // ports that came while a fetch is under way; nil if none is
 }
 
-// coalesce is how long the loop waits for more of what comes in bursts.
+// coalesce is how long the loop rests after a run: what comes meanwhile is done together.
 const coalesce = 4 * time.Millisecond
 
 // New makes the agent.

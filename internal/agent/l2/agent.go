@@ -40,7 +40,10 @@ type Agent struct {
 	retired        map[string]wiring.Network // without devices, to be taken down
 	gone           map[string]bool           // vanished devices that the server does not know of yet
 	changedGroups  map[string]bool           // security groups whose rules are to be fetched
-	changedMembers map[string]bool           // remote groups whose members are to be fetched
+	changedMembers memberNews                // remote groups of whose members something is to be fetched
+	doubtful       map[memberKey]bool        // members that are to be fetched although they are known
+	patched        map[string]bool           // remote groups of whose members only changes were fetched
+	healed         time.Time                 // when these were last fetched as a whole
 	stateless      map[string]bool           // security groups, as far as their rules told
 	kernel         map[bridge.Entry]string   // forwarding entries as this pass read them; nil: it did not
 	synced         bool                      // everything was fetched once: the kernel may be changed
@@ -57,7 +60,8 @@ type Agent struct {
 func New(cfg Config, t bus.Transport, log *slog.Logger) *Agent {
 	a := &Agent{cfg: cfg.withDefaults(), transport: t, log: log, inbox: newInbox(),
 		devices: map[string]*device{}, networks: map[string]*network{}, retired: map[string]wiring.Network{}, gone: map[string]bool{},
-		changedGroups: map[string]bool{}, changedMembers: map[string]bool{}, stateless: map[string]bool{}}
+		changedGroups: map[string]bool{}, changedMembers: memberNews{}, stateless: map[string]bool{},
+		doubtful: map[memberKey]bool{}, patched: map[string]bool{}}
 	a.remotes = newRemotes(cfg.LocalIP, cfg.DisableL2Population && !cfg.Tunnels.Group.IsValid(), log)
 	a.loop = reconcile.NewLoop(a.pass, a.cfg.Coalesce, a.cfg.VerifyInterval/2, log) // half: a pass just before would delay it else
 	a.inbox.kick = a.loop.Kick

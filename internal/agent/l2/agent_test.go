@@ -10,12 +10,14 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"neutrino/internal/agent/l2/firewall"
 	"neutrino/internal/agent/l2/linuxbridge"
 	"neutrino/internal/linux/bridge"
 	"neutrino/internal/linux/conntrack"
@@ -438,6 +440,75 @@ func TestOneDeviceIsAskedPerGroup(t *testing.T) {
 	}
 }
 
+// A server that tells which addresses joined or left is asked only for these. One that does not know that is asked for all.
+func TestMembersAreAskedByAddress(t *testing.T) {
+	r := newRig(t)
+	here := newInstance(t, r.server, netA, 1, groupDefault).plug()
+	var all []*instance
+	for n := range firewall.ManyMembers + 2 {
+		all = append(all, newInstance(t, r.server, netB, n+2, groupDefault)) // elsewhere
+	}
+	joins, leaves := all[0], all[1]
+	r.members(groupDefault, all[1:]...)
+	r.start()
+	r.server.waitFor(t, here.device)
+	r.server.change(func() { r.server.asked, r.server.among = nil, 0 })
+	tell := func(addresses ...*instance) {
+		args := rpc.SecurityGroupsArgs{SecurityGroups: []string{groupDefault, groupClosed}, Addresses: map[string][]string{}}
+		for _, i := range addresses {
+			args.Addresses[groupDefault] = append(args.Addresses[groupDefault], i.v4.String(), i.v6.String())
+		}
+		if err := rpc.SecurityGroupsMemberUpdated.Fanout(t.Context(), r.bus, args); err != nil {
+			t.Fatal(err)
+		}
+	}
+	inSet := func(i *instance) bool {
+		return exec.Command("nft", "get", "element", "bridge", "neutrino", "members4-"+groupDefault, "{ "+i.v4.String()+" }").Run() == nil
+	}
+	asked := func(devices, among int) {
+		t.Helper()
+		r.server.mu.Lock()
+		defer r.server.mu.Unlock()
+		if len(r.server.asked) != devices || r.server.among != among {
+			t.Errorf("asked for devices %v, and %d times for addresses; want %d and %d", r.server.asked, r.server.among, devices, among)
+		}
+	}
+	if inSet(joins) || !inSet(leaves) {
+		t.Fatal("members are not as the test needs them")
+	}
+	tell(joins)
+	r.members(groupDefault, append(all[2:], joins)...) // the order of news and changes does not matter
+	tell(joins, leaves)
+	eventually(t, "joined and left", func() bool { return inSet(joins) && !inSet(leaves) && inSet(all[2]) })
+	r.server.mu.Lock()
+	among := r.server.among
+	r.server.mu.Unlock()
+	asked(0, among)
+
+	// A port that comes is wired without being told of them again.
+	late := newInstance(t, r.server, netA, 99, groupDefault).plug()
+	r.server.waitFor(t, here.device, late.device)
+	r.server.mu.Lock()
+	if known := r.server.known[len(r.server.known)-1]; !slices.Contains(known[groupDefault], "IPv4") {
+		t.Errorf("the agent says that it knows %v", known)
+	}
+	r.server.mu.Unlock()
+	asked(1, among)
+
+	r.server.change(func() { r.server.old = true })
+	r.members(groupDefault, all...)
+	tell(leaves)
+	eventually(t, "joined again", func() bool { return inSet(leaves) })
+	asked(2, among+1)
+	r.server.change(func() { r.server.old = false })
+	r.agent.inbox.add(func(n *news) { n.resync = true })
+	eventually(t, "fetched again", func() bool {
+		r.server.mu.Lock()
+		defer r.server.mu.Unlock()
+		return len(r.server.asked) == 3 && len(r.server.known[len(r.server.known)-1]) == 0
+	})
+}
+
 // A device that leaves a group does not speak for it: those that stay must forget its address.
 func TestMemberLeavesGroup(t *testing.T) {
 	r := newRig(t)
@@ -451,7 +522,7 @@ func TestMemberLeavesGroup(t *testing.T) {
 		p.Filter.SecurityGroups = []string{groupClosed}
 		r.server.Ports[leaves.device] = p
 	})
-	r.agent.inbox.add(func(n *news) { n.ports[leaves.device], n.members[groupDefault] = true, true }) // in one pass
+	r.agent.inbox.add(func(n *news) { n.ports[leaves.device], n.members[groupDefault] = true, nil }) // in one pass
 	eventually(t, "address forgotten", func() bool {
 		out, err := exec.Command("nft", "list", "set", "bridge", "neutrino", "members4-"+groupDefault).Output()
 		if err != nil {

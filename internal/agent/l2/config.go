@@ -27,7 +27,7 @@ type Config struct {
 	DisableL2Population bool          // learn addresses from traffic, and flood to all endpoints
 	DisableFirewall     bool          // no anti-spoofing, no security groups
 	ReportInterval      time.Duration // default 30 s
-	Coalesce            time.Duration // what arrives within this time is done together; default 5 ms
+	Coalesce            time.Duration // least time between two passes: what arrives meanwhile is done together; default 5 ms
 	VerifyInterval      time.Duration // within this time the kernel is compared although nothing happened; default 60 s
 	// StaleAfter is how long forwarding entries that were there before are kept after a resync although the server has
 	// not repeated them yet; default 10 s.

@@ -100,9 +100,12 @@ type fakeServer struct {
 	Members map[string]map[string][][2]*string
 	FDB     map[string]rpc.NetworkFDB
 	up      map[string]bool
-	changed chan struct{} // closed and replaced at each report
-	asked   [][]string    // devices of each security group request
-	hold    chan struct{} // details are answered when it is closed; nil: at once
+	changed chan struct{}         // closed and replaced at each report
+	asked   [][]string            // devices of each security group request
+	known   []map[string][]string // members that the agent knew at each
+	among   int                   // requests for members among addresses
+	old     bool                  // does not know that method
+	hold    chan struct{}         // details are answered when it is closed; nil: at once
 }
 
 func newFakeServer(t testing.TB, b *memoryBus) *fakeServer {
@@ -113,6 +116,7 @@ func newFakeServer(t testing.TB, b *memoryBus) *fakeServer {
 	rpc.Handle(x, rpc.ReportState, func(context.Context, rpc.ReportStateArgs) (string, error) { return rpc.AgentAlive, nil })
 	rpc.Handle(x, rpc.GetDevicesDetails, s.details)
 	rpc.Handle(x, rpc.SecurityGroupInfoForDevices, s.filters)
+	rpc.Handle(x, rpc.SecurityGroupMembersAmong, s.membersAmong)
 	rpc.Handle(x, rpc.UpdateDeviceList, s.report)
 	rpc.Handle(x, rpc.TunnelSync, func(context.Context, rpc.TunnelSyncArgs) (rpc.Tunnels, error) { return rpc.Tunnels{}, nil })
 	stop, err := x.Serve(b, "server")
@@ -145,7 +149,7 @@ func (s *fakeServer) details(_ context.Context, args rpc.DevicesArgs) (r rpc.Dev
 func (s *fakeServer) filters(_ context.Context, args rpc.SecurityGroupArgs) (rpc.SecurityGroupInfo, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.asked = append(s.asked, args.Devices)
+	s.asked, s.known = append(s.asked, args.Devices), append(s.known, args.KnownMembers)
 	r := rpc.SecurityGroupInfo{SecurityGroups: map[string][]rpc.SecurityGroupRule{},
 		MemberIPs: map[string]map[string][][2]*string{}, Devices: map[string]rpc.FilteredDevice{}}
 	for _, id := range args.Devices {
@@ -157,11 +161,31 @@ func (s *fakeServer) filters(_ context.Context, args rpc.SecurityGroupArgs) (rpc
 		for _, g := range p.Filter.SecurityGroups {
 			r.SecurityGroups[g] = s.Groups[g]
 			for _, rule := range s.Groups[g] {
-				if remote := cmp.Or(rule.RemoteGroupID, rule.RemoteAddressGroupID); remote != "" {
+				if remote := cmp.Or(rule.RemoteGroupID, rule.RemoteAddressGroupID); remote != "" && !slices.Contains(args.KnownMembers[remote], rule.Ethertype) {
 					if r.MemberIPs[remote] == nil {
 						r.MemberIPs[remote] = map[string][][2]*string{}
 					}
 					r.MemberIPs[remote][rule.Ethertype] = s.Members[remote][rule.Ethertype]
+				}
+			}
+		}
+	}
+	return r, nil
+}
+
+func (s *fakeServer) membersAmong(_ context.Context, args rpc.Addresses) (rpc.Addresses, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.among++
+	r := rpc.Addresses{Addresses: map[string][]string{}}
+	if s.old {
+		return r, &bus.RemoteError{Class: "UnsupportedVersion", Message: "what?"}
+	}
+	for group, addresses := range args.Addresses {
+		for _, members := range s.Members[group] {
+			for _, m := range members {
+				if slices.Contains(addresses, *m[0]) {
+					r.Addresses[group] = append(r.Addresses[group], *m[0])
 				}
 			}
 		}

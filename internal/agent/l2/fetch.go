@@ -2,11 +2,13 @@ package l2
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
 
 	"neutrino/internal/agent/l2/firewall"
+	"neutrino/internal/bus"
 	"neutrino/internal/rpc"
 )
 
@@ -115,14 +117,86 @@ func (a *Agent) learn(d *device, details rpc.DeviceDetails) {
 	}
 }
 
+// membersAgain is how often groups are fetched with all members of which only changes were fetched since.
+const membersAgain = 5 * time.Minute
+
+// memberKey names the members of a remote group of one ethertype.
+type memberKey struct{ group, ethertype string }
+
+// doubtMembers has the members of all groups fetched again.
+func (a *Agent) doubtMembers() {
+	if a.firewall == nil {
+		return
+	}
+	for group, ethertypes := range a.firewall.KnownMembers() {
+		for _, e := range ethertypes {
+			a.doubtful[memberKey{group, e}] = true
+		}
+	}
+}
+
+// knownMembers are those of which the server need not tell.
+func (a *Agent) knownMembers() map[string][]string {
+	known := a.firewall.KnownMembers()
+	for group, ethertypes := range known {
+		known[group] = slices.DeleteFunc(ethertypes, func(e string) bool { return a.doubtful[memberKey{group, e}] })
+		if len(known[group]) == 0 {
+			delete(known, group)
+		}
+	}
+	return known
+}
+
+// fetchMembers asks which of the addresses that may have joined or left groups are members. What is left in changedMembers are
+// groups whose members are all to be fetched.
+func (a *Agent) fetchMembers(ctx context.Context) error {
+	ask := rpc.Addresses{Addresses: map[string][]string{}}
+	for group, addresses := range a.changedMembers {
+		switch {
+		case len(a.firewall.GroupsWith(group)) == 0: // no port here is concerned
+			delete(a.changedMembers, group)
+		case addresses != nil:
+			texts := []string{}
+			for address := range addresses {
+				texts = append(texts, address.String())
+			}
+			ask.Addresses[group] = texts
+		}
+	}
+	if len(ask.Addresses) == 0 {
+		return nil
+	}
+	r, err := rpc.SecurityGroupMembersAmong.Call(ctx, a.transport, "", ask)
+	if _, refused := errors.AsType[*bus.RemoteError](err); err != nil && !refused { // upstream's server does not know the method
+		return err
+	}
+	for group := range ask.Addresses {
+		now := a.changedMembers[group]
+		for address := range now {
+			now[address] = slices.Contains(r.Addresses[group], address.String())
+		}
+		if err == nil && a.firewall.ChangeMembers(group, now) {
+			a.patched[group] = true
+			delete(a.changedMembers, group)
+		} else {
+			a.changedMembers[group] = nil
+		}
+	}
+	return nil
+}
+
 // fetchFilters asks for the filters of new devices, and for changed groups: for these it names one device of each group,
 // because the answer for one device has all there is to say of its groups. A device may have left the group meanwhile, so
 // another is asked until the group was in an answer.
 func (a *Agent) fetchFilters(ctx context.Context) error {
+	if err := a.fetchMembers(ctx); err != nil {
+		return err
+	}
 	now := time.Now()
 	names := a.namesOf(func(d *device) bool { return d.filter && d.ready(now) })
 	changed := maps.Clone(a.changedGroups)
 	for remote := range a.changedMembers {
+		a.doubtful[memberKey{remote, "IPv4"}], a.doubtful[memberKey{remote, "IPv6"}] = true, true
 		note(changed, a.firewall.GroupsWith(remote))
 	}
 	asked := map[string]bool{}
@@ -137,6 +211,7 @@ func (a *Agent) fetchFilters(ctx context.Context) error {
 	}
 	clear(a.changedGroups)
 	clear(a.changedMembers)
+	maps.DeleteFunc(a.doubtful, func(k memberKey, _ bool) bool { return len(a.firewall.GroupsWith(k.group)) == 0 })
 	return nil
 }
 
@@ -190,7 +265,7 @@ func (a *Agent) fetchFilterPart(ctx context.Context, names []string, now time.Ti
 	for i, name := range names {
 		ids[i] = a.devices[name].details.PortID
 	}
-	r, err := rpc.SecurityGroupInfoForDevices.Call(ctx, a.transport, "", rpc.SecurityGroupArgs{Devices: ids})
+	r, err := rpc.SecurityGroupInfoForDevices.Call(ctx, a.transport, "", rpc.SecurityGroupArgs{Devices: ids, KnownMembers: a.knownMembers()})
 	if err != nil {
 		return err
 	}
@@ -202,6 +277,7 @@ func (a *Agent) fetchFilterPart(ctx context.Context, names []string, now time.Ti
 	for group, byType := range r.MemberIPs {
 		for ethertype, members := range byType {
 			a.firewall.SetMembers(group, ethertype == "IPv6", prefixes(members))
+			delete(a.doubtful, memberKey{group, ethertype})
 		}
 	}
 	for i, name := range names {

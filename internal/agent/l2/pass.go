@@ -28,6 +28,13 @@ func (a *Agent) run(ctx context.Context) error {
 		defer debug.FreeOSMemory()
 	}
 	a.read(news)
+	if time.Since(a.healed) >= membersAgain { // news that were lost count from now on, at the latest
+		for group := range a.patched {
+			a.changedMembers.add(group, nil)
+		}
+		clear(a.patched)
+		a.healed = time.Now()
+	}
 	fetchErr := a.fetch(ctx)
 	if fetchErr != nil && !a.synced {
 		return fetchErr
@@ -60,6 +67,7 @@ func (a *Agent) read(n *news) {
 		for _, d := range a.devices {
 			d.fetch = true
 		}
+		a.doubtMembers()
 	}
 	for name := range n.links {
 		a.readLink(name)
@@ -78,7 +86,9 @@ func (a *Agent) read(n *news) {
 		}
 	}
 	maps.Copy(a.changedGroups, n.groups)
-	maps.Copy(a.changedMembers, n.members)
+	for group, addresses := range n.members {
+		a.changedMembers.add(group, addresses)
+	}
 	a.deviceCount.Store(int64(len(a.devices)))
 }
 

@@ -26,7 +26,7 @@ func (a *Agent) mux() *rpc.Mux {
 		a.inbox.add(func(n *news) { note(n.groups, args.SecurityGroups) })
 	})
 	handle(x, rpc.SecurityGroupsMemberUpdated, func(args rpc.SecurityGroupsArgs) {
-		a.inbox.add(func(n *news) { note(n.members, args.SecurityGroups) })
+		a.inbox.add(func(n *news) { n.members.told(args) })
 	})
 	handle(x, rpc.TunnelUpdate, func(args rpc.TunnelArgs) { a.tunnel(args, true) })
 	handle(x, rpc.TunnelDelete, func(args rpc.TunnelArgs) { a.tunnel(args, false) })

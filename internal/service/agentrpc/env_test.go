@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -74,8 +75,8 @@ func setUp(t testing.TB, change ...func(*agents.Config)) *env {
 	h.AfterSubnet = append(h.AfterSubnet, e.server.AfterSubnet)
 	h.AfterPort = append(h.AfterPort, e.server.AfterPort, e.groups.AfterPort)
 	e.groups.Hooks.RulesChanged = append(e.groups.Hooks.RulesChanged, e.server.RulesChanged)
-	e.groups.Hooks.MembersChanged = append(e.groups.Hooks.MembersChanged, func(ctx context.Context, groups []string) {
-		e.server.MembersChanged(ctx, groups)
+	e.groups.Hooks.MembersChanged = append(e.groups.Hooks.MembersChanged, func(ctx context.Context, groups []string, at []netip.Addr) {
+		e.server.MembersChangedAt(ctx, groups, at)
 		e.server.tellMembers(ctx, e.server.members.take()) // at once, for order
 	})
 	e.agents.Notifier, e.agents.Core = e.server, e.core

@@ -76,11 +76,12 @@ func TestSecurityGroupMessages(t *testing.T) {
 	e.forget()
 	sg := func() *env { return e.only("security_groups_rule_updated", "security_groups_member_updated") }
 
-	// db accepts web: its hosts must know the members of web.
+	// db accepts web: its hosts must know the members of web. All are told, also those that are not concerned.
+	everybody := []string{"h1 security_groups_member_updated web", "h2 security_groups_member_updated web", "h3 security_groups_member_updated web"}
 	rule := create(e, e.catalog.SecurityGroupRules, e.groups.Rules(), body{"security_group_id": db, "direction": "ingress", "remote_group_id": web, "protocol": "tcp"})
 	sg().expect("h2 security_groups_rule_updated db")
 	e.change(w, body{"fixed_ips": []any{body{"ip_address": "10.0.0.11"}}})
-	sg().expect("h2 security_groups_member_updated web")
+	sg().expect(everybody...)
 	e.change(d, body{"fixed_ips": []any{body{"ip_address": "10.0.0.21"}}})
 	sg().expect() // nobody asks for members of db
 
@@ -96,11 +97,11 @@ func TestSecurityGroupMessages(t *testing.T) {
 	own := create(e, e.catalog.SecurityGroupRules, e.groups.Rules(), body{"security_group_id": web, "direction": "ingress", "remote_group_id": web})
 	sg().expect("h1 security_groups_rule_updated web")
 	e.change(w, body{"allowed_address_pairs": []any{body{"ip_address": "10.5.0.0/16"}}})
-	sg().expect("h1 security_groups_member_updated web", "h2 security_groups_member_updated web")
+	sg().expect(everybody...)
 	remove(e, e.catalog.SecurityGroupRules, e.groups.Rules(), own.ID)
 	sg().expect("h1 security_groups_rule_updated web")
 	e.remove(w)
-	sg().expect("h2 security_groups_member_updated web")
+	sg().expect(everybody...)
 	remove(e, e.catalog.SecurityGroupRules, e.groups.Rules(), rule.ID)
 	sg().expect("h2 security_groups_rule_updated db")
 }
@@ -126,8 +127,9 @@ func TestAddressGroupMessages(t *testing.T) {
 	if !slices.ContainsFunc(info.SecurityGroups[web], func(r rpc.SecurityGroupRule) bool { return r.RemoteAddressGroupID == addresses }) {
 		t.Errorf("rules %+v do not name the address group", info.SecurityGroups[web])
 	}
-	e.server.tellMembers(e.ctx, []string{addresses})
-	e.expect("h1 security_groups_member_updated office")
+	e.server.MembersChanged(e.ctx, []string{addresses})
+	e.server.tellMembers(e.ctx, e.server.members.take())
+	e.expect("h1 security_groups_member_updated office", "h2 security_groups_member_updated office")
 }
 
 func TestTrustedPortsAreNotFiltered(t *testing.T) {

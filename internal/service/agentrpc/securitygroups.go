@@ -33,6 +33,13 @@ func (s *Server) securityGroupInfo(ctx context.Context, args rpc.SecurityGroupAr
 		if err := s.addRules(tx, &info); err != nil {
 			return info, err
 		}
+		for group, ethertypes := range args.KnownMembers {
+			for _, e := range ethertypes {
+				if delete(info.MemberIPs[group], e); len(info.MemberIPs[group]) == 0 {
+					delete(info.MemberIPs, group)
+				}
+			}
+		}
 		return info, s.addMembers(tx, &info)
 	})
 }

@@ -60,6 +60,7 @@ func (s *Server) Register(x *rpc.Mux) {
 	rpc.Handle(x, rpc.UpdateDeviceList, s.updateDeviceList)
 	rpc.Handle(x, rpc.TunnelSync, s.tunnelSync)
 	rpc.Handle(x, rpc.SecurityGroupInfoForDevices, s.securityGroupInfo)
+	rpc.Handle(x, rpc.SecurityGroupMembersAmong, s.membersAmong)
 
 	rpc.Handle(x, rpc.GetActiveNetworksInfo, s.activeNetworks)
 	rpc.Handle(x, rpc.GetNetworkInfo, s.networkInfo)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -38,8 +39,9 @@ type env struct {
 	core    *ml2.Plugin
 	groups  *Service
 	quota   *quota.Service
-	rules   [][]string // what RulesChanged was told
-	members [][]string // what MembersChanged was told
+	rules   [][]string   // what RulesChanged was told
+	members [][]string   // what MembersChanged was told
+	at      []netip.Addr // where, the last time
 }
 
 func setUp(t testing.TB) *env {
@@ -58,7 +60,9 @@ func setUp(t testing.TB) *env {
 	e.core.Hooks.BeforePort = append(e.core.Hooks.BeforePort, e.groups.BeforePort)
 	e.core.Hooks.AfterPort = append(e.core.Hooks.AfterPort, e.groups.AfterPort)
 	e.groups.Hooks.RulesChanged = append(e.groups.Hooks.RulesChanged, func(_ context.Context, g []string) { e.rules = append(e.rules, g) })
-	e.groups.Hooks.MembersChanged = append(e.groups.Hooks.MembersChanged, func(_ context.Context, g []string) { e.members = append(e.members, g) })
+	e.groups.Hooks.MembersChanged = append(e.groups.Hooks.MembersChanged, func(_ context.Context, g []string, at []netip.Addr) {
+		e.members, e.at = append(e.members, g), at
+	})
 	return e
 }
 

@@ -5,6 +5,7 @@ package secgroup
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -25,8 +26,9 @@ type Quota interface {
 
 // Hooks tell others, after the commit, what changed.
 type Hooks struct {
-	RulesChanged   []func(ctx context.Context, groups []string) // rules of these groups
-	MembersChanged []func(ctx context.Context, groups []string) // addresses of ports in these groups
+	RulesChanged []func(ctx context.Context, groups []string) // rules of these groups
+	// MembersChanged is told of groups that ports with these addresses joined or left; nil: with any addresses.
+	MembersChanged []func(ctx context.Context, groups []string, addresses []netip.Addr)
 }
 
 // Service manages security groups.
@@ -319,9 +321,37 @@ func (s *Service) AfterPort(ctx context.Context, old, now *model.Port) {
 		return
 	}
 	groups = slices.Compact(sorted(groups))
+	addresses := memberAddresses(old, now)
 	for _, h := range s.Hooks.MembersChanged {
-		h(ctx, groups)
+		h(ctx, groups, addresses)
 	}
+}
+
+// memberAddresses are the addresses that the ports, of which some may be nil, add to their groups; nil if there are others
+// than single ones.
+func memberAddresses(ports ...*model.Port) []netip.Addr {
+	all := []netip.Addr{}
+	for _, p := range ports {
+		if p == nil {
+			continue
+		}
+		var texts []string
+		for _, ip := range p.FixedIPs {
+			texts = append(texts, ip.IPAddress)
+		}
+		for _, pair := range p.AddressPairs {
+			texts = append(texts, pair.IPAddress)
+		}
+		for _, text := range texts {
+			a, single := model.SingleAddress(text)
+			if !single {
+				return nil
+			}
+			all = append(all, a)
+		}
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
 }
 
 func sorted(in []string) []string {

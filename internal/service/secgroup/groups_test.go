@@ -274,18 +274,21 @@ func TestMembersChanged(t *testing.T) {
 		name string
 		do   func() error
 		want []string
+		at   string // addresses; "any" for any
 	}{
-		{"name", put(body{"name": "x"}), nil},
-		{"the same addresses in another order", put(body{"fixed_ips": []any{body{"ip_address": "10.0.0.20"}, body{"ip_address": "10.0.0.10"}}}), nil},
-		{"addresses", put(body{"fixed_ips": []any{body{"ip_address": "10.0.0.11"}}}), []string{a.ID}},
-		{"allowed pairs", put(body{"allowed_address_pairs": []any{body{"ip_address": "10.1.0.0/24"}}}), []string{a.ID}},
-		{"MAC address", put(body{"mac_address": "fa:16:3e:00:00:99"}), []string{a.ID}},
-		{"groups", put(body{"security_groups": []any{b.ID}}), []string{a.ID, b.ID}},
+		{"name", put(body{"name": "x"}), nil, ""},
+		{"the same addresses in another order", put(body{"fixed_ips": []any{body{"ip_address": "10.0.0.20"}, body{"ip_address": "10.0.0.10"}}}), nil, ""},
+		{"addresses", put(body{"fixed_ips": []any{body{"ip_address": "10.0.0.11"}}}), []string{a.ID}, "[10.0.0.10 10.0.0.11 10.0.0.20]"},
+		{"allowed pairs", put(body{"allowed_address_pairs": []any{body{"ip_address": "10.1.0.1/32"}}}), []string{a.ID}, "[10.0.0.11 10.1.0.1]"},
+		{"allowed prefixes", put(body{"allowed_address_pairs": []any{body{"ip_address": "10.1.0.0/24"}}}), []string{a.ID}, "any"},
+		{"no prefix any more", put(body{"allowed_address_pairs": []any{}}), []string{a.ID}, "any"},
+		{"MAC address", put(body{"mac_address": "fa:16:3e:00:00:99"}), []string{a.ID}, "[10.0.0.11]"},
+		{"groups", put(body{"security_groups": []any{b.ID}}), []string{a.ID, b.ID}, "[10.0.0.11]"},
 		{"another port without groups", func() error {
 			_, err := e.tryPort(admin, body{"network_id": n.ID, "security_groups": []any{}})
 			return err
-		}, nil},
-		{"delete", func() error { return remove(e, e.catalog.Ports, e.core.Ports(), admin, p.ID) }, []string{b.ID}},
+		}, nil, ""},
+		{"delete", func() error { return remove(e, e.catalog.Ports, e.core.Ports(), admin, p.ID) }, []string{b.ID}, "[10.0.0.11]"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e.members = nil
@@ -297,6 +300,13 @@ func TestMembersChanged(t *testing.T) {
 				t.Errorf("told of %v, want %v", e.members, tt.want)
 			case len(tt.want) > 0 && !same(e.members[0], tt.want):
 				t.Errorf("told of %v, want %v", e.members[0], tt.want)
+			}
+			at := fmt.Sprint(e.at)
+			if e.at == nil {
+				at = "any"
+			}
+			if len(tt.want) > 0 && at != tt.at {
+				t.Errorf("told of %s, want %s", at, tt.at)
 			}
 		})
 	}

@@ -48,7 +48,9 @@ type Firewall struct {
 	members map[object][]netip.Prefix
 	zones   map[string]uint16 // of bridges
 	kept    map[string]uint16 // zones that bridges had before us
-	derive  bool              // the use of groups may have changed
+	holders map[element]int   // ports by elements that do not name them
+	uses    map[string]int    // ports by what they share; see sharedUses
+	derive  bool              // that, or the rules of a group, changed
 	recheck bool              // connections may have to be cut
 	cut     int               // connections that are cut now
 }
@@ -68,7 +70,7 @@ func New(cfg Config, writes *atomic.Int64, log *slog.Logger) *Firewall {
 		chains:   reconcile.NewTable[object](func(a, b chain) bool { return a.Sum == b.Sum && len(a.Rules) == len(b.Rules) }),
 		elements: reconcile.NewTable[element](func(a, b string) bool { return a == b }),
 		ports:    map[string]*Port{}, groups: map[string][]rule{}, members: map[object][]netip.Prefix{},
-		zones: map[string]uint16{}, derive: true, recheck: true,
+		zones: map[string]uint16{}, holders: map[element]int{}, uses: map[string]int{}, derive: true, recheck: true,
 	}
 	for o, declaration := range sharedSets() {
 		f.sets.Want(o, declaration)
@@ -131,7 +133,16 @@ func (f *Firewall) Mode(device string) (Mode, bool) {
 }
 
 func (f *Firewall) wantPort(old, p *Port) {
-	f.derive = true
+	for _, use := range sharedUses(old) {
+		if f.uses[use]--; f.uses[use] == 0 {
+			delete(f.uses, use)
+			f.derive = true
+		}
+	}
+	for _, use := range sharedUses(p) {
+		f.uses[use]++
+		f.derive = f.derive || f.uses[use] == 1
+	}
 	before, after := map[element]string{}, map[element]string{}
 	if old != nil {
 		before = portElements(old)
@@ -140,13 +151,46 @@ func (f *Firewall) wantPort(old, p *Port) {
 		after = portElements(p)
 	}
 	for e := range before {
-		if _, kept := after[e]; !kept {
+		if _, kept := after[e]; !kept && !f.held(e, -1) {
 			f.elements.Unwant(e)
 		}
 	}
 	for e, value := range after {
+		if _, already := before[e]; !already {
+			f.held(e, 1)
+		}
 		f.elements.Want(e, value)
 	}
+}
+
+// held counts the ports that have an element which does not name the port, and tells whether any has it still: ports with an
+// address pair of the same MAC share some.
+func (f *Firewall) held(e element, more int) bool {
+	if e.object != setTracked && e.object != setStateless {
+		return false
+	}
+	if f.holders[e] += more; f.holders[e] > 0 {
+		return true
+	}
+	delete(f.holders, e)
+	return false
+}
+
+// sharedUses names what settle makes for a port, which may be nil: what has the same name is made once.
+func sharedUses(p *Port) (uses []string) {
+	if p == nil {
+		return nil
+	}
+	uses = append(uses, "bridge "+p.Bridge)
+	if p.Mode != Filtered {
+		return uses
+	}
+	groups := slices.Sorted(slices.Values(p.Groups))
+	uses = append(uses, fmt.Sprintf("stateless %v", p.Stateless), "groups "+strings.Join(groups, " "))
+	if c := wideChain(p); len(c.Rules) > 0 {
+		uses = append(uses, "port "+p.Device+": "+strings.Join(c.Rules, "; "))
+	}
+	return uses
 }
 
 // SetGroup gives the rules of a security group. Rules that cannot be understood are logged and match nothing.
@@ -193,6 +237,55 @@ func (f *Firewall) SetMembers(group string, v6 bool, addresses []netip.Prefix) {
 	}
 }
 
+// ChangeMembers says which addresses are members of a remote group now, and which are not. False: SetMembers is to be called.
+func (f *Firewall) ChangeMembers(group string, members map[netip.Addr]bool) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for a, member := range members {
+		set := memberSet(group, a.Is6())
+		list, known := f.members[set]
+		_, used := f.sets.Wanted(set)
+		if !known && !used {
+			continue
+		}
+		if !known || slices.ContainsFunc(list, func(p netip.Prefix) bool { return !p.IsSingleIP() }) { // those may cover others
+			return false
+		}
+		p := netip.PrefixFrom(a, a.BitLen())
+		at, is := slices.BinarySearchFunc(list, p, netip.Prefix.Compare)
+		switch {
+		case member == is:
+			continue
+		case member:
+			f.members[set] = slices.Insert(list, at, p)
+		default:
+			f.members[set] = slices.Delete(list, at, at+1)
+		}
+		if e := (element{set, prefixText(p)}); used && member {
+			f.elements.Want(e, "")
+		} else if used {
+			f.elements.Unwant(e)
+		}
+	}
+	return true
+}
+
+// KnownMembers are the ethertypes by remote group of those whose members are known and many.
+func (f *Firewall) KnownMembers() map[string][]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	known := map[string][]string{}
+	for _, rules := range f.groups {
+		for _, r := range rules {
+			e := Ethertype(r.v6)
+			if r.remote != "" && len(f.members[memberSet(r.remote, r.v6)]) >= ManyMembers && !slices.Contains(known[r.remote], e) {
+				known[r.remote] = append(known[r.remote], e)
+			}
+		}
+	}
+	return known
+}
+
 // firstOf compares the first elements of two lists of which one may be empty; the end comes after everything.
 func firstOf(a, b []netip.Prefix) int {
 	switch {
@@ -230,8 +323,8 @@ func (f *Firewall) GroupsWith(remote string) []string {
 	return found
 }
 
-// settle brings the chains, sets and zones that ports share in line with the ports there are. It costs a few map
-// operations per port, and nothing in the kernel for what stays.
+// settle brings the chains, sets and zones that ports share in line with the ports there are. One more port that shares all with
+// others changes none; else it costs a few map operations per port, and nothing in the kernel for what stays.
 func (f *Firewall) settle() {
 	if !f.derive {
 		return

@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"flag"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
@@ -150,6 +151,7 @@ func TestMembersFollowTheLastList(t *testing.T) {
 	f, random := newTestFirewall(), rand.New(rand.NewPCG(1, 2))
 	f.SetPort(webPort())
 	f.SetGroup(web, webRules())
+	changed := 0
 	for range 200 {
 		var list []netip.Prefix
 		for _, text := range []string{"10.0.0.1", "10.0.0.2", "10.0.0.0/24", "10.0.0.0/30", "10.0.1.1", "10.0.1.2"} {
@@ -157,7 +159,23 @@ func TestMembersFollowTheLastList(t *testing.T) {
 				list = append(list, prefix(text))
 			}
 		}
-		f.SetMembers(friends, false, list)
+		if wide := slices.ContainsFunc(f.members[memberSet(friends, false)], func(p netip.Prefix) bool { return !p.IsSingleIP() }); wide || random.IntN(2) == 0 {
+			f.SetMembers(friends, false, list)
+		} else { // the same by what changed
+			list = slices.DeleteFunc(list, func(p netip.Prefix) bool { return !p.IsSingleIP() })
+			change := map[netip.Addr]bool{}
+			for _, p := range f.members[memberSet(friends, false)] {
+				change[p.Addr()] = false
+			}
+			for _, p := range list {
+				change[p.Addr()] = true
+			}
+			if !f.ChangeMembers(friends, change) {
+				f.SetMembers(friends, false, list) // unknown
+			} else if _, known := f.members[memberSet(friends, false)]; known {
+				changed++
+			}
+		}
 		if random.IntN(3) == 0 {
 			f.apply()
 		}
@@ -178,6 +196,9 @@ func TestMembersFollowTheLastList(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatal(diff)
 		}
+	}
+	if changed == 0 {
+		t.Error("nothing was changed one by one")
 	}
 }
 
@@ -292,6 +313,50 @@ func TestParseRuleErrors(t *testing.T) {
 	} {
 		if x, err := parseRule(r); err == nil {
 			t.Errorf("%+v gave %+v", r, x)
+		}
+	}
+}
+
+// However ports come, change and go, what they share is as a new firewall would make it.
+func TestSharedFollowsPorts(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	f := newTestFirewall()
+	groups := []string{web, friends, "00000000-0000-4000-8000-000000000003"}
+	for step := range 300 {
+		p := webPort()
+		p.Device = fmt.Sprintf("tap00000000-%02d", random.IntN(4))
+		switch random.IntN(4) {
+		case 0:
+			f.RemovePort(p.Device)
+		case 1:
+			p.Mode = Mode(random.IntN(3))
+			f.SetPort(p)
+		case 2:
+			f.SetGroup(web, webRules()[random.IntN(3):])
+		default:
+			p.Bridge = fmt.Sprintf("brqaaaaaaaa-%02d", random.IntN(2))
+			p.Groups, p.Stateless, p.AnyAddress = groups[random.IntN(3):], random.IntN(3) == 0, random.IntN(2) == 0
+			p.Pairs = p.Pairs[random.IntN(len(p.Pairs)+1):]
+			f.SetPort(p)
+		}
+		f.apply()
+		fresh := newTestFirewall()
+		for id, rules := range f.groups {
+			fresh.groups[id] = rules
+		}
+		for _, p := range f.ports {
+			fresh.SetPort(*p)
+		}
+		fresh.kept = f.zones
+		fresh.apply()
+		for what, diff := range map[string]string{
+			"sets":     cmp.Diff(fresh.sets.AllWanted(), f.sets.AllWanted()),
+			"chains":   cmp.Diff(fresh.chains.AllWanted(), f.chains.AllWanted()),
+			"elements": cmp.Diff(fresh.elements.AllWanted(), f.elements.AllWanted()),
+		} {
+			if diff != "" {
+				t.Fatalf("step %d, %s (-new +kept):\n%s", step, what, diff)
+			}
 		}
 	}
 }

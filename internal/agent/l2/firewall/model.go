@@ -19,6 +19,9 @@ type Pair struct {
 	Prefix netip.Prefix
 }
 
+// ManyMembers is how many members of a group are many: so many that it is worth telling the server that they are known.
+const ManyMembers = 50
+
 // Mode says what happens to the frames of a port.
 type Mode int
 

@@ -167,6 +167,14 @@ func prefixText(p netip.Prefix) string {
 	return p.String()
 }
 
+// Ethertype is upstream's word for an IP version.
+func Ethertype(v6 bool) string {
+	if v6 {
+		return "IPv6"
+	}
+	return "IPv4"
+}
+
 // memberSet is the set of the addresses of a remote group.
 func memberSet(group string, v6 bool) object {
 	if v6 {

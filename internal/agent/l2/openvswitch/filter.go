@@ -97,6 +97,48 @@ func (f *filter) SetMembers(group string, v6 bool, addresses []netip.Prefix) {
 	f.members[k] = after
 }
 
+// ChangeMembers says which addresses are members of a remote group now, and which are not. False: SetMembers is to be called.
+func (f *filter) ChangeMembers(group string, members map[netip.Addr]bool) bool {
+	for a, member := range members {
+		k := memberKey{group, a.Is6()}
+		if f.members[k] == nil && f.names(k) {
+			return false
+		}
+		p := netip.PrefixFrom(a, a.BitLen())
+		if f.members[k] == nil || f.members[k][p] == member {
+			continue
+		}
+		f.stirred[p] = true
+		if member {
+			f.members[k][p] = true
+		} else {
+			delete(f.members[k], p)
+		}
+	}
+	return true
+}
+
+// names tells whether a rule is about the remote group and the IP version.
+func (f *filter) names(k memberKey) bool {
+	for _, rules := range f.groups {
+		if slices.ContainsFunc(rules, func(r firewall.Rule) bool { return r.Remote == k.group && r.V6 == k.v6 }) {
+			return true
+		}
+	}
+	return false
+}
+
+// KnownMembers are the ethertypes by remote group of those whose members are known and many.
+func (f *filter) KnownMembers() map[string][]string {
+	known := map[string][]string{}
+	for k, members := range f.members {
+		if len(members) >= firewall.ManyMembers {
+			known[k.group] = append(known[k.group], firewall.Ethertype(k.v6))
+		}
+	}
+	return known
+}
+
 // GroupsWith returns the groups that have a rule about the remote group.
 func (f *filter) GroupsWith(remote string) []string {
 	var out []string

@@ -30,7 +30,19 @@ func TestMembersFollowWhatChanges(t *testing.T) {
 	d := newDriver()
 	for step := range 500 {
 		changed := false
-		switch group := groups[random.IntN(len(groups))]; random.IntN(4) {
+		switch group := groups[random.IntN(len(groups))]; random.IntN(5) {
+		case 4:
+			members := map[netip.Addr]bool{}
+			for _, p := range some() {
+				members[p.Addr()] = random.IntN(2) == 0
+			}
+			if d.filter.ChangeMembers(group, members) {
+				for a, want := range members {
+					if all := d.filter.members[memberKey{group, false}]; all != nil && all[netip.PrefixFrom(a, 32)] != want {
+						t.Fatalf("step %d: %s is a member: %v", step, a, !want)
+					}
+				}
+			}
 		case 0: // as the agent does, which asks only for groups that ports name
 			d.filter.SetMembers(group, false, some())
 		case 1:

@@ -82,6 +82,11 @@ type Filter interface {
 	Mode(device string) (firewall.Mode, bool)
 	SetGroup(id string, rules []rpc.SecurityGroupRule)
 	SetMembers(group string, v6 bool, addresses []netip.Prefix)
+	// ChangeMembers says which addresses are members of a remote group now, and which are not; what it does not name stays. It
+	// tells whether that was enough: if not, SetMembers is to be called.
+	ChangeMembers(group string, members map[netip.Addr]bool) bool
+	// KnownMembers are the ethertypes by remote group of those whose members are known and many.
+	KnownMembers() map[string][]string
 	// GroupsWith returns the known groups that have a rule about the remote group.
 	GroupsWith(remote string) []string
 	// Verify makes the next Apply compare with the host first.
