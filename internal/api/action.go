@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -21,6 +22,7 @@ type Call struct {
 
 	first   bool   // upstream serves the path by its first framework, whatever the collection
 	raw     []byte // the body as it came
+	odd     bool   // it may have what databases and others' JSON have not, see storable
 	release func() // ends the work on a long body, nil without one
 	server  *Server
 	judge   *judge
@@ -45,7 +47,7 @@ func (c *Collection[R]) Action(name string, do ActionFunc) {
 			return nil, err
 		}
 		body, err := call.body(false)
-		if err != nil {
+		if err := cmp.Or(err, call.storable(body)); err != nil {
 			return nil, err
 		}
 		var a *reply
@@ -122,6 +124,7 @@ func (s *Server) Handle(method, path string, e Endpoint) {
 			err = call.noBody(false)
 		} else if method != http.MethodGet {
 			call.Body, err = call.body(false)
+			err = cmp.Or(err, call.storable(call.Body))
 		}
 		if err != nil {
 			return nil, err

@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"unicode/utf16"
 	"unicode/utf8"
 
 	"neutrino/internal/fault"
@@ -41,40 +40,11 @@ func (c *Call) readBody() ([]byte, error) {
 	return raw, nil
 }
 
-// errEncoding says that text is not UTF-8, errSyntax that it is not JSON at all, errShape that it is no JSON object.
+// errEncoding says that text is not UTF-8, errSyntax that it is not JSON at all.
 var (
 	errEncoding = errors.New("not UTF-8")
 	errSyntax   = errors.New("not JSON")
-	errShape    = errors.New("not a JSON object")
 )
-
-// loneSurrogate tells whether JSON has an escaped half of a UTF-16 pair, which stands for no character.
-func loneSurrogate(raw []byte) bool {
-	for rest := raw; ; {
-		at := bytes.IndexByte(rest, '\\')
-		if at < 0 || at+1 >= len(rest) {
-			return false
-		}
-		rest = rest[at+1:]
-		if rest[0] != 'u' || len(rest) < 5 {
-			rest = rest[1:]
-			continue
-		}
-		first, _ := strconv.ParseUint(string(rest[1:5]), 16, 16)
-		rest = rest[5:]
-		if !utf16.IsSurrogate(rune(first)) {
-			continue
-		}
-		if len(rest) < 6 || rest[0] != '\\' || rest[1] != 'u' {
-			return true
-		}
-		second, _ := strconv.ParseUint(string(rest[2:6]), 16, 16)
-		if utf16.DecodeRune(rune(first), rune(second)) == utf8.RuneError {
-			return true
-		}
-		rest = rest[6:]
-	}
-}
 
 // maxDigits is Python's limit for the conversion of integers.
 const maxDigits = 4300
@@ -111,40 +81,28 @@ func tooManyDigits(raw []byte) bool {
 	return digits > maxDigits
 }
 
-// decodeObject decodes one JSON object. Numbers stay text, so that large ones keep their digits.
-func decodeObject(raw []byte) (map[string]any, error) {
-	v, err := decode(raw)
-	if err != nil {
-		return nil, err
-	}
-	m, ok := v.(map[string]any)
-	if !ok {
-		return nil, errShape
-	}
-	return m, nil
-}
-
-// decode decodes one JSON value.
-func decode(raw []byte) (any, error) {
+// decode decodes one JSON value. Numbers stay text, so that large ones keep their digits. It may have what only Python's JSON
+// has; then odd is true.
+func decode(raw []byte) (v any, odd bool, err error) {
 	if !utf8.Valid(raw) { // the decoder would silently replace it
-		return nil, errEncoding
-	}
-	if loneSurrogate(raw) { // likewise
-		return nil, errShape
+		return nil, false, errEncoding
 	}
 	if tooManyDigits(raw) {
-		return nil, errSyntax
+		return nil, false, errSyntax
 	}
-	d := json.NewDecoder(bytes.NewReader(raw))
+	text, odd := pythonJSON(raw)
+	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
-	var v any
 	if err := d.Decode(&v); err != nil {
-		return nil, errSyntax
+		return nil, false, errSyntax
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return nil, errSyntax
+		return nil, false, errSyntax
 	}
-	return v, nil
+	if odd {
+		v = restore(v)
+	}
+	return v, odd, nil
 }
 
 // body reads and decodes the body; nil without one. Upstream serves the four core resources and everything else through
@@ -154,7 +112,8 @@ func (c *Call) body(core bool) (map[string]any, error) {
 	if err != nil || len(raw) == 0 {
 		return nil, err
 	}
-	v, err := decode(raw)
+	v, odd, err := decode(raw)
+	c.odd = odd
 	m, isObject := v.(map[string]any)
 	switch {
 	case err == errEncoding && core:
@@ -171,6 +130,14 @@ func (c *Call) body(core bool) (map[string]any, error) {
 	return nil, errInvalidBody
 }
 
+// storable refuses a body, once all checks have passed, of which the database could not keep all.
+func (c *Call) storable(body map[string]any) error {
+	if c.odd && !storable(body) {
+		return errInvalidBody
+	}
+	return nil
+}
+
 var errInvalidBody = fault.BadRequest("HTTPBadRequest", "Body contains invalid data")
 
 // updateBody is body for a PUT. Upstream's second framework copies the body first, which works for objects and lists.
@@ -179,7 +146,7 @@ func (c *Call) updateBody(core bool) (map[string]any, error) {
 	if core || m != nil || err != nil && err != errInvalidBody {
 		return m, err
 	}
-	if v, _ := decode(c.raw); v != nil {
+	if v, _, _ := decode(c.raw); v != nil {
 		if _, isList := v.([]any); isList {
 			return nil, err
 		}
@@ -191,7 +158,7 @@ func (c *Call) updateBody(core bool) (map[string]any, error) {
 func (c *Call) noBody(core bool) error {
 	raw, err := c.readBody()
 	if err == nil && len(raw) > 0 {
-		if _, wrong := decode(raw); (wrong == errEncoding || wrong == errSyntax) && !core {
+		if _, _, wrong := decode(raw); (wrong == errEncoding || wrong == errSyntax) && !core {
 			return errJSON
 		}
 		err = fault.BadRequest("HTTPBadRequest", "Request body is not supported in DELETE.")

@@ -275,7 +275,7 @@ func (c *Collection[R]) create(call *Call) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := call.checkIfMatch(); err != nil {
+	if err := cmp.Or(call.storable(body), call.checkIfMatch()); err != nil {
 		return nil, err
 	}
 	event := c.event(call, "create", body)
@@ -490,7 +490,7 @@ func (c *Collection[R]) update(call *Call) (*reply, error) {
 	if _, err := c.res.Update(call.Caller, new(R), bodies[0]); err != nil {
 		return nil, err // before anything is looked up, as upstream
 	}
-	if err := call.checkIfMatch(); err != nil {
+	if err := cmp.Or(call.storable(body), call.checkIfMatch()); err != nil {
 		return nil, err
 	}
 	event := c.event(call, "update", body)

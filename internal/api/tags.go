@@ -129,17 +129,21 @@ func (route *tagRoute) given(call *Call) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := decodeObject(raw)
-	if err != nil && err != errShape && len(raw) > 0 {
+	body, odd, err := decode(raw)
+	if err != nil && len(raw) > 0 {
 		return nil, errJSON
 	}
-	v, ok := body["tags"]
+	object, _ := body.(map[string]any)
+	v, ok := object["tags"]
 	if !ok {
 		return nil, fault.InvalidInput("Invalid tags body")
 	}
 	tags, err := model.Tags.Parse(v)
 	if err != nil {
 		return nil, fault.InvalidInput("%s", err.Error())
+	}
+	if odd && !storable(v) {
+		return nil, fault.InvalidInput("Invalid tags body")
 	}
 	return tags, nil
 }

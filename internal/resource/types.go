@@ -80,8 +80,13 @@ func AppendString(b []byte, s string) []byte {
 		if c >= utf8.RuneSelf {
 			r, n := utf8.DecodeRuneInString(s[i:])
 			if r == utf8.RuneError && n == 1 {
-				b = append(append(b, s[start:i]...), `\ufffd`...)
-				start = i + 1
+				b = append(b, s[start:i]...)
+				if half, ok := surrogate(s[i:]); ok {
+					b, n = fmt.Appendf(b, `\u%04x`, half), 3
+				} else {
+					b = append(b, `\ufffd`...)
+				}
+				start = i + n
 			}
 			i += n
 			continue
@@ -107,6 +112,15 @@ func AppendString(b []byte, s string) []byte {
 		start = i
 	}
 	return append(append(b, s[start:]...), '"')
+}
+
+// surrogate reads the three bytes that UTF-8 would have for half of a UTF-16 pair; package api gives them to text that has
+// such an escape.
+func surrogate(s string) (rune, bool) {
+	if len(s) < 3 || s[0] != 0xed || s[1] < 0xa0 || s[1] > 0xbf || s[2]&0xc0 != 0x80 {
+		return 0, false
+	}
+	return 0xd000 | rune(s[1]&0x3f)<<6 | rune(s[2]&0x3f), true
 }
 
 // AppendNullable writes null or the value.
@@ -178,7 +192,7 @@ var Name = String(255).Checked(func(s string) error {
 	if s != "\n" {
 		text = strings.TrimSuffix(s, "\n")
 	}
-	if strings.ContainsFunc(text, unprintable) || strings.TrimFunc(text, unicode.IsSpace) != text {
+	if !utf8.ValidString(s) || strings.ContainsFunc(text, unprintable) || strings.TrimFunc(text, unicode.IsSpace) != text {
 		return Reasonf("'%s' is not a valid string", s)
 	}
 	return nil
@@ -387,6 +401,8 @@ func PyBytes(raw []byte) string {
 func pyNumber(text string) string {
 	f, err := strconv.ParseFloat(text, 64)
 	switch a := math.Abs(f); {
+	case math.IsNaN(f), math.IsInf(f, 0) && err == nil:
+		return strings.TrimSuffix(strings.ToLower(text), "inity")
 	case !strings.ContainsAny(text, ".eE"):
 		return text
 	case err != nil: // too large

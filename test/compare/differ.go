@@ -11,6 +11,8 @@ import (
 // differ compares answers. Values that the servers made up are pairs: once seen side by side, they must stay so.
 type differ struct {
 	pairs map[string]string // from a value of server A to that of server B
+	known map[string]bool   // values of server B in pairs
+	fresh bool              // the answers may tell of addresses that were chosen anew
 	urls  [2]string
 	// strict is set when both servers have one database: nothing that they made up may differ.
 	strict bool
@@ -20,11 +22,12 @@ type differ struct {
 type difference struct{ path, a, b string }
 
 var (
-	uuidForm = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$|^[0-9a-f]{32}$`)
-	macForm  = regexp.MustCompile(`^([0-9a-f]{2}:){5}[0-9a-f]{2}$`)
-	timeForm = regexp.MustCompile(`^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?$`)
-	requestM = regexp.MustCompile(`req-[0-9a-f-]{36}`)
-	uuidIn   = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	uuidForm  = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$|^[0-9a-f]{32}$`)
+	macForm   = regexp.MustCompile(`^([0-9a-f]{2}:){5}[0-9a-f]{2}$`)
+	timeForm  = regexp.MustCompile(`^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?$`)
+	requestM  = regexp.MustCompile(`req-[0-9a-f-]{36}`)
+	callbackM = regexp.MustCompile(`-\d+ failed`) // an address in memory
+	uuidIn    = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 )
 
 // madeUp are the keys whose values a server chooses, though they have no form of their own.
@@ -129,25 +132,18 @@ func (d *differ) lists(path, key string, a, b []any) []difference {
 
 // align orders both lists so that elements which belong together are at one place.
 func (d *differ) align(a, b []any) ([]any, []any) {
-	shared := map[string]bool{} // identifiers in the list of B
-	for _, v := range b {
-		if o, ok := v.(map[string]any); ok {
-			if id, ok := o["id"].(string); ok {
-				shared[id] = true
-			}
-		}
-	}
+	shared, first := identifiers(b), identifiers(a)
 	rank := func(v any, isA bool) string {
 		text := show(v)
 		if o, ok := v.(map[string]any); ok {
 			if id, ok := o["id"].(string); ok {
-				if !isA || d.strict {
+				if d.strict || !isA && d.known[id] {
 					return "0" + id
 				}
-				if known, ok := d.pairs[id]; ok {
+				if known, ok := d.pairs[id]; isA && ok {
 					return "0" + known
 				}
-				if shared[id] {
+				if shared[id] && first[id] {
 					return "0" + id
 				}
 			}
@@ -178,6 +174,19 @@ func (d *differ) align(a, b []any) ([]any, []any) {
 		return a, b
 	}
 	return order(a, true), order(b, false)
+}
+
+// identifiers are those of the objects of a list.
+func identifiers(list []any) map[string]bool {
+	out := map[string]bool{}
+	for _, v := range list {
+		if o, ok := v.(map[string]any); ok {
+			if id, ok := o["id"].(string); ok {
+				out[id] = true
+			}
+		}
+	}
+	return out
 }
 
 // plain leaves out of an object what a server made up.
@@ -217,7 +226,12 @@ func (d *differ) sameString(key, a, b string) bool {
 	switch {
 	case timeForm.MatchString(a) && timeForm.MatchString(b):
 		return len(a) == len(b)
-	case uuidForm.MatchString(a) && uuidForm.MatchString(b), macForm.MatchString(a) && macForm.MatchString(b), madeUp[key]:
+	case uuidForm.MatchString(a) && uuidForm.MatchString(b):
+		return d.pair(a, b)
+	case macForm.MatchString(a) && macForm.MatchString(b), madeUp[key]:
+		if d.fresh { // what was freed is given to others
+			delete(d.pairs, a)
+		}
 		return d.pair(a, b)
 	}
 	return false
@@ -228,7 +242,7 @@ func (d *differ) pair(a, b string) bool {
 	if known, ok := d.pairs[a]; ok {
 		return known == b
 	}
-	d.pairs[a] = b
+	d.pairs[a], d.known[b] = b, true
 	return true
 }
 
@@ -237,7 +251,7 @@ func (d *differ) sameText(a, b string) bool {
 	if a == b {
 		return true
 	}
-	return d.translate(a) == requestM.ReplaceAllString(b, "req")
+	return callbackM.ReplaceAllString(d.translate(a), "-N failed") == callbackM.ReplaceAllString(requestM.ReplaceAllString(b, "req"), "-N failed")
 }
 
 // translate replaces values of server A by those of server B.

@@ -34,7 +34,7 @@ func newRunner(a, b, keystoneURL, password, write string) (*runner, error) {
 		return nil, err
 	}
 	r := &runner{a: &server{base: a, objects: map[string]map[string]any{}}, b: &server{base: b, objects: map[string]map[string]any{}},
-		keystone: k, write: write, differ: &differ{pairs: map[string]string{}, urls: [2]string{a, b}, strict: write != ""}, statuses: map[int]int{}, kinds: map[string]int{}}
+		keystone: k, write: write, differ: &differ{pairs: map[string]string{}, known: map[string]bool{}, urls: [2]string{a, b}, strict: write != ""}, statuses: map[int]int{}, kinds: map[string]int{}}
 	for name, project := range k.projects {
 		for _, s := range []*server{r.a, r.b} {
 			s.objects[name] = map[string]any{"project": project}
@@ -104,6 +104,7 @@ func (r *runner) run(q request) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	r.differ.fresh = q.method != "GET"
 	r.account(q, a, b, r.differ.answers(a, b))
 	return a.status, nil
 }
