@@ -19,6 +19,9 @@ func testAllInOneKill(t *testing.T, c *cloud) {
 	a, b := c.boot("a", c.Compute[0], c.tenant), c.boot("b", c.Compute[0], c.tenant)
 	fip := c.floatingIP(b.Port)
 	c.settled(a, b)
+	if _, err := c.Internet.Reach(fip, patience); err != nil {
+		t.Fatal(err)
+	}
 	open, err := c.Internet.Connect(fip, sshPort)
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +71,7 @@ func TestDHCPv6(t *testing.T) {
 	if dns := options["new_dhcp6_name_servers"]; dns != "2620:fe::9" {
 		t.Errorf("DNS server %q", dns)
 	}
-	if err := lab.Eventually(10*time.Second, func() error { // the default route comes by router advertisement
+	if err := lab.Eventually(patience, func() error { // the default route comes by router advertisement
 		if routes := a.Run("ip -6 route show default"); routes == "" {
 			return fmt.Errorf("no default route")
 		}

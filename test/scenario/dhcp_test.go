@@ -34,7 +34,7 @@ func TestDHCPAgents(t *testing.T) {
 			t.Fatalf("%s: %v", what, err)
 		}
 	}
-	must("two ports", 10*time.Second, func() error {
+	must("two ports", patience, func() error {
 		if got := ports(); len(got) != 2 {
 			return fmt.Errorf("%v", got)
 		}
@@ -61,7 +61,7 @@ func TestDHCPAgents(t *testing.T) {
 			return nil
 		}
 	}
-	must("lease with two agents", 10*time.Second, lease(both))
+	must("lease with two agents", patience, lease(both))
 
 	second.Daemons["dhcp-agent"].Kill()
 	if got, err := a.DHCP(); err != nil { // the other answers at once
@@ -77,7 +77,7 @@ func TestDHCPAgents(t *testing.T) {
 	})
 	kept := ports()["reserved_dhcp_port"]
 	alone := slices.DeleteFunc(slices.Clone(both), func(s string) bool { return s == kept })
-	must("lease with one agent", 10*time.Second, lease(alone))
+	must("lease with one agent", patience, lease(alone))
 
 	second.Daemons["dhcp-agent"].Restart()
 	if err := second.WaitHealthy("dhcp-agent", 15*time.Second); err != nil {

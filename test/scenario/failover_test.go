@@ -86,7 +86,7 @@ report_interval = 1
 	if _, err := a.Reach(b.IP(), 15*time.Second); err != nil {
 		t.Errorf("the router has not moved: %v", err)
 	}
-	if err := lab.Eventually(10*time.Second, func() error {
+	if err := lab.Eventually(patience, func() error {
 		if got, want := address(), strings.Replace(before, "on network", "on compute1", 1); got != want {
 			return fmt.Errorf("DHCP port %s, want %s", got, want)
 		}

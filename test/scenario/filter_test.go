@@ -39,7 +39,7 @@ func testFilters(t *testing.T, c *cloud) {
 			t.Error("an address that is not in the group is let in")
 		}
 		change("add_addresses", stranger)
-		if err := lab.Eventually(10*time.Second, func() error { return stranger.Bounce("tcp", b.IP(), sshPort, 10) }); err != nil {
+		if err := lab.Eventually(patience, func() error { return stranger.Bounce("tcp", b.IP(), sshPort, 10) }); err != nil {
 			t.Error(err)
 		}
 		if err := lab.Exchange(open); err != nil {
@@ -63,7 +63,7 @@ func testFilters(t *testing.T, c *cloud) {
 	}
 	arrives := func(want bool) {
 		t.Helper()
-		if err := lab.Eventually(5*time.Second, func() error {
+		if err := lab.Eventually(patience, func() error {
 			if spoof() != want {
 				return errNotYet
 			}

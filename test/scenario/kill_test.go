@@ -28,7 +28,7 @@ func testKill(t *testing.T, c *cloud) {
 		if _, err := late.DHCP(); err != nil {
 			return err
 		}
-		_, err := late.Reach(b.IP(), 5*time.Second)
+		_, err := late.Reach(b.IP(), patience)
 		return err
 	}
 	var lateFIP netip.Addr
@@ -51,7 +51,7 @@ func testKill(t *testing.T, c *cloud) {
 		}},
 		{"dhcp-agent", c.Network, plugLate, lateWorks},
 		{"l3-agent", c.Network, func() { lateFIP = c.floatingIP(a.Port) }, func() error {
-			_, err := c.Internet.Reach(lateFIP, 5*time.Second)
+			_, err := c.Internet.Reach(lateFIP, patience)
 			return err
 		}},
 		{"metadata-agent", c.Network, nothing, func() error {
@@ -124,7 +124,7 @@ func (c *cloud) streams(t *testing.T, a, b *lab.Instance, fip netip.Addr) map[st
 		{"out", a.Node, lab.InternetIP},
 		{"in", c.Internet, fip},
 	} {
-		if _, err := s.from.Reach(s.to, 5*time.Second); err != nil {
+		if _, err := s.from.Reach(s.to, patience); err != nil {
 			t.Fatal(err)
 		}
 		stream, err := s.from.PingStream(s.to, 10*time.Millisecond)
@@ -140,7 +140,7 @@ func (c *cloud) streams(t *testing.T, a, b *lab.Instance, fip netip.Addr) map[st
 func (c *cloud) steady() map[*lab.Host][]string {
 	c.t.Helper()
 	states := c.states()
-	if err := lab.Eventually(10*time.Second, func() error {
+	if err := lab.Eventually(patience, func() error {
 		time.Sleep(200 * time.Millisecond)
 		last := states
 		states = c.states()
@@ -170,7 +170,7 @@ func (c *cloud) states() map[*lab.Host][]string {
 func (c *cloud) compare(t *testing.T, before map[*lab.Host][]string) {
 	t.Helper()
 	for _, h := range c.Hosts() {
-		for i, line := range h.WaitState(before[h], 3*time.Second) {
+		for i, line := range h.WaitState(before[h], patience) {
 			if i == 20 {
 				t.Errorf("%s: and more", h.Name)
 				break

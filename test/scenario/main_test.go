@@ -131,11 +131,14 @@ func (c *cloud) boot(name string, host *lab.Host, network lab.Object) *lab.Insta
 	return i
 }
 
+// patience bounds the wait for what takes a second on a machine that has nothing else to do.
+const patience = 20 * time.Second
+
 // settled waits until pings between the instances work, both ways.
 func (c *cloud) settled(a, b *lab.Instance) {
 	c.t.Helper()
 	for _, p := range []struct{ from, to *lab.Instance }{{a, b}, {b, a}} {
-		if _, err := p.from.Reach(p.to.IP(), 5*time.Second); err != nil {
+		if _, err := p.from.Reach(p.to.IP(), patience); err != nil {
 			c.t.Fatal(err)
 		}
 	}

@@ -41,10 +41,10 @@ func meter(t *testing.T, c *cloud, daemons ...string) {
 	c.API.Create("metering/metering-label-rules", lab.Object{"metering_label_id": label.ID(), "direction": "egress",
 		"destination_ip_prefix": lab.InternetIP.String() + "/32"})
 	a := c.boot("a", c.Compute[0], c.tenant)
-	if _, err := a.Reach(lab.InternetIP, 10*time.Second); err != nil {
+	if _, err := a.Reach(lab.InternetIP, patience); err != nil {
 		t.Fatal(err)
 	}
-	if err := lab.Eventually(10*time.Second, func() error { // the agent has seen the rule
+	if err := lab.Eventually(patience, func() error { // the agent has seen the rule
 		rules, err := c.Network.Exec("ip", "netns", "exec", "qrouter-"+c.router.ID(), "nft", "list", "table", "inet", "neutrino-metering")
 		if err == nil && !strings.Contains(rules, lab.InternetIP.String()) {
 			err = fmt.Errorf("no rule in %s", rules)
@@ -78,7 +78,7 @@ func meter(t *testing.T, c *cloud, daemons ...string) {
 		}
 	}
 	wantPackets, wantBytes := packets+100, bytes+40*528+60*1028
-	if err := lab.Eventually(10*time.Second, func() error {
+	if err := lab.Eventually(patience, func() error {
 		if packets, bytes := published(t, daemon.Log(), label.ID()); packets != wantPackets || bytes != wantBytes {
 			return fmt.Errorf("published %d packets of %d bytes, sent were %d of %d", packets, bytes, wantPackets, wantBytes)
 		}

@@ -72,7 +72,7 @@ func TestOpenVSwitchDaemons(t *testing.T) {
 				from *lab.Node
 				to   netip.Addr
 			}{"between hypervisors": {a.Node, b.IP()}, "out": {a.Node, lab.InternetIP}, "in": {c.Internet, fip}} {
-				if _, err := path.from.Reach(path.to, 10*time.Second); err != nil {
+				if _, err := path.from.Reach(path.to, patience); err != nil {
 					t.Errorf("%s: %v", name, err)
 				}
 			}
@@ -83,7 +83,7 @@ func TestOpenVSwitchDaemons(t *testing.T) {
 			if err := lab.Exchange(open); err != nil {
 				t.Errorf("the open connection: %v", err)
 			}
-			if err := lab.Eventually(5*time.Second, func() error {
+			if err := lab.Eventually(patience, func() error {
 				_, err := a.DHCP()
 				return err
 			}); err != nil {
@@ -92,7 +92,7 @@ func TestOpenVSwitchDaemons(t *testing.T) {
 			if id, err := a.Get("http://169.254.169.254/latest/meta-data/instance-id"); err != nil || id != a.ID {
 				t.Errorf("metadata says %q, %v", id, err)
 			}
-			if err := lab.Eventually(5*time.Second, func() error {
+			if err := lab.Eventually(patience, func() error {
 				if lines := lab.Difference(before, c.numberless(test.host)); len(lines) > 0 {
 					return errors.New(lines[0])
 				}
@@ -104,7 +104,7 @@ func TestOpenVSwitchDaemons(t *testing.T) {
 	}
 	late := c.boot("late", c.Compute[0], c.tenant)
 	c.settled(late, b)
-	if _, err := late.Reach(lab.InternetIP, 5*time.Second); err != nil {
+	if _, err := late.Reach(lab.InternetIP, patience); err != nil {
 		t.Error(err)
 	}
 }

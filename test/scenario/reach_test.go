@@ -25,7 +25,7 @@ func testAcrossHosts(t *testing.T, c *cloud) {
 		}
 	})
 	t.Run("instances reach each other", func(t *testing.T) {
-		if _, err := a.Reach(b.IP(), 5*time.Second); err != nil {
+		if _, err := a.Reach(b.IP(), patience); err != nil {
 			t.Error(err)
 		}
 		if _, err := a.Connect(b.IP(), sshPort); err != nil {
@@ -43,13 +43,13 @@ func testAcrossHosts(t *testing.T, c *cloud) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := a.Reach(to, 5*time.Second); err != nil {
+		if _, err := a.Reach(to, patience); err != nil {
 			t.Error(err)
 		}
 	})
 	t.Run("internet", func(t *testing.T) {
 		for _, i := range []*lab.Instance{a, b} {
-			if _, err := i.Reach(lab.InternetIP, 5*time.Second); err != nil {
+			if _, err := i.Reach(lab.InternetIP, patience); err != nil {
 				t.Error(err)
 			}
 		}
@@ -71,7 +71,7 @@ func testAcrossHosts(t *testing.T, c *cloud) {
 		for _, i := range []*lab.Instance{a, b} {
 			c.API.Update("floatingips", f.ID(), lab.Object{"port_id": i.Port.ID()})
 			arriving := i.Capture("eth0", "tcp dst port 22 and src host "+lab.InternetIP.String())
-			if err := lab.Eventually(5*time.Second, func() error {
+			if err := lab.Eventually(patience, func() error {
 				if _, err := c.Internet.Connect(address, sshPort); err != nil {
 					return err
 				}
@@ -81,7 +81,7 @@ func testAcrossHosts(t *testing.T, c *cloud) {
 				t.Errorf("floating IP of %s: %v", i.Name, err)
 			}
 		}
-		if _, err := c.Internet.Reach(address, 5*time.Second); err != nil {
+		if _, err := c.Internet.Reach(address, patience); err != nil {
 			t.Error(err)
 		}
 	})

@@ -49,7 +49,7 @@ func TestRouterFailover(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if err := lab.Eventually(5*time.Second, func() error { return namespaceOn(second, c.router.ID(), true) }); err != nil {
+	if err := lab.Eventually(patience, func() error { return namespaceOn(second, c.router.ID(), true) }); err != nil {
 		t.Fatal(err)
 	}
 	reached()
@@ -67,7 +67,7 @@ func TestRouterFailover(t *testing.T) {
 	if err := first.WaitHealthy("l3-agent", 15*time.Second); err != nil {
 		t.Error(err)
 	}
-	if err := lab.Eventually(5*time.Second, func() error { return namespaceOn(first, c.router.ID(), false) }); err != nil {
+	if err := lab.Eventually(patience, func() error { return namespaceOn(first, c.router.ID(), false) }); err != nil {
 		t.Error(err)
 	}
 	if links := first.Run("ip -o link"); strings.Contains(links, "tap"+c.gatewayPort()[:11]) {
@@ -102,7 +102,7 @@ func TestRouterFailover(t *testing.T) {
 }
 
 func reach(from *lab.Node, to netip.Addr) error {
-	_, err := from.Reach(to, 5*time.Second)
+	_, err := from.Reach(to, patience)
 	return err
 }
 

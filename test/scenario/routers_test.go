@@ -27,7 +27,7 @@ func TestRouters(t *testing.T) {
 			c.API.Create("floatingips", lab.Object{"floating_network_id": c.public.ID(), "port_id": b.Port.ID()})
 		outA, outB := netip.MustParseAddr(fipA.Str("floating_ip_address")), netip.MustParseAddr(fipB.Str("floating_ip_address"))
 		for _, f := range []lab.Object{fipA, fipB} {
-			if err := c.API.WaitFor("floatingips", f.ID(), "status", "ACTIVE", 5*time.Second); err != nil {
+			if err := c.API.WaitFor("floatingips", f.ID(), "status", "ACTIVE", patience); err != nil {
 				t.Error(err)
 			}
 		}
@@ -50,7 +50,7 @@ func TestRouters(t *testing.T) {
 		long(t, c.Internet, outA)
 
 		c.API.Update("floatingips", fipA.ID(), lab.Object{"port_id": nil})
-		if err := c.API.WaitFor("floatingips", fipA.ID(), "status", "DOWN", 5*time.Second); err != nil {
+		if err := c.API.WaitFor("floatingips", fipA.ID(), "status", "DOWN", patience); err != nil {
 			t.Error(err)
 		}
 		if err := c.Internet.Silent(outA, 300*time.Millisecond); err != nil {
@@ -59,7 +59,7 @@ func TestRouters(t *testing.T) {
 		// To a port behind the other router: the other router must have the last word about its status.
 		c.API.Update("floatingips", fipB.ID(), lab.Object{"port_id": nil})
 		c.API.Update("floatingips", fipB.ID(), lab.Object{"port_id": a.Port.ID()})
-		if err := c.API.WaitFor("floatingips", fipB.ID(), "status", "ACTIVE", 5*time.Second); err != nil {
+		if err := c.API.WaitFor("floatingips", fipB.ID(), "status", "ACTIVE", patience); err != nil {
 			t.Error(err)
 		}
 		if err := reach(c.Internet, outB); err != nil {
@@ -128,7 +128,7 @@ func TestRouters(t *testing.T) {
 		for _, r := range []string{c.router.ID(), second.ID()} {
 			c.API.Update("routers", r, lab.Object{"routes": []lab.Object{}})
 		}
-		if err := lab.Eventually(5*time.Second, func() error { return a.Silent(b.IP(), 200*time.Millisecond) }); err != nil {
+		if err := lab.Eventually(patience, func() error { return a.Silent(b.IP(), 200*time.Millisecond) }); err != nil {
 			t.Error(err)
 		}
 	})
@@ -138,7 +138,7 @@ func TestRouters(t *testing.T) {
 		c.API.Update("routers", c.router.ID(), lab.Object{"external_gateway_info": gateway})
 		seen := c.Internet.Capture("eth0", "icmp and src host "+a.IP().String())
 		defer seen.Stop()
-		if err := lab.Eventually(5*time.Second, func() error {
+		if err := lab.Eventually(patience, func() error {
 			_, _ = a.Reach(lab.InternetIP, 100*time.Millisecond) // the internet has no way back
 			_, err := seen.WaitFor(a.IP().String(), 100*time.Millisecond)
 			return err
@@ -146,7 +146,7 @@ func TestRouters(t *testing.T) {
 			t.Error(err)
 		}
 		c.API.Update("routers", c.router.ID(), lab.Object{"external_gateway_info": nil})
-		if err := lab.Eventually(5*time.Second, func() error { return a.Silent(lab.InternetIP, 200*time.Millisecond) }); err != nil {
+		if err := lab.Eventually(patience, func() error { return a.Silent(lab.InternetIP, 200*time.Millisecond) }); err != nil {
 			t.Error(err)
 		}
 	})

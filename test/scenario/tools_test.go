@@ -16,7 +16,7 @@ func TestTools(t *testing.T) {
 	c.withRouter()
 	host, daemon := c.Compute[0], c.Network.Daemons["all-in-one"]
 	a := c.boot("a", host, c.tenant)
-	if _, err := a.Reach(lab.InternetIP, 10*time.Second); err != nil {
+	if _, err := a.Reach(lab.InternetIP, patience); err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(c.Dir, host.Name+"-all-in-one.conf")
@@ -69,7 +69,7 @@ func TestTools(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := c.boot("b", host, c.tenant)
-	if _, err := b.Reach(lab.InternetIP, 10*time.Second); err != nil {
+	if _, err := b.Reach(lab.InternetIP, patience); err != nil {
 		t.Errorf("after the cleanup: %v", err)
 	}
 }

@@ -51,7 +51,7 @@ func testTraffic(t *testing.T, c *cloud) {
 		}
 		for version, address := range map[string]netip.Addr{"IPv4": to.IP(), "IPv6": six} {
 			t.Run(where+" "+version, func(t *testing.T) {
-				if _, err := a.Reach(address, 5*time.Second); err != nil {
+				if _, err := a.Reach(address, patience); err != nil {
 					t.Fatal(err)
 				}
 				if out, err := a.Exec("ping", "-n", "-c", "3", "-i", "0.1", "-W", "1", "-s", "4000", address.String()); err != nil {

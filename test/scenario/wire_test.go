@@ -23,10 +23,10 @@ func testNoFlood(t *testing.T, c *cloud) {
 	t.Run("ARP is answered locally", func(t *testing.T) {
 		a.Run("ip neigh flush dev eth0")
 		tunnel := c.Compute[0].CaptureTunnels()
-		if _, err := a.Reach(b.IP(), 2*time.Second); err != nil {
+		if _, err := a.Reach(b.IP(), patience); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := tunnel.WaitFor("ICMP echo request", 2*time.Second); err != nil {
+		if _, err := tunnel.WaitFor("ICMP echo request", patience); err != nil {
 			t.Fatal("the capture does not see the pings:", err)
 		}
 		for _, frame := range tunnel.Stop() {
@@ -42,7 +42,7 @@ func testNoFlood(t *testing.T, c *cloud) {
 		if err := alone.SendUDP("eth0", from, to, []byte("anybody?")); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := with.WaitFor("255.255.255.255.9999", 2*time.Second); err != nil {
+		if _, err := with.WaitFor("255.255.255.255.9999", patience); err != nil {
 			t.Error(err)
 		}
 		for _, frame := range without.Stop() {
@@ -100,7 +100,7 @@ func testAntiSpoofing(t *testing.T, c *cloud) {
 			if err := test.send(); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := left.WaitFor(" > ", 2*time.Second); err != nil {
+			if _, err := left.WaitFor(" > ", patience); err != nil {
 				t.Fatal("the guest did not send it:", err)
 			}
 			for i, capture := range captures {
@@ -126,7 +126,7 @@ func testSecurityGroupChange(t *testing.T, c *cloud) {
 	for _, rule := range c.API.List("security-group-rules", "security_group_id="+c.open.ID()+"&protocol=icmp") {
 		c.API.Delete("security-group-rules", rule.ID())
 	}
-	if err := lab.Eventually(5*time.Second, func() error { return a.Silent(b.IP(), 100*time.Millisecond) }); err != nil {
+	if err := lab.Eventually(patience, func() error { return a.Silent(b.IP(), 100*time.Millisecond) }); err != nil {
 		t.Error(err)
 	}
 	if err := lab.Exchange(open); err != nil {

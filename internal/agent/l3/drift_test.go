@@ -51,6 +51,9 @@ func in(t *testing.T, namespace, command string) string {
 		words = append([]string{"ip", "netns", "exec", namespace}, words...)
 	}
 	out, err := exec.Command(words[0], words[1:]...).CombinedOutput()
+	if strings.Contains(string(out), "Device or resource busy") { // `ip netns del`: unmounted, and mounted again already
+		err = nil
+	}
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", command, err, out)
 	}
