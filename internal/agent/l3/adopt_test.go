@@ -216,7 +216,7 @@ func allEnded(t *testing.T, helpers []chan struct{}) {
 	for _, done := range helpers {
 		select {
 		case <-done:
-		case <-time.After(2 * time.Second):
+		case <-time.After(10 * time.Second):
 			t.Error("a helper of upstream's agent still runs")
 		}
 	}

@@ -60,7 +60,7 @@ func TestChangesAreSeen(t *testing.T) {
 		}
 		select {
 		case <-seen:
-		case <-time.After(2 * time.Second):
+		case <-time.After(10 * time.Second):
 			t.Errorf("not seen: %s", command)
 		}
 	}
