@@ -27,8 +27,10 @@ type world struct {
 
 	guests   []*guest
 	internet *endpoint
-	public   string         // the external network
-	order    map[string]int // of creation: what is chosen at random must not depend on random ids
+	public   string                      // the external network
+	pools    []string                    // of subnets, each with an address scope; the external network's are of the first
+	outside  map[netip.Prefix]netip.Addr // routes that the internet has
+	order    map[string]int              // of creation: what is chosen at random must not depend on random ids
 	names    int
 
 	steps    int
@@ -64,7 +66,7 @@ type guest struct {
 
 func newWorld(t *testing.T, c *lab.Cloud, seed uint64) *world {
 	w := &world{Cloud: c, t: t, seed: seed, random: rand.New(rand.NewPCG(seed, seed)), order: map[string]int{}, known: map[probe]bool{},
-		upset: map[*guest]bool{}, counts: map[string][2]int{}}
+		upset: map[*guest]bool{}, counts: map[string][2]int{}, outside: map[netip.Prefix]netip.Addr{}}
 	t.Cleanup(w.summary)
 	serve(c.Internet)
 	w.internet = &endpoint{name: "internet", node: c.Internet}
@@ -75,7 +77,16 @@ func newWorld(t *testing.T, c *lab.Cloud, seed uint64) *world {
 func (w *world) begin() {
 	w.public = w.API.Create("networks", lab.Object{"name": "public", "router:external": true,
 		"provider:network_type": "flat", "provider:physical_network": "public"}).ID()
-	w.API.Create("subnets", lab.Object{"network_id": w.public, "ip_version": 4, "cidr": lab.PublicCIDR,
+	for n, prefix := range scopePrefixes {
+		scope := w.API.Create("address-scopes", lab.Object{"name": fmt.Sprintf("scope%d", n), "ip_version": 4})
+		prefixes := []string{prefix}
+		if n == 0 {
+			prefixes = append(prefixes, lab.PublicCIDR)
+		}
+		w.pools = append(w.pools, w.API.Create("subnetpools", lab.Object{"name": fmt.Sprintf("pool%d", n), "prefixes": prefixes,
+			"default_prefixlen": 24, "address_scope_id": scope.ID()}).ID())
+	}
+	w.API.Create("subnets", lab.Object{"network_id": w.public, "ip_version": 4, "cidr": lab.PublicCIDR, "subnetpool_id": w.pools[0],
 		"gateway_ip": lab.InternetIP.String(), "enable_dhcp": false})
 	w.note("external network")
 	for _, name := range []string{"network", "network", "subnet", "subnet", "subnet", "subnet", "router", "router interface",
@@ -85,6 +96,9 @@ func (w *world) begin() {
 	w.settle()
 }
 
+// scopePrefixes are those of the pools.
+var scopePrefixes = []string{"10.128.0.0/10", "10.192.0.0/10"}
+
 // step does one thing at random, and checks with a sample of packets that nothing else is disturbed.
 func (w *world) step() {
 	w.t.Helper()
@@ -92,6 +106,7 @@ func (w *world) step() {
 	w.perform(w.choose())
 	s := w.look()
 	w.forget(s)
+	w.routeOutside(s)
 	if all := w.allProbes(s); len(all) > 0 {
 		w.random.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		w.check(s, all[:min(len(all), sample)])
@@ -227,7 +242,7 @@ func (w *world) allProbes(s *snapshot) (all []probe) {
 		}
 		if f, ok := from.first(false); ok {
 			for _, k := range kinds[:4] {
-				all = append(all, probe{&a.endpoint, f.address, lab.InternetIP, k})
+				all = append(all, probe{&a.endpoint, f.address, lab.InternetIP, k}, probe{w.internet, lab.InternetIP, f.address, k})
 			}
 		}
 		for _, f := range s.floatingIPs {
@@ -281,6 +296,7 @@ func (w *world) settle() {
 	deadline := time.Now().Add(patience)
 	for {
 		s := w.look()
+		w.routeOutside(s)
 		want := map[probe]bool{}
 		all := w.allProbes(s)
 		for _, p := range all {
