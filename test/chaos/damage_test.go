@@ -23,7 +23,7 @@ var (
 		{"neighbour", permanentNeighbours}, {"device", bridgeDevices},
 	}
 	switchDamages = []damage{
-		{"flow", flows}, {"all flows", allFlows}, {"VLAN of a port", vlans}, {"port of a bridge", bridgePorts},
+		{"flow", flows}, {"all flows", allFlows}, {"VLAN of a port", vlans}, {"tunnel", bridgePorts},
 	}
 	namespaceDamages = []damage{
 		{"address", namespaceAddresses}, {"route", namespaceRoutes}, {"table", namespaceTables}, {"device", namespaceDevices},
@@ -211,10 +211,10 @@ func vlans(w *world, h *lab.Host) [][]string {
 	return append(each(ports, "ovs-vsctl --timeout=10 clear Port %s tag"), each(ports, "ovs-vsctl --timeout=10 set Port %s tag=77")...)
 }
 
+// bridgePorts are those of tunnels. Patch ports would get other numbers, which stand in flows that must be as before the start.
 func bridgePorts(_ *world, h *lab.Host) [][]string {
 	endpoints := matched(h, "ovs-vsctl --timeout=10 list-ports "+tunnels, `^(vxlan-.*)$`)
-	return append(each(endpoints, "ovs-vsctl --timeout=10 del-port "+tunnels+" %s"),
-		each([]string{integration + " patch-tun", tunnels + " patch-int", integration + " int-br-ex", external + " phy-br-ex"}, "ovs-vsctl --timeout=10 del-port %s")...)
+	return each(endpoints, "ovs-vsctl --timeout=10 del-port "+tunnels+" %s")
 }
 
 // namespaces are those of routers and DHCP.
