@@ -59,7 +59,8 @@ type Transport interface {
 	// Cast sends m without waiting for an answer.
 	Cast(ctx context.Context, to Target, m *Message) error
 	// Serve handles the topic's messages (for anybody, for host, and fanouts) until stop is called, which waits for
-	// running handlers. Messages of one topic are handled concurrently.
+	// running handlers. Casts to the host are handled one after the other in the order in which they came, and so are
+	// fanouts; all other messages of a topic concurrently.
 	Serve(topic, host string, h Handler) (stop func(), err error)
 	// Reconnected is signalled each time a lost connection came back; agents then resync. It is never closed.
 	Reconnected() <-chan struct{}

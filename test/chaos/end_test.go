@@ -217,6 +217,12 @@ func (w *world) clear() {
 	for id := range s.networks {
 		gone("DELETE", "/networks/"+id, nil)
 	}
+	for _, id := range w.pools {
+		gone("DELETE", "/subnetpools/"+id, nil)
+	}
+	for _, o := range w.list("address-scopes") {
+		gone("DELETE", "/address-scopes/"+o.ID(), nil)
+	}
 	groups := w.list("security-groups")
 	for _, g := range groups { // rules may refer to other groups
 		for _, r := range g.Objects("security_group_rules") {

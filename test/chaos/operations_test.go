@@ -74,6 +74,7 @@ var operations = []operation{
 	{"server killed", 1, true, killServer},
 	{"bus cut", 2, true, cutBus},
 	{"switch killed", 1, true, restartSwitch},
+	{"by hand", 1, true, damageHosts},
 }
 
 // Bounds on what there is: a small cloud changes more thoroughly than a large one.
@@ -239,9 +240,13 @@ func addSubnet(w *world, s *snapshot) string {
 		return ""
 	}
 	w.names++
-	base := fmt.Sprintf("10.%d.%d.", w.names>>8, w.names&255)
+	pool := w.poolOf(s, id)
+	base := fmt.Sprintf("10.%d.%d.", w.names>>8+map[string]int{w.pools[0]: 128, w.pools[1]: 192}[pool], w.names&255)
 	attributes := lab.Object{"network_id": id, "ip_version": 4, "cidr": base + "0/24",
 		"allocation_pools": []lab.Object{{"start": base + "2", "end": base + "199"}}} // the others are aliases of guests
+	if pool != "" {
+		attributes["subnetpool_id"] = pool
+	}
 	if six == 0 && count > 0 {
 		attributes = lab.Object{"network_id": id, "ip_version": 6, "cidr": fmt.Sprintf("fd00:%x::/64", w.names)}
 		if mode := []string{"", "slaac", "dhcpv6-stateful", "dhcpv6-stateless"}[w.random.IntN(4)]; mode != "" {
@@ -260,6 +265,16 @@ func addSubnet(w *world, s *snapshot) string {
 		}
 	}
 	return what
+}
+
+// poolOf is where a network's subnets come from, which is the same for all: one of the pools, or none.
+func (w *world) poolOf(s *snapshot, network string) string {
+	for _, x := range s.subnets {
+		if x.network == network && x.prefix.Addr().Is4() {
+			return x.pool
+		}
+	}
+	return append([]string{"", ""}, w.pools...)[w.random.IntN(2+len(w.pools))]
 }
 
 // moveGateway gives a subnet another gateway, or none. It is refused while a router has the address.

@@ -158,53 +158,62 @@ func (s *snapshot) gatewayOf(p port, src netip.Addr) (router, bool) {
 	return r, ok && r.up
 }
 
-// routed tells whether packets from the address find their way to the other by routers.
+// routed tells whether packets from the address find their way to the other by routers, all within one address scope.
 func (s *snapshot) routed(p port, src, dst netip.Addr) bool {
 	r, ok := s.gatewayOf(p, src)
 	for hops := 0; ok && hops < 4; hops++ {
-		if s.connects(r, dst) {
-			return true
+		if out, there := s.connects(r, dst); there {
+			return s.sameScope(p, out, src)
 		}
-		r, ok = s.next(r, dst)
+		if r, ok = s.next(r, dst, func(out subnet) bool { return s.sameScope(p, out, src) }); !ok {
+			return false
+		}
 	}
 	return false
 }
 
-// connects tells whether the router has an interface on the subnet of the address.
-func (s *snapshot) connects(r router, a netip.Addr) bool {
+// sameScope tells whether an address of a port and those of a subnet are of one address scope. There are none of IPv6.
+func (s *snapshot) sameScope(p port, x subnet, src netip.Addr) bool {
+	return src.Is6() || s.networks[p.network].scope == s.networks[x.network].scope
+}
+
+// connects finds the subnet of the address that the router has an interface on.
+func (s *snapshot) connects(r router, a netip.Addr) (subnet, bool) {
 	for _, i := range s.interfacesOf(r.id) {
 		for _, f := range i.fixed {
 			if i.up && s.subnets[f.subnet].prefix.Contains(a) {
-				return true
+				return s.subnets[f.subnet], true
 			}
 		}
 	}
-	return false
+	return subnet{}, false
 }
 
-// next follows an extra route.
-func (s *snapshot) next(r router, dst netip.Addr) (router, bool) {
+// next follows an extra route, if it may leave by the subnet that the other router is on.
+func (s *snapshot) next(r router, dst netip.Addr, may func(subnet) bool) (router, bool) {
 	for _, e := range r.routes {
-		if !e.to.Contains(dst) || !s.connects(r, e.via) {
+		out, there := s.connects(r, e.via)
+		if !e.to.Contains(dst) || !there {
 			continue
 		}
 		for _, p := range s.ports {
 			if p.owner == "network:router_interface" && p.up && slices.ContainsFunc(p.fixed, func(f fixed) bool { return f.address == e.via }) {
 				n, ok := s.routers[p.device]
-				return n, ok && n.up
+				return n, ok && n.up && may(out)
 			}
 		}
 	}
 	return router{}, false
 }
 
-// goesOut tells whether packets to the internet find their way there and back: only translated ones do.
+// goesOut tells whether packets to the internet find their way there and back: translated ones do, and those of the external
+// network's address scope, which the internet has routes for.
 func (s *snapshot) goesOut(p port, src netip.Addr) bool {
 	r, ok := s.gatewayOf(p, src)
 	if !ok || r.external == "" || src.Is6() {
 		return false
 	}
-	if r.snat {
+	if r.snat || s.networks[p.network].scope == s.networks[r.external].scope {
 		return true
 	}
 	for _, f := range s.floatingIPs {
@@ -215,7 +224,32 @@ func (s *snapshot) goesOut(p port, src netip.Addr) bool {
 	return false
 }
 
-// whyFromOutside is for probes from the internet to floating IPs.
+// routeOutside gives the internet routes to all subnets behind routers, whatever their scope.
+func (w *world) routeOutside(s *snapshot) {
+	want := map[netip.Prefix]netip.Addr{}
+	for _, r := range s.routers {
+		for _, p := range s.interfacesOf(r.id) {
+			for _, f := range p.fixed {
+				if x := s.subnets[f.subnet]; f.address.Is4() && x.gateway == f.address && len(r.fixed) > 0 {
+					want[x.prefix] = r.fixed[0].address
+				}
+			}
+		}
+	}
+	for to, via := range want {
+		if w.outside[to] != via {
+			w.Internet.Run(fmt.Sprintf("ip route replace %s via %s", to, via))
+		}
+	}
+	for to := range w.outside {
+		if !want[to].IsValid() {
+			w.Internet.Run("ip route del " + to.String())
+		}
+	}
+	w.outside = want
+}
+
+// whyFromOutside is for probes from the internet to floating IPs, and to addresses of guests.
 func (s *snapshot) whyFromOutside(p probe) string {
 	for _, f := range s.floatingIPs {
 		if f.address != p.dst || f.port == "" {
@@ -228,6 +262,21 @@ func (s *snapshot) whyFromOutside(p probe) string {
 			return "the receiver's port is down"
 		case !ok || r.id != f.router || r.external == "":
 			return "the floating IP's router does not work"
+		}
+		return s.whyNotTo(to, p)
+	}
+	for _, to := range s.ports {
+		if f, ok := to.first(false); !ok || f.address != p.dst {
+			continue
+		}
+		r, ok := s.gatewayOf(to, p.dst)
+		switch {
+		case !to.up:
+			return "the receiver's port is down"
+		case !ok || r.external == "":
+			return "no way in"
+		case s.networks[to.network].scope != s.networks[r.external].scope:
+			return "the receiver is of another address scope"
 		}
 		return s.whyNotTo(to, p)
 	}

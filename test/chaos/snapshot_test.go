@@ -27,6 +27,7 @@ type network struct {
 	kind         string // provider:network_type
 	segment, mtu int
 	external     bool
+	scope        string // of IPv4 addresses
 }
 
 // agent is one that networks or routers are given to.
@@ -42,6 +43,7 @@ type subnet struct {
 	gateway     netip.Addr
 	dhcp        bool
 	mode        string // ipv6_address_mode
+	pool        string
 }
 
 type port struct {
@@ -108,11 +110,11 @@ func (w *world) look() *snapshot {
 	w.lookAtAgents(s)
 	for _, o := range w.list("networks") {
 		s.networks[o.ID()] = network{o.ID(), o.Str("provider:network_type"), number(o, "provider:segmentation_id"), number(o, "mtu"),
-			o["router:external"] == true}
+			o["router:external"] == true, o.Str("ipv4_address_scope")}
 	}
 	for _, o := range w.list("subnets") {
 		s.subnets[o.ID()] = subnet{o.ID(), o.Str("network_id"), prefix(o.Str("cidr")), address(o.Str("gateway_ip")), o["enable_dhcp"] == true,
-			o.Str("ipv6_address_mode")}
+			o.Str("ipv6_address_mode"), o.Str("subnetpool_id")}
 	}
 	for _, o := range w.list("ports") {
 		s.ports[o.ID()] = readPort(o)

@@ -320,6 +320,39 @@ func TestHandlersAreBoundedAndStopWaits(t *testing.T) {
 	}
 }
 
+// What a host is told is handled in the order in which it was said, however long that takes.
+func TestCastsInOrder(t *testing.T) {
+	s := startServer(t, ServerConfig{})
+	from, to := join(t, s, "from"), join(t, s, "to")
+	for _, target := range []bus.Target{{Topic: "agent", Host: "h"}, {Topic: "agent", Fanout: true}} {
+		const count = 200
+		got := make(chan int, count)
+		stop := serve(t, to, "agent", "h", func(_ context.Context, m *bus.Message) (any, error) {
+			var n int
+			err := json.Unmarshal(m.Args, &n)
+			time.Sleep(time.Duration(count-n) * 10 * time.Microsecond) // the later, the faster
+			got <- n
+			return nil, err
+		})
+		for n := range count {
+			if err := from.Cast(soon(t), target, message("count", n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for want := range count {
+			select {
+			case n := <-got:
+				if n != want {
+					t.Fatalf("%+v: message %d came in the place of %d", target, n, want)
+				}
+			case <-time.After(patience):
+				t.Fatalf("%+v: message %d does not come", target, want)
+			}
+		}
+		stop()
+	}
+}
+
 func TestNestedCalls(t *testing.T) {
 	s := startServer(t, ServerConfig{})
 	c := join(t, s, "c")

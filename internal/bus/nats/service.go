@@ -68,7 +68,11 @@ func (s *service) subscribe(host string) error {
 		if !to.Fanout && to.Host == "" {
 			queue = "servers"
 		}
-		sub, err := s.t.conn.QueueSubscribe(name, queue, s.receive)
+		receive := s.receive
+		if queue == "" {
+			receive = s.receiveInOrder
+		}
+		sub, err := s.t.conn.QueueSubscribe(name, queue, receive)
 		if err != nil {
 			return fmt.Errorf("bus: subscribe to %s: %w", name, err)
 		}
@@ -109,6 +113,19 @@ func (s *service) receive(msg *natsgo.Msg) {
 		defer func() { <-s.slots }()
 		s.answer(msg)
 	})
+}
+
+// receiveInOrder handles casts at once, so that what is taken back later is not taken back before it was said.
+func (s *service) receiveInOrder(msg *natsgo.Msg) {
+	if msg.Reply != "" {
+		s.receive(msg)
+		return
+	}
+	s.running.Add(1)
+	defer s.running.Done()
+	if s.ctx.Err() == nil {
+		s.answer(msg)
+	}
 }
 
 func (s *service) answer(msg *natsgo.Msg) {
