@@ -1,5 +1,7 @@
 package rpc
 
+import "encoding/json"
+
 // L3 agent to server (upstream L3RpcCallback 1.13) and server to L3 agent (L3AgentNotifyAPI 1.4).
 
 // GatewayInfo is external_gateway_info.
@@ -48,6 +50,8 @@ type RouterIDsArgs struct {
 type SyncRoutersArgs struct {
 	Host      string   `json:"host"`
 	RouterIDs []string `json:"router_ids,omitempty"`
+	// FloatingIPs are the only floating IPs that the agent wants to be told of; without, all. Upstream's servers ignore it.
+	FloatingIPs []string `json:"floatingip_ids,omitempty"`
 }
 
 // FloatingIPStatusArgs report the state of floating IPs: ACTIVE, DOWN or ERROR by id.
@@ -58,7 +62,53 @@ type FloatingIPStatusArgs struct {
 
 // RoutersArgs name routers.
 type RoutersArgs struct {
-	Routers []string `json:"routers"`
+	Routers []string
+	// FloatingIPs are by router the only floating IPs that changed; nothing else did. A router without may have changed
+	// altogether. Upstream's servers do not tell that.
+	FloatingIPs map[string][]string
+}
+
+// routerRef is the long form of a router's id in RoutersArgs. Upstream's agents take it and read the id.
+type routerRef struct {
+	ID          string   `json:"id"`
+	FloatingIPs []string `json:"floatingip_ids,omitempty"`
+}
+
+// MarshalJSON writes ids alone unless there is more to tell: upstream's agents want all of a list to be alike.
+func (a RoutersArgs) MarshalJSON() ([]byte, error) {
+	if len(a.FloatingIPs) == 0 {
+		return json.Marshal(map[string][]string{"routers": a.Routers})
+	}
+	refs := make([]routerRef, len(a.Routers))
+	for i, id := range a.Routers {
+		refs[i] = routerRef{id, a.FloatingIPs[id]}
+	}
+	return json.Marshal(map[string][]routerRef{"routers": refs})
+}
+
+// UnmarshalJSON reads both forms.
+func (a *RoutersArgs) UnmarshalJSON(text []byte) error {
+	var args struct{ Routers []json.RawMessage }
+	if err := json.Unmarshal(text, &args); err != nil {
+		return err
+	}
+	*a = RoutersArgs{}
+	for _, raw := range args.Routers {
+		var r routerRef
+		if json.Unmarshal(raw, &r.ID) != nil {
+			if err := json.Unmarshal(raw, &r); err != nil {
+				return err
+			}
+		}
+		a.Routers = append(a.Routers, r.ID)
+		if len(r.FloatingIPs) > 0 {
+			if a.FloatingIPs == nil {
+				a.FloatingIPs = map[string][]string{}
+			}
+			a.FloatingIPs[r.ID] = r.FloatingIPs
+		}
+	}
+	return nil
 }
 
 // RouterIDArgs name one router.

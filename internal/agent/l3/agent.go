@@ -71,9 +71,10 @@ type Agent struct {
 
 // hosted is a router that this agent looks after.
 type hosted struct {
-	router *router // used by the worker that has the router
-	state  State   // as last wanted
-	done   bool    // the kernel was brought in line with state once: what differs later was changed by somebody
+	router *router     // used by the worker that has the router
+	state  State       // as last wanted
+	data   *rpc.Router // what state was made of, if it has many floating IPs: used by the worker
+	done   bool        // the kernel was brought in line with state once: what differs later was changed by somebody
 	asOf   time.Time
 	looked time.Time // when it was compared with the kernel
 
@@ -174,7 +175,19 @@ func (a *Agent) listen() (stop func(), err error) {
 		}
 		return rpc.None{}, nil
 	}
-	rpc.Handle(mux, rpc.RoutersUpdated, func(_ context.Context, x rpc.RoutersArgs) (rpc.None, error) { return look(x.Routers...) })
+	rpc.Handle(mux, rpc.RoutersUpdated, func(_ context.Context, x rpc.RoutersArgs) (rpc.None, error) {
+		for _, id := range x.Routers {
+			w := work{id: id}
+			if floating, only := x.FloatingIPs[id]; only {
+				w.floating = map[string]bool{}
+				for _, f := range floating {
+					w.floating[f] = true
+				}
+			}
+			a.queue.add(w, byNotification)
+		}
+		return rpc.None{}, nil
+	})
 	rpc.Handle(mux, rpc.RouterDeleted, func(_ context.Context, x rpc.RouterIDArgs) (rpc.None, error) { return look(x.RouterID) })
 	rpc.Handle(mux, rpc.RouterAddedToAgent, func(_ context.Context, x rpc.RoutersPayload) (rpc.None, error) { return look(x.Payload...) })
 	rpc.Handle(mux, rpc.RouterRemovedFromAgent, func(_ context.Context, x rpc.RouterPayload) (rpc.None, error) {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"neutrino/internal/linux/netns"
 	"neutrino/internal/rpc"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -173,6 +175,72 @@ func TestFloatingIPs(t *testing.T) {
 		t.Error("a connection by a floating IP that moved goes on")
 	}
 	s.a1.sees("203.0.113.1:7", "203.0.113.11")
+}
+
+// Of a router with many floating IPs those are asked for that are told to have changed, and nothing is reported of the others.
+func TestFloatingIPsAreAskedForAlone(t *testing.T) {
+	r := aRouter()
+	all := manyFloatingIPs(worthKeeping + 2)
+	for i := range all {
+		all[i].Status = statusDown
+	}
+	r.FloatingIPs = all[:worthKeeping]
+	needHost(t)
+	s := newServer(r)
+	defer removeRouters(t)
+	a := run(t, s, nil)
+	defer a.stop()
+	a.settled()
+	tell := func(now []rpc.FloatingIP, ids ...string) {
+		t.Helper()
+		s.mu.Lock()
+		r.FloatingIPs = now
+		s.routers[r.ID] = r
+		s.floating, s.reported = nil, 0
+		s.mu.Unlock()
+		notify(t, s, rpc.RoutersUpdated, rpc.RoutersArgs{Routers: []string{r.ID}, FloatingIPs: map[string][]string{r.ID: ids}})
+		a.settled()
+		a.mu.Lock()
+		pairs := a.routers[r.ID].state.NAT.FloatingIPs
+		a.mu.Unlock()
+		want, _ := desired(r, a.options)
+		if diff := cmp.Diff(want.NAT.FloatingIPs, pairs, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+			t.Errorf("translations (-want +got):\n%s", diff)
+		}
+	}
+	expect := func(asked []string, reported int) {
+		t.Helper()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if len(s.floating) != 1 || !slices.Equal(s.floating[0], asked) || s.reported != reported {
+			t.Errorf("asked for %v, %d statuses were reported; want %v and %d", s.floating, s.reported, asked, reported)
+		}
+	}
+	added := all[worthKeeping].ID
+	tell(all[:worthKeeping+1], added)
+	expect([]string{added}, 1)
+	if got := s.status(added); got != statusActive {
+		t.Errorf("status %q", got)
+	}
+	tell(all[1:worthKeeping+1], all[0].ID)
+	expect([]string{all[0].ID}, 1)
+	if got := s.status(all[0].ID); got != statusDown {
+		t.Errorf("status of the one that is gone %q", got)
+	}
+	moved := slices.Clone(all[1 : worthKeeping+1])
+	moved[3].FixedIPAddress = ptr("10.0.0.250")
+	tell(moved, moved[3].ID)
+	expect([]string{moved[3].ID}, 1) // the server has it as DOWN
+	s.mu.Lock() // news that were lost: a full synchronisation sees to them
+	r.FloatingIPs = all[:2]
+	s.routers[r.ID] = r
+	s.mu.Unlock()
+	a.sync.Kick()
+	eventually(t, "the others are gone", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return len(a.routers[r.ID].state.NAT.FloatingIPs) == 2
+	})
 }
 
 func TestNewFloatingIPIsAnnounced(t *testing.T) {

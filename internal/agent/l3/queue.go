@@ -2,6 +2,7 @@ package l3
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -28,6 +29,8 @@ type work struct {
 	id   string
 	data *rpc.Router // what a full sync said of it; nil: ask the server
 	asOf time.Time   // data is at least that new
+
+	floating map[string]bool // the only floating IPs that changed, and nothing else did; nil: anything may have
 
 	check bool // only compare the kernel with what was wanted last; ask nobody
 }
@@ -68,7 +71,10 @@ func (q *queue) add(w work, p priority) {
 	if e.waiting {
 		p = min(p, e.priority)
 		if e.data == nil && !e.check {
+			w.floating = w.union(e.floating)
 			w.data = nil
+		} else if !e.check { // a full sync
+			w.floating = nil
 		}
 	} else {
 		q.order++
@@ -76,6 +82,19 @@ func (q *queue) add(w work, p priority) {
 	}
 	e.work, e.priority, e.waiting, e.ready = w, p, true, time.Time{}
 	q.signal()
+}
+
+// mostFloating is how many changed floating IPs are gathered for a router before all are asked for.
+const mostFloating = 100
+
+// union adds floating IPs that changed to those of w; nil if all are to be asked for.
+func (w work) union(more map[string]bool) map[string]bool {
+	if w.data != nil || w.floating == nil || more == nil || len(w.floating)+len(more) > mostFloating {
+		return nil
+	}
+	all := maps.Clone(more)
+	maps.Copy(all, w.floating)
+	return all
 }
 
 func (q *queue) signal() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"testing"
 	"time"
 
@@ -99,6 +100,44 @@ func TestNotificationWinsOverOldData(t *testing.T) {
 	q.add(work{id: "a", data: &rpc.Router{ID: "a"}}, bySync)
 	if w, _, _ := q.take(time.Now()); w.data != nil {
 		t.Error("data that may be older than the notification is used")
+	}
+}
+
+// What is asked for covers everything that was told while the router waited.
+func TestFloatingIPsAreGathered(t *testing.T) {
+	some := func(ids ...string) work {
+		w := work{id: "a", floating: map[string]bool{}}
+		for _, id := range ids {
+			w.floating[id] = true
+		}
+		return w
+	}
+	all := work{id: "a"}
+	var many []string
+	for i := range mostFloating {
+		many = append(many, fmt.Sprint(i))
+	}
+	for name, tt := range map[string]struct {
+		told []work
+		want map[string]bool
+	}{
+		"one":            {[]work{some("x")}, map[string]bool{"x": true}},
+		"two":            {[]work{some("x"), some("y")}, map[string]bool{"x": true, "y": true}},
+		"and all":        {[]work{some("x"), all}, nil},
+		"all before":     {[]work{all, some("x")}, nil},
+		"too many":       {[]work{some("x"), some(many...)}, nil},
+		"sync before":    {[]work{{id: "a", data: &rpc.Router{ID: "a"}}, some("x")}, nil},
+		"sync meanwhile": {[]work{some("x"), {id: "a", data: &rpc.Router{ID: "a"}}}, nil},
+		"check before":   {[]work{{id: "a", check: true}, some("x")}, map[string]bool{"x": true}},
+	} {
+		q := newQueue()
+		for _, w := range tt.told {
+			q.add(w, byNotification)
+		}
+		w, _, _ := q.take(time.Now())
+		if w.data != nil || w.check || !maps.Equal(w.floating, tt.want) || w.floating == nil != (tt.want == nil) {
+			t.Errorf("%s: %+v, want floating IPs %v", name, w, tt.want)
+		}
 	}
 }
 

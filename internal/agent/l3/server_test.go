@@ -21,6 +21,8 @@ type server struct {
 	statuses map[string]string // of floating IPs, as reported
 	reports  []rpc.AgentState
 	asked    []int            // number of routers in each sync_routers
+	floating [][]string       // the only floating IPs that were asked for in each
+	reported int              // statuses in all reports
 	fail     map[string]error // by method
 	maxChunk int              // longer sync_routers time out; 0 = no limit
 	agents   map[int]endpoint
@@ -70,13 +72,16 @@ func (s *server) answer(m *bus.Message) (any, error) {
 		if err := json.Unmarshal(m.Args, &args); err != nil {
 			return nil, err
 		}
-		s.asked = append(s.asked, len(args.RouterIDs))
+		s.asked, s.floating = append(s.asked, len(args.RouterIDs)), append(s.floating, args.FloatingIPs)
 		if s.maxChunk > 0 && len(args.RouterIDs) > s.maxChunk {
 			return nil, bus.ErrTimeout
 		}
 		found := []rpc.Router{}
 		for _, id := range args.RouterIDs {
 			if r, ok := s.routers[id]; ok && r.AdminStateUp { // upstream names no others
+				if len(args.FloatingIPs) > 0 {
+					r.FloatingIPs = slices.DeleteFunc(slices.Clone(r.FloatingIPs), func(f rpc.FloatingIP) bool { return !slices.Contains(args.FloatingIPs, f.ID) })
+				}
 				found = append(found, r)
 			}
 		}
@@ -87,6 +92,7 @@ func (s *server) answer(m *bus.Message) (any, error) {
 			return nil, err
 		}
 		maps.Copy(s.statuses, args.Statuses)
+		s.reported += len(args.Statuses)
 		return nil, nil
 	case "report_state":
 		var args rpc.ReportStateArgs

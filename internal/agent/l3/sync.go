@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,6 +73,32 @@ func (a *Agent) fullSync(ctx context.Context) error {
 
 func (a *Agent) fetch(ctx context.Context, ids []string) ([]rpc.Router, error) {
 	return rpc.SyncRouters.Call(ctx, a.bus, "", rpc.SyncRoutersArgs{Host: a.config.Host, RouterIDs: ids})
+}
+
+// fetchFloating asks for a router with only some of its floating IPs, and returns it with the others as they were known. nil: it
+// is not here any more.
+func (a *Agent) fetchFloating(ctx context.Context, known rpc.Router, some map[string]bool) (*rpc.Router, error) {
+	found, err := rpc.SyncRouters.Call(ctx, a.bus, "", rpc.SyncRoutersArgs{Host: a.config.Host, RouterIDs: []string{known.ID},
+		FloatingIPs: slices.Sorted(maps.Keys(some))})
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range found {
+		if r.ID != known.ID {
+			continue
+		}
+		told := map[string]bool{} // more than asked for, if the server is upstream's
+		for _, f := range r.FloatingIPs {
+			told[f.ID] = true
+		}
+		for _, f := range known.FloatingIPs {
+			if !some[f.ID] && !told[f.ID] {
+				r.FloatingIPs = append(r.FloatingIPs, f)
+			}
+		}
+		return &r, nil
+	}
+	return nil, nil
 }
 
 func timeout(err error) bool {

@@ -48,7 +48,15 @@ func (a *Agent) process(ctx context.Context, w work) error {
 	if w.check {
 		return a.mend(ctx, h)
 	}
-	if w.data == nil || h != nil && w.asOf.Before(h.asOf) {
+	switch {
+	case w.data != nil && (h == nil || !w.asOf.Before(h.asOf)):
+	case w.data == nil && w.floating != nil && h != nil && h.data != nil:
+		var err error
+		w.asOf = time.Now()
+		if w.data, err = a.fetchFloating(ctx, *h.data, w.floating); err != nil {
+			return err
+		}
+	default:
 		w.asOf = time.Now()
 		found, err := a.fetch(ctx, []string{w.id})
 		if err != nil {
@@ -79,6 +87,9 @@ func (a *Agent) known(id string) *hosted {
 	return a.routers[id]
 }
 
+// worthKeeping is how many floating IPs a router has of which not all are asked for when one changes.
+const worthKeeping = 20
+
 func (a *Agent) update(ctx context.Context, data rpc.Router, asOf time.Time) error {
 	want, problems := desired(data, a.options)
 	for _, p := range problems {
@@ -93,6 +104,10 @@ func (a *Agent) update(ctx context.Context, data rpc.Router, asOf time.Time) err
 	h.done = h.done && reflect.DeepEqual(h.state, want)
 	h.state, h.asOf = want, asOf
 	a.mu.Unlock()
+	h.data = nil
+	if len(data.FloatingIPs) >= worthKeeping {
+		h.data = &data
+	}
 
 	failed := a.configure(ctx, h)
 	if ctx.Err() != nil { // the agent ends; a failure says nothing of the router
@@ -102,7 +117,18 @@ func (a *Agent) update(ctx context.Context, data rpc.Router, asOf time.Time) err
 	if failed != nil {
 		is = statusError
 	}
-	return errors.Join(failed, h.router.serve(ctx, want), a.tell(ctx, h.router, data.ID, statuses(data, want.NAT, is)))
+	now := statuses(data, want.NAT, is)
+	failed = errors.Join(failed, h.router.serve(ctx, want), a.tell(ctx, h.router, data.ID, now))
+	if failed != nil { // ask for everything again
+		h.data = nil
+		return failed
+	}
+	for i, f := range data.FloatingIPs {
+		if s, served := now[f.ID]; served {
+			data.FloatingIPs[i].Status = s.is // the server knows
+		}
+	}
+	return nil
 }
 
 // configure brings the router in line with its state, and says what somebody had changed.

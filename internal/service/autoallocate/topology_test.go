@@ -56,10 +56,11 @@ func setUp(t *testing.T) *env {
 // silent tells no agents: there are none.
 type silent struct{}
 
-func (silent) RoutersUpdated(context.Context, string, []string)       {}
-func (silent) RouterDeleted(context.Context, string, string)          {}
-func (silent) RouterRemovedFromAgent(context.Context, string, string) {}
-func (silent) RouterAddedToAgent(context.Context, string, []string)   {}
+func (silent) RoutersUpdated(context.Context, string, []string)            {}
+func (silent) FloatingIPUpdated(context.Context, string, []string, string) {}
+func (silent) RouterDeleted(context.Context, string, string)               {}
+func (silent) RouterRemovedFromAgent(context.Context, string, string)      {}
+func (silent) RouterAddedToAgent(context.Context, string, []string)        {}
 
 func (e *env) write(f func(tx *store.Tx) error) {
 	e.Helper()

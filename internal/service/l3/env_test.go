@@ -59,6 +59,13 @@ func (r *recorder) RoutersUpdated(_ context.Context, host string, ids []string) 
 	r.note("%s updated %s", host, strings.Join(ids, " "))
 }
 
+func (r *recorder) FloatingIPUpdated(ctx context.Context, host string, routers []string, id string) {
+	if id == "" {
+		r.note("no floating IP is named")
+	}
+	r.RoutersUpdated(ctx, host, routers)
+}
+
 func (r *recorder) RouterDeleted(_ context.Context, host, id string) {
 	r.note("%s deleted %s", host, id)
 }

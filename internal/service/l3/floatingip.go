@@ -49,7 +49,7 @@ func (s *Service) createFloatingIP(c *resource.Change[model.FloatingIP]) error {
 	if err != nil || f.RouterID == nil {
 		return err
 	}
-	return s.updated(tx, *f.RouterID)
+	return s.floatingUpdated(tx, f.ID, *f.RouterID)
 }
 
 func (s *Service) checkFloatingNetwork(tx *store.Tx, caller *identity.Caller, id string) error {
@@ -147,7 +147,7 @@ func (s *Service) updateFloatingIP(c *resource.Change[model.FloatingIP]) error {
 	if err != nil || !moved && same(old.PortID, f.PortID) && same(old.FixedIPAddress, f.FixedIPAddress) {
 		return err
 	}
-	return s.updated(tx, present(old.RouterID, f.RouterID)...)
+	return s.floatingUpdated(tx, f.ID, present(old.RouterID, f.RouterID)...)
 }
 
 func same(a, b *string) bool { return a == nil && b == nil || a != nil && b != nil && *a == *b }
@@ -174,7 +174,7 @@ func (s *Service) removeFloatingIP(tx *store.Tx, f *model.FloatingIP) error {
 	if err := s.core.DeletePort(tx, identity.System(), f.FloatingPortID); err != nil {
 		return err
 	}
-	return s.updated(tx, present(f.RouterID)...)
+	return s.floatingUpdated(tx, f.ID, present(f.RouterID)...)
 }
 
 // loadFloatingIPs fills port_details.

@@ -129,7 +129,7 @@ func (s *Service) announce(ctx context.Context, find func(tx *store.Tx) ([]strin
 	if err != nil {
 		s.log.ErrorContext(ctx, "L3 agents are not told of a change", "error", err)
 	}
-	s.tell(ctx, places)
+	s.tell(ctx, places, "")
 }
 
 // BeforeNetwork removes unused floating IPs of a network that is being deleted (hook of the ML2 plug-in).

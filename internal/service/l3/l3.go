@@ -54,6 +54,8 @@ type Quota interface {
 // Notifier sends messages to the L3 agent of a host. Messages may be lost: agents also ask by themselves.
 type Notifier interface {
 	RoutersUpdated(ctx context.Context, host string, ids []string)
+	// FloatingIPUpdated says that of these routers only one floating IP changed.
+	FloatingIPUpdated(ctx context.Context, host string, routers []string, id string)
 	RouterDeleted(ctx context.Context, host, id string)
 	RouterRemovedFromAgent(ctx context.Context, host, id string)
 	RouterAddedToAgent(ctx context.Context, host string, ids []string)

@@ -50,6 +50,11 @@ func (s *Service) placements(tx *store.Tx, routers ...string) ([]placement, erro
 
 // updated has agents chosen for routers that have too few, and tells the agents of all that something changed.
 func (s *Service) updated(tx *store.Tx, routers ...string) error {
+	return s.floatingUpdated(tx, "", routers...)
+}
+
+// floatingUpdated does that when of the routers only one floating IP changed; "": anything may have.
+func (s *Service) floatingUpdated(tx *store.Tx, floating string, routers ...string) error {
 	if len(routers) == 0 {
 		return nil
 	}
@@ -67,12 +72,12 @@ func (s *Service) updated(tx *store.Tx, routers ...string) error {
 		}
 		places = append(places, chosen...)
 	}
-	tx.OnCommit(func(ctx context.Context) { s.tell(ctx, places) })
+	tx.OnCommit(func(ctx context.Context) { s.tell(ctx, places, floating) })
 	return nil
 }
 
-// tell sends routers_updated to the hosts of living agents, one message each.
-func (s *Service) tell(ctx context.Context, places []placement) {
+// tell sends routers_updated to the hosts of living agents, one message each; floating as in floatingUpdated.
+func (s *Service) tell(ctx context.Context, places []placement, floating string) {
 	if s.Notifier == nil {
 		return
 	}
@@ -83,7 +88,11 @@ func (s *Service) tell(ctx context.Context, places []placement) {
 		}
 	}
 	for _, host := range slices.Sorted(maps.Keys(byHost)) {
-		s.Notifier.RoutersUpdated(ctx, host, byHost[host])
+		if floating == "" {
+			s.Notifier.RoutersUpdated(ctx, host, byHost[host])
+		} else {
+			s.Notifier.FloatingIPUpdated(ctx, host, byHost[host], floating)
+		}
 	}
 }
 

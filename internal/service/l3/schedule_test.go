@@ -334,7 +334,7 @@ func TestServicesOnDisabledAgents(t *testing.T) {
 		x.exec("INSERT INTO routerl3agentbindings (router_id, l3_agent_id, binding_index) VALUES (?, ?, 1)", x.gateway.ID, id)
 		var ids []string
 		x.write(func(tx *store.Tx) (err error) { ids, err = x.l3.RouterIDsOnHost(tx, "h1"); return err })
-		routers, err := x.l3.SyncRouters(ctx, "h1", nil)
+		routers, err := x.l3.SyncRouters(ctx, "h1", nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -48,14 +48,15 @@ func (s *Service) agentOn(tx *store.Tx, host string) (*model.Agent, error) {
 
 // SyncRouters returns everything that the agent on host must know of its routers, all or those in ids, and binds their
 // ports to the host (RPC sync_routers). Routers that are switched off or not the agent's are left out, and
-// so are those that are distributed or highly available, as long as no agent of ours serves such.
+// so are those that are distributed or highly available, as long as no agent of ours serves such. With floating, the other
+// floating IPs are left out.
 //
 // Reading is a transaction of its own: a full sync of many routers must not keep others from writing. The ports that are
 // not yet bound to the host are bound after that.
-func (s *Service) SyncRouters(ctx context.Context, host string, ids []string) ([]rpc.Router, error) {
+func (s *Service) SyncRouters(ctx context.Context, host string, ids, floating []string) ([]rpc.Router, error) {
 	var data *syncData
 	err := s.db.Read(ctx, func(tx *store.Tx) (err error) {
-		data, err = s.readSync(tx, host, ids)
+		data, err = s.readSync(tx, host, ids, floating)
 		return err
 	})
 	if err != nil {
@@ -77,7 +78,7 @@ type syncData struct {
 	scopes   map[string]string // of the fixed addresses of floating IPs, by port
 }
 
-func (s *Service) readSync(tx *store.Tx, host string, ids []string) (*syncData, error) {
+func (s *Service) readSync(tx *store.Tx, host string, ids, floating []string) (*syncData, error) {
 	d := &syncData{}
 	a, err := s.agentOn(tx, host)
 	if err != nil {
@@ -102,7 +103,7 @@ func (s *Service) readSync(tx *store.Tx, host string, ids []string) (*syncData, 
 	if err := s.readPorts(tx, d); err != nil {
 		return nil, err
 	}
-	return d, s.readFloating(tx, d)
+	return d, s.readFloating(tx, d, floating)
 }
 
 func (d *syncData) ids() []string {
@@ -140,11 +141,15 @@ func (s *Service) readPorts(tx *store.Tx, d *syncData) error {
 	return err
 }
 
-func (s *Service) readFloating(tx *store.Tx, d *syncData) (err error) {
+func (s *Service) readFloating(tx *store.Tx, d *syncData, only []string) (err error) {
 	d.scopes = map[string]string{}
 	floating := s.catalog.FloatingIPs
+	where := []resource.Cond{resource.In("t.router_id", d.ids()), {SQL: "t.fixed_port_id IS NOT NULL"}}
+	if len(only) > 0 {
+		where = append(where, floating.ByID(only...))
+	}
 	d.floating, err = floating.Select(tx, &resource.Query{
-		Where: []resource.Cond{resource.In("t.router_id", d.ids()), {SQL: "t.fixed_port_id IS NOT NULL"}},
+		Where: where,
 		Set:   floating.Bits("id", "floating_network_id", "floating_ip_address", "fixed_ip_address", "port_id", "router_id", "status")})
 	if err != nil {
 		return err
@@ -238,7 +243,7 @@ func (s *Service) askAgain(tx *store.Tx, floating []string) error {
 			return err
 		}
 		if len(places) > 0 {
-			tx.OnCommit(func(ctx context.Context) { s.tell(ctx, places) })
+			tx.OnCommit(func(ctx context.Context) { s.tell(ctx, places, "") })
 		}
 	}
 	return nil

@@ -15,7 +15,7 @@ import (
 
 func (x *site) sync(host string, ids ...string) []rpc.Router {
 	x.Helper()
-	list, err := x.l3.SyncRouters(ctx, host, ids)
+	list, err := x.l3.SyncRouters(ctx, host, ids, nil)
 	return must(x.env, list, err)
 }
 
@@ -49,6 +49,37 @@ func TestSyncRouters(t *testing.T) {
 	}
 	if diff := cmp.Diff(string(want), text+"\n"); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// An agent that asks for some floating IPs is told of no others, and nothing of those that are no longer its router's.
+func TestSyncOfSomeFloatingIPs(t *testing.T) {
+	x := newSite(setUp(t))
+	x.agent("h1", 0, "z", "{}")
+	x.bridgeAgent("h1")
+	x.schedule()
+	var all []string
+	for i := range 3 {
+		server := x.server(fmt.Sprintf("10.0.0.%d", 30+i))
+		all = append(all, x.floatingIP(body{"floating_network_id": x.external.ID, "port_id": server.ID}).ID)
+	}
+	unused := x.floatingIP(body{"floating_network_id": x.external.ID}).ID
+	for _, tt := range []struct{ ask, want []string }{
+		{nil, all}, {all[1:2], all[1:2]}, {[]string{all[2], unused, missing}, all[2:]}, {[]string{missing}, nil},
+	} {
+		list, err := x.l3.SyncRouters(ctx, "h1", []string{x.gateway.ID}, tt.ask)
+		got := must(x.env, list, err)
+		ids := map[string]bool{}
+		for _, f := range got[0].FloatingIPs {
+			ids[f.ID] = true
+		}
+		want := map[string]bool{}
+		for _, id := range tt.want {
+			want[id] = true
+		}
+		if diff := cmp.Diff(want, ids); diff != "" || got[0].GatewayPort == nil || len(got[0].Interfaces) == 0 {
+			t.Errorf("asked for %v (-want +got):\n%s", tt.ask, diff)
+		}
 	}
 }
 
@@ -114,7 +145,7 @@ func TestSyncLeavesOut(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", c.name, diff)
 		}
 	}
-	_, err := x.l3.SyncRouters(ctx, "nowhere", nil)
+	_, err := x.l3.SyncRouters(ctx, "nowhere", nil, nil)
 	expect(t, err, 404, "AgentNotFoundByTypeHost", "Agent with agent_type=L3 agent and host=nowhere could not be found.")
 	x.exec("UPDATE agents SET admin_state_up = ? WHERE agent_type = ?", false, rpc.AgentTypeL3)
 	if got := x.sync("h1"); len(got) > 0 {
