@@ -42,7 +42,10 @@ type ActionFunc func(ctx context.Context, tx *store.Tx, caller *identity.Caller,
 
 // Action adds PUT /<collection>/{id}/<name>. The policy rule has the same name.
 func (c *Collection[R]) Action(name string, do ActionFunc) {
-	c.s.add(http.MethodPut, "/"+c.res.Path+"/{id}/"+name, func(call *Call) (*reply, error) {
+	path := "/" + c.res.Path + "/{id}/" + name
+	c.s.add(http.MethodGet, path, func(*Call) (*reply, error) { return nil, errOnlyPut{} })
+	c.s.add(http.MethodPost, path, c.strayBody)
+	c.s.add(http.MethodPut, path, func(call *Call) (*reply, error) {
 		if err := call.checkIfMatch(); err != nil {
 			return nil, err
 		}
@@ -65,11 +68,11 @@ func (c *Collection[R]) Action(name string, do ActionFunc) {
 			if err := call.judge.Enforce(c.actionDemand(name, obj, body), t); err != nil {
 				return err
 			}
-			if err := c.revision(call, obj); err != nil {
-				return err
-			}
 			result, err := do(tx.Context(), tx, call.Caller, c.res.ID(obj), body)
 			if err != nil {
+				return err
+			}
+			if err := c.revisionIfChanged(tx, call, obj); err != nil {
 				return err
 			}
 			if result == nil {

@@ -43,6 +43,7 @@ func Mount[R any](s *Server, res *resource.Resource[R], logic resource.Logic[R],
 			s.add(route.method, route.path, c.negotiated(route.h))
 		}
 	}
+	s.add(http.MethodPost, one, c.stray)
 	s.add(http.MethodPut, many, c.updateNone)
 	s.add(http.MethodDelete, many, func(*Call) (*reply, error) { return nil, c.res.NotFound("None") }) // upstream looks for an object without id
 	if slices.Contains(taggable, res.Name) && s.exts.Enabled("standard-attr-tag") {
@@ -267,12 +268,9 @@ func (c *Collection[R]) create(call *Call) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	bodies, bulk, err := c.bodies(call, body, true)
-	if err != nil {
-		return nil, err
-	}
-	drafts, err := c.drafts(call, bodies)
-	if err != nil {
+	bodies, bulk, wrong := c.bodies(call, body, true)
+	drafts, err := c.drafts(call, bodies) // if an element is wrong, of those before it
+	if err := cmp.Or(err, wrong); err != nil {
 		return nil, err
 	}
 	if err := cmp.Or(call.storable(body), call.checkIfMatch()); err != nil {
@@ -302,18 +300,28 @@ func (c *Collection[R]) create(call *Call) (*reply, error) {
 	return c.s.done(call, event, a, err)
 }
 
-// insert checks policy and quota for all objects, then creates them.
-func (c *Collection[R]) insert(tx *store.Tx, call *Call, drafts []draft[R]) ([]*resource.Change[R], error) {
+// allowed asks policy about new objects.
+func (c *Collection[R]) allowed(tx *store.Tx, call *Call, drafts []draft[R]) error {
 	parents := newParents(tx)
-	perProject := map[string]int{}
 	for _, d := range drafts {
 		demand := policy.NewDemand(policy.Create, c.res.Name, d.given)
 		if err := call.judge.Enforce(demand, target[R]{c.res, d.obj, parents}); err != nil {
 			if c.logic.Refused != nil {
 				err = cmp.Or(c.logic.Refused(&resource.Change[R]{Resource: c.res, Tx: tx, Caller: call.Caller, New: d.obj, Named: d.named}), err)
 			}
-			return nil, err
+			return err
 		}
+	}
+	return nil
+}
+
+// insert checks policy and quota for all objects, then creates them.
+func (c *Collection[R]) insert(tx *store.Tx, call *Call, drafts []draft[R]) ([]*resource.Change[R], error) {
+	if err := c.allowed(tx, call, drafts); err != nil {
+		return nil, err
+	}
+	perProject := map[string]int{}
+	for _, d := range drafts {
 		project, _ := c.res.Text(d.obj, "project_id")
 		perProject[project]++
 	}
@@ -439,6 +447,20 @@ func (c *Collection[R]) enforce(call *Call, d policy.Demand, t target[R]) error 
 	return refused
 }
 
+// revisionIfChanged is revision for an object that may have been changed since it was read: upstream compares when it writes.
+func (c *Collection[R]) revisionIfChanged(tx *store.Tx, call *Call, obj *R) error {
+	_, given, err := ifMatch(call.Request.Header)
+	std := c.res.Standard(obj)
+	if err != nil || !given || std == nil {
+		return c.revision(call, obj)
+	}
+	now, err := c.res.Get(tx, call.Caller.Elevated(), c.res.ID(obj), c.res.Bits("revision_number"))
+	if err != nil || c.res.Standard(now).Revision == std.Revision {
+		return err
+	}
+	return c.revision(call, obj)
+}
+
 // revision checks the If-Match header against the object.
 func (c *Collection[R]) revision(call *Call, obj *R) error {
 	want, given, err := ifMatch(call.Request.Header)
@@ -461,6 +483,31 @@ func (c *Collection[R]) named(body map[string]any) bool {
 	_, one := body[c.res.Name]
 	_, many := body[c.res.Name+"s"]
 	return one || many
+}
+
+// strayBody looks at the body of a POST where nothing can be created, as upstream's first framework does before it says so.
+func (c *Collection[R]) strayBody(call *Call) (*reply, error) {
+	_, err := c.strayDrafts(call)
+	return nil, cmp.Or(err, error(errMethod))
+}
+
+// stray is strayBody for the path of an object, where policy is asked, too.
+func (c *Collection[R]) stray(call *Call) (*reply, error) {
+	drafts, err := c.strayDrafts(call)
+	if err == nil && drafts != nil {
+		err = c.s.db.Read(call.Request.Context(), func(tx *store.Tx) error { return c.allowed(tx, call, drafts) })
+	}
+	return nil, cmp.Or(err, error(errMethod))
+}
+
+func (c *Collection[R]) strayDrafts(call *Call) ([]draft[R], error) {
+	body, err := call.body(true)
+	if err != nil || !c.named(body) {
+		return nil, err
+	}
+	bodies, _, wrong := c.res.Bodies(body, true)
+	drafts, err := c.drafts(call, bodies)
+	return drafts, cmp.Or(err, wrong)
 }
 
 // updateNone is an update without an id, which upstream's first framework serves.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -196,7 +197,7 @@ func (s *Server) endpoint(m methods, first bool) http.Handler {
 			s.fail(w, r, errNoSuchPage)
 			return
 		case h == nil:
-			s.fail(w, r, errMethod) // without the Allow of RFC 9110, section 15.5.6, as upstream
+			s.fail(w, r, call.notServed())
 			return
 		}
 		if err := call.check(); err != nil {
@@ -216,6 +217,19 @@ func (s *Server) endpoint(m methods, first bool) http.Handler {
 		answer.release()
 	})
 }
+
+// notServed says that a path is not there for the method: without the Allow of RFC 9110, section 15.5.6, and after a look at
+// the body, as upstream.
+func (c *Call) notServed() error {
+	var err error
+	if method := c.Request.Method; method == http.MethodPost || method == http.MethodPut {
+		_, err = c.body(method == http.MethodPut || strings.Count(c.Request.URL.Path, "/") != subcollectionDepth)
+	}
+	return cmp.Or(err, error(errMethod))
+}
+
+// subcollectionDepth is how many slashes the path of a list below an object has: /v2.0/networks/ID/dhcp-agents.
+const subcollectionDepth = 4
 
 // call authenticates a request.
 func (s *Server) call(r *http.Request) (*Call, error) {

@@ -88,6 +88,16 @@ var (
 	errAccept     = fault.New(http.StatusNotAcceptable, "HTTPNotAcceptable", malformed)
 )
 
+// errOnlyPut is the refusal of the one method that upstream's framework takes for the default of a member action. It tells the
+// other ones as allowed, though it refuses most of them, too.
+type errOnlyPut struct{}
+
+// Error implements error.
+func (errOnlyPut) Error() string { return errMethod.Message }
+
+// Unwrap is for errors.As.
+func (errOnlyPut) Unwrap() error { return errMethod }
+
 // fail answers with an error. What is no fault is logged with its cause, which the client does not see.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if p, ok := errors.AsType[*webPage](err); ok {
@@ -105,6 +115,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if f.Status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
+	}
+	if _, ok := errors.AsType[errOnlyPut](err); ok {
+		w.Header().Set("Allow", "DELETE, HEAD, PATCH, POST, PUT")
 	}
 	if f.Challenge != "" {
 		w.Header().Set("WWW-Authenticate", f.Challenge)

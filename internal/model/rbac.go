@@ -60,7 +60,7 @@ func RBACTable() string {
 
 // RBACPolicies describes RBAC policies. They are spread over the tables of their kinds, so the service writes them.
 func RBACPolicies(enabled func(string) bool) *resource.Resource[RBACPolicy] {
-	t := resource.Table[RBACPolicy]{Name: RBACTable(), OneByOne: true, OnePage: true, Visible: "t.project_id = :project",
+	t := resource.Table[RBACPolicy]{Name: RBACTable(), OnePage: true, Visible: "t.project_id = :project",
 		ID: func(p *RBACPolicy) *string { return &p.ID },
 		Missing: func(id string) error {
 			return fault.NotFound("RbacPolicyNotFound", "RBAC policy of type unknown with ID %s not found", id)

@@ -94,8 +94,8 @@ func FloatingIPPools(enabled func(string) bool) *resource.Resource[FloatingIPPoo
 	return resource.New("floatingip_pool", "floatingip_pools", "floatingip_pools", t, enabled, resource.Ext("floatingip-pools",
 		resource.Field("subnet_id", resource.UUID, 0, func(p *FloatingIPPool) *string { return &p.SubnetID }, resource.Column("id")),
 		resource.Field("subnet_name", resource.Name, 0, func(p *FloatingIPPool) *string { return &p.SubnetName }, resource.Column("name")),
-		resource.Field("tenant_id", resource.String(255), 0, project, resource.Derived(":project")),
 		resource.Field("project_id", resource.String(255), 0, project, resource.Derived(":project")),
+		resource.Field("tenant_id", resource.String(255), 0, project, resource.Derived(":project")),
 		resource.Field("network_id", resource.UUID, 0, func(p *FloatingIPPool) *string { return &p.NetworkID }),
 		resource.Field("cidr", CIDR, 0, func(p *FloatingIPPool) *string { return &p.CIDR })))
 }

@@ -117,7 +117,8 @@ func (r *engine[P]) known(body map[string]any) error {
 	return badRequest("Unrecognized attribute(s) '%s'", strings.Join(unknown, ", "))
 }
 
-// Bodies finds the attributes of one object, or of each of several in a bulk request, in a decoded request body.
+// Bodies finds the attributes of one object, or of each of several in a bulk request, in a decoded request body. If one of
+// several is no object, bodies are those before it: upstream decodes each before it looks at the next.
 func (r *engine[P]) Bodies(body map[string]any, bulkAllowed bool) (bodies []map[string]any, bulk bool, err error) {
 	if len(body) == 0 {
 		return nil, false, badRequest("Resource body required")
@@ -125,7 +126,10 @@ func (r *engine[P]) Bodies(body map[string]any, bulkAllowed bool) (bodies []map[
 	many, ok := body[r.Name+"s"] // what upstream takes for the plural
 	if !ok {
 		one, err := r.one(body)
-		return []map[string]any{one}, false, err
+		if err != nil {
+			return nil, false, err
+		}
+		return []map[string]any{one}, false, nil
 	}
 	if !bulkAllowed || r.table.OneByOne {
 		return nil, false, badRequest("Bulk operation not supported")
@@ -140,11 +144,11 @@ func (r *engine[P]) Bodies(body map[string]any, bulkAllowed bool) (bodies []map[
 	for _, item := range list {
 		m, ok := item.(map[string]any)
 		if !ok {
-			return nil, true, r.noObject(item)
+			return bodies, true, r.noObject(item)
 		}
 		if _, wrapped := m[r.Name]; wrapped {
 			if m, err = r.one(m); err != nil {
-				return nil, true, err
+				return bodies, true, err
 			}
 		}
 		bodies = append(bodies, m)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 
@@ -25,6 +26,10 @@ func mountBindings(s *api.Server, catalog *model.Catalog, core *ml2.Plugin) {
 	s.Handle("GET", many, api.Endpoint{Do: b.list})
 	s.Handle("POST", many, api.Endpoint{Do: b.create, Write: true, Status: 201})
 	s.Handle("GET", one, api.Endpoint{Do: b.show})
+	// Without a host in the path upstream takes the port's id for it.
+	s.Handle("PUT", many, api.Endpoint{Do: b.update})
+	s.Handle("DELETE", many, api.Endpoint{Do: b.delete})
+	s.Handle("GET", one+"/activate", api.Endpoint{Do: func(context.Context, *store.Tx, *api.Call) (any, error) { return nil, api.OnlyPut() }})
 	s.Handle("PUT", one, api.Endpoint{Do: b.update, Write: true})
 	s.Handle("DELETE", one, api.Endpoint{Do: b.delete, Write: true})
 	s.Handle("PUT", one+"/activate", api.Endpoint{Do: b.activate, Write: true})
@@ -88,16 +93,17 @@ func (b *bindings) create(_ context.Context, tx *store.Tx, c *api.Call) (any, er
 }
 
 func (b *bindings) update(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
-	bodies, _, err := b.res.Bodies(c.Body, false)
-	if err != nil {
-		return nil, err
+	want, named := &model.PortBinding{}, resource.Set(0)
+	if _, about := c.Body[b.res.Name]; about || c.Path("host") != "" {
+		bodies, _, err := b.res.Bodies(c.Body, false)
+		if err != nil {
+			return nil, err
+		}
+		if named, err = b.res.Update(c.Caller, want, bodies[0]); err != nil {
+			return nil, err
+		}
 	}
-	want := &model.PortBinding{}
-	named, err := b.res.Update(c.Caller, want, bodies[0])
-	if err != nil {
-		return nil, err
-	}
-	if _, err := b.core.PortBinding(tx, c.Caller, c.Path("id"), c.Path("host")); err != nil {
+	if _, err := b.core.PortBinding(tx, c.Caller, c.Path("id"), hostOf(c)); err != nil {
 		return nil, err
 	}
 	if err := b.enforce(c, "update_port_binding"); err != nil {
@@ -112,7 +118,7 @@ func (b *bindings) update(_ context.Context, tx *store.Tx, c *api.Call) (any, er
 }
 
 func (b *bindings) delete(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
-	if _, err := b.core.PortBinding(tx, c.Caller, c.Path("id"), c.Path("host")); err != nil {
+	if _, err := b.core.PortBinding(tx, c.Caller, c.Path("id"), hostOf(c)); err != nil {
 		return nil, err
 	}
 	if err := b.enforce(c, "delete_port_binding"); err != nil {
@@ -120,6 +126,8 @@ func (b *bindings) delete(_ context.Context, tx *store.Tx, c *api.Call) (any, er
 	}
 	return nil, b.core.DeletePortBinding(tx, c.Caller, c.Path("id"), c.Path("host"))
 }
+
+func hostOf(c *api.Call) string { return cmp.Or(c.Path("host"), c.Path("id")) }
 
 // activate answers the binding without its name around it, as upstream's member actions do.
 func (b *bindings) activate(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {

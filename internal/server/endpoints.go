@@ -2,8 +2,10 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
+	"math/big"
 	"reflect"
 	"slices"
 	"strings"
@@ -40,7 +42,13 @@ func mountQuotas(s *api.Server, q *quota.Service) {
 		limits, err := q.Limits(tx, id)
 		return map[string]any{"quota": limits}, err
 	}
-	s.Handle("GET", "/quotas", api.Endpoint{Rule: "get_quota", Target: own, Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+	// Upstream's first framework takes methods that it does not know for GET.
+	handle := func(path string, e api.Endpoint, more ...string) {
+		for _, method := range append([]string{"GET", "HEAD", "PATCH"}, more...) {
+			s.Handle(method, path, e)
+		}
+	}
+	handle("/quotas", api.Endpoint{Rule: "get_quota", Target: own, Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		all, err := q.All(tx)
 		list := []map[string]any{}
 		for _, id := range slices.Sorted(maps.Keys(all)) {
@@ -54,11 +62,11 @@ func mountQuotas(s *api.Server, q *quota.Service) {
 			list = append(list, entry)
 		}
 		return map[string]any{"quotas": list}, err
-	}})
+	}}, "DELETE")
 	s.Handle("POST", "/quotas", api.Endpoint{Do: func(context.Context, *store.Tx, *api.Call) (any, error) {
 		return nil, fault.New(501, "HTTPNotImplemented", "POST requests are not supported on this resource.")
 	}})
-	s.Handle("GET", "/quotas/{id}", api.Endpoint{Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+	handle("/quotas/{id}", api.Endpoint{Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		if id := project(c); id == "tenant" || id == "project" {
 			if c.Caller.ProjectID == "" {
 				return nil, fault.BadRequest("QuotaMissingTenant", "Tenant-id was missing from quota request.")
@@ -69,16 +77,19 @@ func mountQuotas(s *api.Server, q *quota.Service) {
 			return nil, err
 		}
 		return show(tx, project(c))
-	}})
-	s.Handle("GET", "/quotas/{id}/default", api.Endpoint{Do: func(_ context.Context, _ *store.Tx, c *api.Call) (any, error) {
+	}}, "POST")
+	handle("/quotas/{id}/default", api.Endpoint{Do: func(_ context.Context, _ *store.Tx, c *api.Call) (any, error) {
 		return map[string]any{"quota": q.Defaults()}, may("get_quota")(c)
-	}})
+	}}, "PUT", "DELETE", "POST")
 	s.Handle("GET", "/quotas/{id}/details", api.Endpoint{Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		if project(c) != c.Caller.ProjectID && !c.Caller.IsAdmin {
 			return nil, fault.Forbidden("AdminRequired", "User does not have admin privileges: Only admin is authorized to access quotas for another project.")
 		}
 		return quotaDetails(tx, q, project(c))
 	}})
+	for _, method := range []string{"HEAD", "PATCH", "PUT", "POST", "DELETE"} {
+		s.Handle(method, "/quotas/{id}/details", api.Endpoint{Do: func(_ context.Context, _ *store.Tx, c *api.Call) (any, error) { return nil, api.NotThere(c) }})
+	}
 	s.Handle("PUT", "/quotas/{id}", api.Endpoint{Write: true, Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		if err := may("update_quota")(c); err != nil {
 			return nil, err
@@ -131,21 +142,25 @@ func quotaBody(q *quota.Service, body map[string]any) (limits map[string]int, fo
 	}
 	limits = map[string]int{}
 	var unknown []string
-	for _, name := range slices.Sorted(maps.Keys(members)) {
-		switch {
-		case name == quotaForce:
-			force = members[name] == true
-		case name == quotaCheck:
-		case !q.Known(name):
+	names := slices.Sorted(maps.Keys(members))
+	for _, name := range names {
+		if name != quotaForce && name != quotaCheck && !q.Known(name) {
 			unknown = append(unknown, name)
+		}
+	}
+	if len(unknown) > 0 {
+		return nil, false, fault.BadRequest("HTTPBadRequest", "Unrecognized attribute(s) '%s'", strings.Join(unknown, ", "))
+	}
+	for _, name := range names {
+		switch name {
+		case quotaForce:
+			force = members[name] == true
+		case quotaCheck:
 		default:
 			if limits[name], err = quotaLimit(name, members[name]); err != nil {
 				return nil, false, err
 			}
 		}
-	}
-	if len(unknown) > 0 {
-		return nil, false, fault.BadRequest("HTTPBadRequest", "Unrecognized attribute(s) '%s'", strings.Join(unknown, ", "))
 	}
 	return limits, force, nil
 }
@@ -153,6 +168,15 @@ func quotaBody(q *quota.Service, body map[string]any) (limits map[string]int, fo
 // quotaLimit reads a limit from a body: a number, also as text.
 func quotaLimit(name string, v any) (int, error) {
 	n, err := resource.Int.Parse(v)
+	if number, ok := v.(json.Number); ok && err != nil { // one that Go has no place for
+		if whole, isWhole := new(big.Int).SetString(string(number), 10); isWhole {
+			word, limit := "large - must be no larger than", "2147483647"
+			if whole.Sign() < 0 {
+				word, limit = "small - must be at least", "-1"
+			}
+			return 0, fault.BadRequest("HTTPBadRequest", "Invalid input for %s. Reason: '%s' is too %s '%s'.", name, whole, word, limit)
+		}
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -170,10 +194,11 @@ func quotaLimit(name string, v any) (int, error) {
 }
 
 // mountAgents serves agents, and which networks DHCP agents serve.
-func mountAgents(s *api.Server, catalog *model.Catalog, networks *api.Collection[model.Network], svc *agents.Service) *api.Collection[model.Agent] {
+func mountAgents(s *api.Server, enabled func(string) bool, catalog *model.Catalog, networks *api.Collection[model.Network], svc *agents.Service) *api.Collection[model.Agent] {
 	collection := api.Mount(s, catalog.Agents, svc.Logic())
+	api.ReadOnly(s, api.NamedResource("availability_zone", "availability_zones", "availability_zone", enabled, "name", "resource", "state"), false, api.NotThere)
 	s.Handle("GET", "/availability_zones", api.Endpoint{Rule: "get_availability_zone", Refused: map[string]any{"availability_zones": []any{}}, Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
-		if err := onlyZoneFilters(c.Query); err != nil {
+		if err := onlyFilters(c.Query, "name", "resource", "state"); err != nil {
 			return nil, err
 		}
 		zones, err := svc.Zones(tx)
@@ -229,11 +254,12 @@ func wholeAgent(catalog *model.Catalog, more string) func([]byte, *model.Agent) 
 	}
 }
 
-// onlyZoneFilters refuses filters that availability zones do not have.
-func onlyZoneFilters(query map[string][]string) error {
+// onlyFilters refuses filters other than these.
+func onlyFilters(query map[string][]string, filters ...string) error {
+	known := append(filters, "fields", "sort_key", "sort_dir", "limit", "marker", "page_reverse")
 	var unknown []any
 	for _, name := range slices.Sorted(maps.Keys(query)) {
-		if !slices.Contains([]string{"name", "resource", "state", "fields", "sort_key", "sort_dir", "limit", "marker", "page_reverse"}, name) {
+		if !slices.Contains(known, name) {
 			unknown = append(unknown, name)
 		}
 	}

@@ -27,6 +27,7 @@ func mountFlavors(a *api.Server, catalog *model.Catalog, exts api.Extensions) *f
 	s := flavor.New(catalog, types, exts.Enabled("router"))
 	api.Mount(a, catalog.Flavors, s.Flavors())
 	api.Mount(a, catalog.ServiceProfiles, s.Profiles())
+	api.ReadOnly(a, api.NamedResource("service_provider", "service-providers", "flavors", exts.Enabled, "service_type", "name", "default"), false, api.NotThere)
 	a.Handle("GET", "/service-providers", api.Endpoint{Rule: "get_service_provider", Refused: map[string]any{"service_providers": []any{}}, Do: func(_ context.Context, _ *store.Tx, c *api.Call) (any, error) {
 		return listProviders(s.Providers(), c.Query), nil
 	}})
@@ -49,6 +50,19 @@ func mountFlavors(a *api.Server, catalog *model.Catalog, exts api.Extensions) *f
 			// Upstream answers with the flavor's id.
 			return map[string]any{"service_profile": map[string]string{"id": c.Path("id")}}, s.Bind(tx, c.Path("id"), profile)
 		}})
+	// There is nothing to change about what joins them; without a profile in the path upstream takes the flavor's id for it.
+	profileOf := func(c *api.Call) string { return cmp.Or(c.Path("profile"), c.Path("id")) }
+	for _, path := range []string{"/flavors/{id}/service_profiles", "/flavors/{id}/service_profiles/{profile}"} {
+		a.Handle("PUT", path, api.Endpoint{Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+			if err := unchanged(c); err != nil {
+				return nil, err
+			}
+			return nil, cmp.Or(s.Bound(tx, c.Path("id"), profileOf(c)), api.NotServed())
+		}})
+	}
+	a.Handle("DELETE", "/flavors/{id}/service_profiles", api.Endpoint{Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+		return nil, cmp.Or(s.Bound(tx, c.Path("id"), c.Path("id")), api.NotServed())
+	}})
 	a.Handle("GET", "/flavors/{id}/service_profiles/{profile}", api.Endpoint{Rule: "get_flavor_service_profile",
 		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 			return map[string]any{"service_profile": struct{}{}}, s.Bound(tx, c.Path("id"), c.Path("profile"))
@@ -61,6 +75,30 @@ func mountFlavors(a *api.Server, catalog *model.Catalog, exts api.Extensions) *f
 			return nil, s.Unbind(tx, c.Path("id"), c.Path("profile"))
 		}})
 	return s
+}
+
+// unchanged looks at the body of a change of what joins a flavor and a profile.
+func unchanged(c *api.Call) error {
+	if c.Path("profile") == "" {
+		return nil
+	}
+	if c.Body == nil {
+		return fault.BadRequest("BadRequest", "Bad body request: Invalid format: b''.")
+	}
+	if len(c.Body) == 0 {
+		return fault.BadRequest("HTTPBadRequest", "Resource body required")
+	}
+	given, ok := c.Body["service_profile"].(map[string]any)
+	if !ok {
+		return fault.BadRequest("HTTPBadRequest", "Unable to find 'service_profile' in request body")
+	}
+	for name := range given {
+		if name != "id" {
+			return fault.BadRequest("HTTPBadRequest", "Unrecognized attribute(s) '%s'", name)
+		}
+		return fault.BadRequest("HTTPBadRequest", "Cannot update read-only attribute id")
+	}
+	return nil
 }
 
 // boundProfile is the id in the body {"service_profile": {"id": …}}.

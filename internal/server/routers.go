@@ -85,6 +85,7 @@ func withStates(agents *api.Collection[model.Agent], tx *store.Tx, c *api.Call, 
 
 // mountFloatingIPPools lists the IPv4 subnets of external networks from which the caller may take floating IPs.
 func mountFloatingIPPools(s *api.Server, catalog *model.Catalog) {
+	api.ReadOnly(s, catalog.FloatingIPPools, true, api.NotThere)
 	s.Handle("GET", "/floatingip_pools", api.Endpoint{Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		res := catalog.FloatingIPPools
 		q, err := api.Query(c, res)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -17,12 +18,13 @@ import (
 const passed = "dry-run=pass"
 
 // mountTopologies serves the topologies that projects get when they ask for one.
-func mountTopologies(s *api.Server, catalog *model.Catalog, core *ml2.Plugin, routers *l3.Service) {
+func mountTopologies(s *api.Server, enabled func(string) bool, catalog *model.Catalog, core *ml2.Plugin, routers *l3.Service) {
 	topologies := autoallocate.New(catalog, autoallocate.Parts{Networks: core.Networks(), Subnets: core.Subnets(), Routers: routers.Routers(),
 		AddInterface: routers.AddRouterInterface, RemoveInterface: routers.RemoveRouterInterface})
-	const path = "/auto-allocated-topology/{project}"
+	const collection, path = "/auto-allocated-topology", "/auto-allocated-topology/{id}"
+	unrecognized := fault.BadRequest("BadRequest", "Bad auto_allocate request: Unrecognized field.")
 	get := func(tx *store.Tx, c *api.Call) (project, network string, err error) {
-		if project, err = topologies.Project(c.Caller, c.Path("project")); err != nil {
+		if project, err = topologies.Project(c.Caller, projectOf(c)); err != nil {
 			return "", "", err
 		}
 		fields := slices.DeleteFunc(slices.Clone(c.Query["fields"]), func(f string) bool { return f == "" })
@@ -30,7 +32,7 @@ func mountTopologies(s *api.Server, catalog *model.Catalog, core *ml2.Plugin, ro
 		case slices.Contains(fields, "dry-run"):
 			network, err = passed, topologies.Check(tx, c.Caller)
 		case len(fields) > 0:
-			err = fault.BadRequest("BadRequest", "Bad auto_allocate request: Unrecognized field.")
+			err = unrecognized
 		default:
 			network, err = topologies.Get(tx, c.Caller, project)
 		}
@@ -39,6 +41,20 @@ func mountTopologies(s *api.Server, catalog *model.Catalog, core *ml2.Plugin, ro
 		}
 		return project, network, err
 	}
+	// Upstream looks a topology up, with fields that it does not have, before it finds that it cannot be changed.
+	unable := func(c *api.Call) error {
+		_, err := topologies.Project(c.Caller, projectOf(c))
+		return cmp.Or(err, error(unrecognized))
+	}
+	api.ReadOnly(s, api.NamedResource("auto_allocated_topology", "auto-allocated-topology", "auto-allocated-topology", enabled, "id", "tenant_id", "project_id"), false, unable)
+	s.Handle("PUT", collection, api.Endpoint{Do: func(_ context.Context, _ *store.Tx, c *api.Call) (any, error) { return nil, unable(c) }})
+	s.Handle("GET", collection, api.Endpoint{Do: func(_ context.Context, _ *store.Tx, c *api.Call) (any, error) {
+		return nil, cmp.Or(onlyFilters(c.Query), api.NotThere(c)) // there is no list, of which upstream dies
+	}})
+	s.Handle("DELETE", collection, api.Endpoint{Write: true, Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+		_, _, err := get(tx, c)
+		return nil, cmp.Or(err, api.NotServed())
+	}})
 	s.Handle("GET", path, api.Endpoint{Write: true, Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		project, network, err := get(tx, c)
 		answer := map[string]string{"id": network, "project_id": project}
@@ -58,6 +74,9 @@ func mountTopologies(s *api.Server, catalog *model.Catalog, core *ml2.Plugin, ro
 		return nil, topologies.Delete(tx, c.Caller, project)
 	}})
 }
+
+// projectOf is the project in the path, "None" if it is that of the collection.
+func projectOf(c *api.Call) string { return cmp.Or(c.Path("id"), "None") }
 
 // owner is a policy target of which nothing but the owner is known.
 func owner(project string) map[string]string {

@@ -110,9 +110,9 @@ func wire(s *Server) (*services, error) {
 	flavors := mountFlavors(a, catalog, extensions)
 	api.Mount(a, catalog.DefaultSecurityGroupRules, groups.DefaultRules())
 	api.Mount(a, catalog.DefaultStatefulnesses, groups.DefaultStatefulness())
-	agentCollection := mountAgents(a, catalog, networks, agentService)
+	agentCollection := mountAgents(a, extensions.Enabled, catalog, networks, agentService)
 	if extensions.Enabled("router") {
-		mountTopologies(a, catalog, core, routers)
+		mountTopologies(a, extensions.Enabled, catalog, core, routers)
 		mountRouters(a, catalog, routers, quality, flavors, agentCollection)
 	}
 	meters := mountMetering(a, s, catalog, agentRPC)

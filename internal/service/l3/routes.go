@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 
@@ -27,10 +26,17 @@ func (s *Service) checkRoutes(tx *store.Tx, caller *identity.Caller, r *model.Ro
 	if err := checkRoutesVia(r.Routes, ports, nil); err != nil {
 		return err
 	}
-	if s.Quota == nil {
-		return nil
+	if s.Quota != nil {
+		if err := s.Quota.Check(tx, caller, "router_route", r.ProjectID, len(r.Routes)); err != nil {
+			return err
+		}
 	}
-	return s.Quota.Check(tx, caller, "router_route", r.ProjectID, len(r.Routes))
+	for _, r := range r.Routes {
+		if _, err := model.CIDR.Parse(r.Destination); err != nil {
+			return fault.BadRequest("AddrFormatError", "invalid IPNetwork %s", r.Destination)
+		}
+	}
+	return nil
 }
 
 // checkRoutesVia makes sure that all next hops are on subnets of the ports, or on more subnets, and are not the ports
@@ -48,7 +54,10 @@ func checkRoutesVia(routes []model.Route, ports []*attachment, more []*subnet) e
 	}
 	for _, r := range routes {
 		hop, err := netip.ParseAddr(r.Nexthop)
-		if err != nil || !slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(hop) }) {
+		if err != nil {
+			return fault.BadRequest("AddrFormatError", "failed to detect a valid IP address from %s", resource.PyRepr(r.Nexthop))
+		}
+		if !slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(hop) }) {
 			return invalidRoutes(routes, "the nexthop is not connected with router")
 		}
 		if slices.Contains(own, r.Nexthop) {
@@ -70,7 +79,12 @@ func invalidRoutes(routes []model.Route, reason string) error {
 // no error. It returns the router as JSON.
 func (s *Service) AddExtraRoutes(tx *store.Tx, caller *identity.Caller, router string, body map[string]any) (json.RawMessage, error) {
 	return s.editRoutes(tx, caller, router, body, func(have, given []model.Route) []model.Route {
-		return slices.Concat(have, slices.DeleteFunc(slices.Clone(given), isIn(have)))
+		for _, r := range given {
+			if !slices.Contains(have, r) {
+				have = append(have, r)
+			}
+		}
+		return have
 	})
 }
 
@@ -118,7 +132,8 @@ func (s *Service) AppendWhole(b []byte, r *model.Router) []byte {
 	return append(b[:len(b)-1], `,"enable_default_route_bfd":false,"enable_default_route_ecmp":false,"ha_vr_id":0}`...)
 }
 
-// routesIn finds the routes in the body of add_extraroutes and remove_extraroutes.
+// routesIn finds the routes in the body of add_extraroutes and remove_extraroutes. Upstream does not check their form: what
+// is no route is not found among those to remove, and cannot be added.
 func routesIn(body map[string]any) ([]model.Route, error) {
 	inner, ok := body["router"].(map[string]any)
 	if !ok {
@@ -129,10 +144,8 @@ func routesIn(body map[string]any) ([]model.Route, error) {
 		return nil, fault.BadRequest("HTTPBadRequest", "Failed to parse request. Required attribute 'routes' not specified")
 	}
 	if list, ok := raw.([]any); ok {
-		for _, r := range list {
-			if r, ok := r.(map[string]any); ok { // upstream does not look at other keys
-				maps.DeleteFunc(r, func(key string, _ any) bool { return key != "destination" && key != "nexthop" })
-			}
+		if routes, ok := plainRoutes(list); ok {
+			return routes, nil
 		}
 	}
 	routes, err := model.Routes.Parse(raw)
@@ -143,4 +156,18 @@ func routesIn(body map[string]any) ([]model.Route, error) {
 		return nil, fmt.Errorf("routes: %w", err)
 	}
 	return routes, nil
+}
+
+// plainRoutes takes destination and next hop of each element as they are; ok is false if one has not both.
+func plainRoutes(list []any) (routes []model.Route, ok bool) {
+	for _, r := range list {
+		fields, _ := r.(map[string]any)
+		destination, has := fields["destination"]
+		hop, hasHop := fields["nexthop"]
+		if !has || !hasHop {
+			return nil, false
+		}
+		routes = append(routes, model.Route{Destination: resource.Py(destination), Nexthop: resource.Py(hop)})
+	}
+	return routes, true
 }
