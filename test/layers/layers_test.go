@@ -24,6 +24,7 @@ var may = []struct {
 	{"store/upkeep", []string{"store", "store/", "fault"}},
 	{"store/", []string{"store/"}},
 	{"resource", []string{"fault", "identity", "store", "store/"}},
+	{"resource/resourcetest", []string{"resource", "fault", "identity", "store", "store/"}},
 	{"model", []string{"resource", "fault", "identity", "store", "store/"}},
 	{"policy", []string{"fault"}},
 	{"httpbasic", []string{"fault", "identity", "policy"}},

@@ -231,7 +231,7 @@ func TestFloatingIPsAreAskedForAlone(t *testing.T) {
 	moved[3].FixedIPAddress = ptr("10.0.0.250")
 	tell(moved, moved[3].ID)
 	expect([]string{moved[3].ID}, 1) // the server has it as DOWN
-	s.mu.Lock() // news that were lost: a full synchronisation sees to them
+	s.mu.Lock()                      // news that were lost: a full synchronisation sees to them
 	r.FloatingIPs = all[:2]
 	s.routers[r.ID] = r
 	s.mu.Unlock()

@@ -3,14 +3,12 @@ package addressgroup
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"testing"
 
-	"neutrino/internal/fault"
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/store"
 	"neutrino/internal/store/dbtest"
 
@@ -53,16 +51,6 @@ func (e *env) create(body map[string]any) error {
 	})
 }
 
-func says(err error) string {
-	if err == nil {
-		return ""
-	}
-	if f, ok := errors.AsType[*fault.Error](err); ok {
-		return fmt.Sprintf("%d %s: %s", f.Status, f.Type, f.Message)
-	}
-	return err.Error()
-}
-
 func TestNewAddresses(t *testing.T) {
 	for _, tt := range []struct {
 		name, given, want string
@@ -80,7 +68,7 @@ func TestNewAddresses(t *testing.T) {
 			if err := json.Unmarshal([]byte(tt.given), &given); err != nil {
 				t.Fatal(err)
 			}
-			if got := says(setUp(t).create(map[string]any{"addresses": given})); got != tt.want {
+			if got := resourcetest.Describe(setUp(t).create(map[string]any{"addresses": given})); got != tt.want {
 				t.Errorf("got %s\nwant %s", got, tt.want)
 			}
 		})
@@ -111,7 +99,7 @@ func TestAddAndRemove(t *testing.T) {
 			answer, err = s.do(tx, "g", map[string]any{"addresses": s.given})
 			return err
 		})
-		if got := says(err); got != s.want {
+		if got := resourcetest.Describe(err); got != s.want {
 			t.Errorf("step %d: got %s\nwant %s", i, got, s.want)
 		}
 		if s.want != "" {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/rpc"
 	"neutrino/internal/service/agents"
 	"neutrino/internal/service/ml2"
@@ -229,15 +229,7 @@ func (e *env) forget() { e.only() }
 
 func create[R any](e *env, r *resource.Resource[R], logic resource.Logic[R], b body) *R {
 	e.Helper()
-	var obj *R
-	err := e.db.Write(e.ctx, func(tx *store.Tx) error {
-		var named resource.Set
-		var err error
-		if obj, named, err = r.Create(admin, maps.Clone(b)); err != nil {
-			return err
-		}
-		return logic.Create(&resource.Change[R]{Resource: r, Tx: tx, Caller: admin, New: obj, Named: named})
-	})
+	obj, err := resourcetest.Create(e.db, r, logic, admin, b)
 	if err != nil {
 		e.Fatalf("%v: %v", b, err)
 	}
@@ -246,33 +238,14 @@ func create[R any](e *env, r *resource.Resource[R], logic resource.Logic[R], b b
 
 func update[R any](e *env, r *resource.Resource[R], logic resource.Logic[R], id string, b body) {
 	e.Helper()
-	err := e.db.Write(e.ctx, func(tx *store.Tx) error {
-		old, err := r.Get(tx, admin, id, r.All)
-		if err != nil {
-			return err
-		}
-		now := *old
-		named, err := r.Update(admin, &now, maps.Clone(b))
-		if err != nil {
-			return err
-		}
-		return logic.Update(&resource.Change[R]{Resource: r, Tx: tx, Caller: admin, Old: old, New: &now, Named: named})
-	})
-	if err != nil {
+	if _, err := resourcetest.Update(e.db, r, logic, admin, id, b); err != nil {
 		e.Fatalf("%v: %v", b, err)
 	}
 }
 
 func remove[R any](e *env, r *resource.Resource[R], logic resource.Logic[R], id string) {
 	e.Helper()
-	err := e.db.Write(e.ctx, func(tx *store.Tx) error {
-		old, err := r.Get(tx, admin, id, r.All)
-		if err != nil {
-			return err
-		}
-		return logic.Delete(&resource.Change[R]{Resource: r, Tx: tx, Caller: admin, Old: old})
-	})
-	if err != nil {
+	if err := resourcetest.Delete(e.db, r, logic, admin, id); err != nil {
 		e.Fatal(err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/service/l3"
 	"neutrino/internal/service/ml2"
 	"neutrino/internal/service/subnetpool"
@@ -71,11 +72,10 @@ func (e *env) write(f func(tx *store.Tx) error) {
 
 func add[R any](e *env, r *resource.Resource[R], logic resource.Logic[R], attrs map[string]any) *R {
 	e.Helper()
-	var obj *R
-	e.write(func(tx *store.Tx) (err error) {
-		obj, err = resource.Make(tx, admin, r, logic, attrs)
-		return err
-	})
+	obj, err := resourcetest.Create(e.db, r, logic, admin, attrs)
+	if err != nil {
+		e.Fatal(err)
+	}
 	return obj
 }
 

@@ -11,6 +11,7 @@ import (
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/service/ml2"
 	"neutrino/internal/store"
 	"neutrino/internal/store/dbtest"
@@ -43,14 +44,7 @@ func setUp(t *testing.T) *env {
 
 func create[R any](e *env, r *resource.Resource[R], logic resource.Logic[R], attrs map[string]any) *R {
 	e.Helper()
-	var obj *R
-	err := e.db.Write(ctx, func(tx *store.Tx) (err error) {
-		var named resource.Set
-		if obj, named, err = r.Create(admin, attrs); err != nil {
-			return err
-		}
-		return logic.Create(&resource.Change[R]{Resource: r, Tx: tx, Caller: admin, New: obj, Named: named})
-	})
+	obj, err := resourcetest.Create(e.db, r, logic, admin, attrs)
 	if err != nil {
 		e.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/store"
 	"neutrino/internal/store/dbtest"
 )
@@ -34,7 +35,7 @@ func BenchmarkFloatingIP(b *testing.B) {
 	server := x.port(n, nil)
 	for b.Loop() {
 		f := x.floatingIP(body{"floating_network_id": x.external.ID, "port_id": server.ID})
-		if err := remove(x.db, x.catalog.FloatingIPs, x.l3.FloatingIPs(), member, f.ID); err != nil {
+		if err := resourcetest.Delete(x.db, x.catalog.FloatingIPs, x.l3.FloatingIPs(), member, f.ID); err != nil {
 			b.Fatal(err)
 		}
 	}

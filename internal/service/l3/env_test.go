@@ -15,7 +15,7 @@ import (
 	"neutrino/internal/fault"
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
-	"neutrino/internal/resource"
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/rpc"
 	"neutrino/internal/service/ml2"
 	"neutrino/internal/service/quota"
@@ -113,50 +113,6 @@ func setUp(t testing.TB) *env { return newEnv(t, dbtest.Open(t)) }
 
 type body = map[string]any
 
-func create[R any](db *store.DB, r *resource.Resource[R], logic resource.Logic[R], caller *identity.Caller, attrs body) (*R, error) {
-	var obj *R
-	err := db.Write(ctx, func(tx *store.Tx) error {
-		copied := body{}
-		maps.Copy(copied, attrs)
-		made, named, err := r.Create(caller, copied)
-		if err != nil {
-			return err
-		}
-		obj = made
-		return logic.Create(&resource.Change[R]{Resource: r, Tx: tx, Caller: caller, New: obj, Named: named})
-	})
-	return obj, err
-}
-
-func update[R any](db *store.DB, r *resource.Resource[R], logic resource.Logic[R], caller *identity.Caller, id string, attrs body) (*R, error) {
-	var obj *R
-	err := db.Write(ctx, func(tx *store.Tx) error {
-		old, err := r.Get(tx, caller, id, r.All)
-		if err != nil {
-			return err
-		}
-		if obj, err = r.Get(tx, caller, id, r.All); err != nil {
-			return err
-		}
-		named, err := r.Update(caller, obj, maps.Clone(attrs))
-		if err != nil {
-			return err
-		}
-		return logic.Update(&resource.Change[R]{Resource: r, Tx: tx, Caller: caller, Old: old, New: obj, Named: named})
-	})
-	return obj, err
-}
-
-func remove[R any](db *store.DB, r *resource.Resource[R], logic resource.Logic[R], caller *identity.Caller, id string) error {
-	return db.Write(ctx, func(tx *store.Tx) error {
-		old, err := r.Get(tx, caller, id, r.All)
-		if err != nil {
-			return err
-		}
-		return logic.Delete(&resource.Change[R]{Resource: r, Tx: tx, Caller: caller, Old: old})
-	})
-}
-
 func must[R any](e *env, obj R, err error) R {
 	e.Helper()
 	if err != nil {
@@ -167,7 +123,7 @@ func must[R any](e *env, obj R, err error) R {
 
 func (e *env) network(caller *identity.Caller, attrs body) *model.Network {
 	e.Helper()
-	n, err := create(e.db, e.catalog.Networks, e.core.Networks(), caller, attrs)
+	n, err := resourcetest.Create(e.db, e.catalog.Networks, e.core.Networks(), caller, attrs)
 	return must(e, n, err)
 }
 
@@ -178,12 +134,12 @@ func (e *env) subnet(n *model.Network, cidr string, more body) *model.Subnet {
 		attrs["ip_version"] = json.Number("6")
 	}
 	maps.Copy(attrs, more)
-	s, err := create(e.db, e.catalog.Subnets, e.core.Subnets(), admin, attrs)
+	s, err := resourcetest.Create(e.db, e.catalog.Subnets, e.core.Subnets(), admin, attrs)
 	return must(e, s, err)
 }
 
 func (e *env) tryPort(caller *identity.Caller, attrs body) (*model.Port, error) {
-	return create(e.db, e.catalog.Ports, e.core.Ports(), caller, attrs)
+	return resourcetest.Create(e.db, e.catalog.Ports, e.core.Ports(), caller, attrs)
 }
 
 func (e *env) port(n *model.Network, more body) *model.Port {
@@ -195,16 +151,16 @@ func (e *env) port(n *model.Network, more body) *model.Port {
 }
 
 func (e *env) updatePort(caller *identity.Caller, id string, attrs body) error {
-	_, err := update(e.db, e.catalog.Ports, e.core.Ports(), caller, id, attrs)
+	_, err := resourcetest.Update(e.db, e.catalog.Ports, e.core.Ports(), caller, id, attrs)
 	return err
 }
 
 func (e *env) deletePort(caller *identity.Caller, id string) error {
-	return remove(e.db, e.catalog.Ports, e.core.Ports(), caller, id)
+	return resourcetest.Delete(e.db, e.catalog.Ports, e.core.Ports(), caller, id)
 }
 
 func (e *env) tryRouter(caller *identity.Caller, attrs body) (*model.Router, error) {
-	return create(e.db, e.catalog.Routers, e.l3.Routers(), caller, attrs)
+	return resourcetest.Create(e.db, e.catalog.Routers, e.l3.Routers(), caller, attrs)
 }
 
 func (e *env) router(attrs body) *model.Router {
@@ -214,11 +170,11 @@ func (e *env) router(attrs body) *model.Router {
 }
 
 func (e *env) updateRouter(id string, attrs body) (*model.Router, error) {
-	return update(e.db, e.catalog.Routers, e.l3.Routers(), member, id, attrs)
+	return resourcetest.Update(e.db, e.catalog.Routers, e.l3.Routers(), member, id, attrs)
 }
 
 func (e *env) deleteRouter(id string) error {
-	return remove(e.db, e.catalog.Routers, e.l3.Routers(), member, id)
+	return resourcetest.Delete(e.db, e.catalog.Routers, e.l3.Routers(), member, id)
 }
 
 func (e *env) addInterface(caller *identity.Caller, router string, attrs body) (info body, err error) {
@@ -247,7 +203,7 @@ func (e *env) connect(r *model.Router, subnets ...*model.Subnet) {
 }
 
 func (e *env) tryFloatingIP(caller *identity.Caller, attrs body) (*model.FloatingIP, error) {
-	return create(e.db, e.catalog.FloatingIPs, e.l3.FloatingIPs(), caller, attrs)
+	return resourcetest.Create(e.db, e.catalog.FloatingIPs, e.l3.FloatingIPs(), caller, attrs)
 }
 
 func (e *env) floatingIP(attrs body) *model.FloatingIP {
@@ -257,7 +213,7 @@ func (e *env) floatingIP(attrs body) *model.FloatingIP {
 }
 
 func (e *env) updateFloatingIP(id string, attrs body) (*model.FloatingIP, error) {
-	return update(e.db, e.catalog.FloatingIPs, e.l3.FloatingIPs(), member, id, attrs)
+	return resourcetest.Update(e.db, e.catalog.FloatingIPs, e.l3.FloatingIPs(), member, id, attrs)
 }
 
 // agent stores an L3 agent that reported ago.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"neutrino/internal/model"
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/store"
 )
 
@@ -291,7 +292,7 @@ func TestFloatingIPFailures(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			_, err = update(x.db, x.catalog.FloatingIPs, x.l3.FloatingIPs(), admin, f.ID, body{"port_id": server.ID})
+			_, err = resourcetest.Update(x.db, x.catalog.FloatingIPs, x.l3.FloatingIPs(), admin, f.ID, body{"port_id": server.ID})
 			x.exec("UPDATE floatingips SET project_id = CASE project_id WHEN 'p' THEN 'q' ELSE 'p' END") // so that {fip} is the second one
 			return err
 		}, 409, "FloatingIPPortAlreadyAssociated", "Cannot associate floating IP 203.0.113.88 ({fip}) with port {server} using fixed IP 10.0.0.30, as that fixed IP " +

@@ -9,6 +9,7 @@ import (
 	"neutrino/internal/fault"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/store"
 	"neutrino/internal/store/dbtest"
 
@@ -79,7 +80,7 @@ func TestFloatingIPLife(t *testing.T) {
 			t.Errorf("%s: told (-want +got):\n%s", s.name, diff)
 		}
 	}
-	if err := remove(x.db, x.catalog.FloatingIPs, x.l3.FloatingIPs(), member, f.ID); err != nil {
+	if err := resourcetest.Delete(x.db, x.catalog.FloatingIPs, x.l3.FloatingIPs(), member, f.ID); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(updated, x.told.take()); diff != "" {
@@ -158,7 +159,7 @@ func TestNetworkDeletionRemovesUnusedFloatingIPs(t *testing.T) {
 	n := x.network(admin, body{"router:external": true})
 	x.subnet(n, "198.51.100.0/24", nil)
 	x.floatingIP(body{"floating_network_id": n.ID})
-	if err := remove(x.db, x.catalog.Networks, x.core.Networks(), admin, n.ID); err != nil {
+	if err := resourcetest.Delete(x.db, x.catalog.Networks, x.core.Networks(), admin, n.ID); err != nil {
 		t.Fatal(err)
 	}
 	if left := x.column("SELECT id FROM floatingips"); len(left) > 0 {

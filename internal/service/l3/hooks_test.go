@@ -2,6 +2,7 @@ package l3
 
 import (
 	"encoding/json"
+	"neutrino/internal/resource/resourcetest"
 	"slices"
 	"strings"
 	"testing"
@@ -79,13 +80,13 @@ func TestAgentsAreToldOf(t *testing.T) {
 	server := x.server("10.0.0.30")
 	subnet := func(id string, attrs body) func() error {
 		return func() error {
-			_, err := update(x.db, x.catalog.Subnets, x.core.Subnets(), admin, id, attrs)
+			_, err := resourcetest.Update(x.db, x.catalog.Subnets, x.core.Subnets(), admin, id, attrs)
 			return err
 		}
 	}
 	network := func(attrs body) func() error {
 		return func() error {
-			_, err := update(x.db, x.catalog.Networks, x.core.Networks(), admin, x.internal.ID, attrs)
+			_, err := resourcetest.Update(x.db, x.catalog.Networks, x.core.Networks(), admin, x.internal.ID, attrs)
 			return err
 		}
 	}

@@ -5,15 +5,13 @@ import (
 	"fmt"
 	"testing"
 
-	"neutrino/internal/fault"
+	"neutrino/internal/resource/resourcetest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func num(n int) json.Number { return json.Number(fmt.Sprint(n)) }
-
-func describe(f *fault.Error) string { return fmt.Sprintf("%d %s: %s", f.Status, f.Type, f.Message) }
 
 // What create returns must be what the next reader gets.
 func TestCreatedIsStored(t *testing.T) {
@@ -45,11 +43,11 @@ func TestDeleteAll(t *testing.T) {
 	e.subnet(n, "10.0.0.0/24")
 	p := e.port(n)
 	e.port(n, "device_owner", "network:dhcp")
-	err := remove(e.db, e.catalog.Networks, e.plugin.Networks(), admin, n.ID)
-	wants(t, err, "409 NetworkInUse: Unable to complete operation on network "+n.ID+". There are one or more ports still in use on "+
+	err := resourcetest.Delete(e.db, e.catalog.Networks, e.plugin.Networks(), admin, n.ID)
+	resourcetest.Wants(t, err, "409 NetworkInUse: Unable to complete operation on network "+n.ID+". There are one or more ports still in use on "+
 		"the network, id for these ports is: "+p.ID+".")
-	wants(t, remove(e.db, e.catalog.Ports, e.plugin.Ports(), admin, p.ID), "")
-	wants(t, remove(e.db, e.catalog.Networks, e.plugin.Networks(), admin, n.ID), "")
+	resourcetest.Wants(t, resourcetest.Delete(e.db, e.catalog.Ports, e.plugin.Ports(), admin, p.ID), "")
+	resourcetest.Wants(t, resourcetest.Delete(e.db, e.catalog.Networks, e.plugin.Networks(), admin, n.ID), "")
 	for _, table := range []string{"networks", "subnets", "ports", "ipallocations", "ipamallocations", "ipamsubnets", "ipamallocationpools",
 		"networksegments", "ml2_port_bindings", "networkrbacs", "networksecuritybindings", "provisioningblocks"} {
 		if left := e.count("SELECT COUNT(*) FROM " + table); left != 0 {

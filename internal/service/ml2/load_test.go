@@ -9,6 +9,7 @@ import (
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/store"
 	"neutrino/internal/store/dbtest"
 )
@@ -34,7 +35,7 @@ func TestServersNeverGiveAnAddressTwice(t *testing.T) {
 					given[p.FixedIPs[0].IPAddress]++
 				} else {
 					refused++
-					wants(t, err, "409 IpAddressGenerationFailure: No more IP addresses available on network "+n.ID+".")
+					resourcetest.Wants(t, err, "409 IpAddressGenerationFailure: No more IP addresses available on network "+n.ID+".")
 				}
 				mu.Unlock()
 				if err != nil {
@@ -135,7 +136,7 @@ func TestStatementsOfOnePort(t *testing.T) {
 	}
 	p := e.port(n)
 	// Reading the port as the API does takes 7 statements, twice here.
-	if got := e.statements(func() { wants(t, e.setPort(p, "name", "x"), "") }); got > 14+4 {
+	if got := e.statements(func() { resourcetest.Wants(t, e.setPort(p, "name", "x"), "") }); got > 14+4 {
 		t.Errorf("%d statements to rename a port", got)
 	}
 }
@@ -200,7 +201,7 @@ func TestBulk(t *testing.T) {
 			}
 			return e.plugin.Ports().Load(tx, admin, r.All, objs)
 		})
-		wants(t, err, "")
+		resourcetest.Wants(t, err, "")
 	})
 	if list > 7 {
 		t.Errorf("%d statements to list ports", list)

@@ -2,7 +2,6 @@ package ml2
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"testing"
 
@@ -10,6 +9,7 @@ import (
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/store"
 	"neutrino/internal/store/dbtest"
 
@@ -54,68 +54,16 @@ func setUp(t testing.TB) *env { return newEnv(t, dbtest.Open(t), testConfig()) }
 // body is a request's attributes.
 type body = map[string]any
 
-// create does what the API does with a POST body.
-func create[R any](db *store.DB, r *resource.Resource[R], logic resource.Logic[R], caller *identity.Caller, attrs body) (*R, error) {
-	var obj *R
-	err := db.Write(ctx, func(tx *store.Tx) error {
-		copied := body{}
-		for k, v := range attrs {
-			copied[k] = v
-		}
-		var named resource.Set
-		var err error
-		if obj, named, err = r.Create(caller, copied); err != nil {
-			return err
-		}
-		return logic.Create(&resource.Change[R]{Resource: r, Tx: tx, Caller: caller, New: obj, Named: named})
-	})
-	return obj, err
-}
-
-// update does what the API does with a PUT body.
-func update[R any](db *store.DB, r *resource.Resource[R], logic resource.Logic[R], caller *identity.Caller, id string, attrs body) (*R, error) {
-	var obj *R
-	err := db.Write(ctx, func(tx *store.Tx) error {
-		old, err := r.Get(tx, caller, id, r.All)
-		if err != nil {
-			return err
-		}
-		if obj, err = r.Get(tx, caller, id, r.All); err != nil {
-			return err
-		}
-		copied := body{}
-		for k, v := range attrs {
-			copied[k] = v
-		}
-		named, err := r.Update(caller, obj, copied)
-		if err != nil {
-			return err
-		}
-		return logic.Update(&resource.Change[R]{Resource: r, Tx: tx, Caller: caller, Old: old, New: obj, Named: named})
-	})
-	return obj, err
-}
-
-func remove[R any](db *store.DB, r *resource.Resource[R], logic resource.Logic[R], caller *identity.Caller, id string) error {
-	return db.Write(ctx, func(tx *store.Tx) error {
-		old, err := r.Get(tx, caller, id, r.All)
-		if err != nil {
-			return err
-		}
-		return logic.Delete(&resource.Change[R]{Resource: r, Tx: tx, Caller: caller, Old: old})
-	})
-}
-
 func (e *env) tryNetwork(attrs body) (*model.Network, error) {
-	return create(e.db, e.catalog.Networks, e.plugin.Networks(), admin, attrs)
+	return resourcetest.Create(e.db, e.catalog.Networks, e.plugin.Networks(), admin, attrs)
 }
 
 func (e *env) trySubnet(attrs body) (*model.Subnet, error) {
-	return create(e.db, e.catalog.Subnets, e.plugin.Subnets(), admin, attrs)
+	return resourcetest.Create(e.db, e.catalog.Subnets, e.plugin.Subnets(), admin, attrs)
 }
 
 func (e *env) tryPort(attrs body) (*model.Port, error) {
-	return create(e.db, e.catalog.Ports, e.plugin.Ports(), admin, attrs)
+	return resourcetest.Create(e.db, e.catalog.Ports, e.plugin.Ports(), admin, attrs)
 }
 
 func must[R any](e *env, f func(body) (*R, error), attrs body) *R {
@@ -181,21 +129,6 @@ func (e *env) exec(query string, args ...any) {
 	err := e.db.Write(ctx, func(tx *store.Tx) error { _, err := tx.Exec(query, args...); return err })
 	if err != nil {
 		e.t.Fatal(err)
-	}
-}
-
-// wants compares an error with "STATUS TYPE: MESSAGE"; "" is success.
-func wants(t testing.TB, err error, want string) {
-	t.Helper()
-	got := ""
-	if err != nil {
-		got = "500 " + err.Error()
-		if f, ok := errors.AsType[*fault.Error](err); ok {
-			got = describe(f)
-		}
-	}
-	if got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 

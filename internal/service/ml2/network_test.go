@@ -2,10 +2,12 @@ package ml2
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/store/dbtest"
 )
 
@@ -59,11 +61,11 @@ func TestCreateNetworkErrors(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := e.tryNetwork(with(body{}, test.attrs...))
-			wants(t, err, test.want)
+			resourcetest.Wants(t, err, test.want)
 		})
 	}
 	_, err := e.tryNetwork(body{"router:external": true, "is_default": true})
-	if err == nil || describe(asFault(err))[:33] != "409 DefaultExternalNetworkExists:" {
+	if err == nil || !strings.HasPrefix(resourcetest.Describe(err), "409 DefaultExternalNetworkExists:") {
 		t.Errorf("second default external network: %v", err)
 	}
 }
@@ -82,8 +84,8 @@ func TestSegmentsAreExhaustedAndReturn(t *testing.T) {
 		t.Errorf("VNIs %v, MTU %d", seen, last.MTU)
 	}
 	_, err := e.tryNetwork(body{})
-	wants(t, err, "503 NoNetworkAvailable: Unable to create the network. No project network is available for allocation.")
-	wants(t, remove(e.db, e.catalog.Networks, e.plugin.Networks(), admin, last.ID), "")
+	resourcetest.Wants(t, err, "503 NoNetworkAvailable: Unable to create the network. No project network is available for allocation.")
+	resourcetest.Wants(t, resourcetest.Delete(e.db, e.catalog.Networks, e.plugin.Networks(), admin, last.ID), "")
 	if again := e.network(); *again.SegmentationID != *last.SegmentationID {
 		t.Errorf("VNI %d instead of the released %d", *again.SegmentationID, *last.SegmentationID)
 	}
@@ -92,43 +94,43 @@ func TestSegmentsAreExhaustedAndReturn(t *testing.T) {
 func TestUpdateNetwork(t *testing.T) {
 	e := setUp(t)
 	set := func(n *model.Network, kv ...any) error {
-		_, err := update(e.db, e.catalog.Networks, e.plugin.Networks(), admin, n.ID, with(body{}, kv...))
+		_, err := resourcetest.Update(e.db, e.catalog.Networks, e.plugin.Networks(), admin, n.ID, with(body{}, kv...))
 		return err
 	}
 	n := e.network("name", "blue")
-	wants(t, set(n, "shared", true, "mtu", num(1300), "router:external", true), "")
+	resourcetest.Wants(t, set(n, "shared", true, "mtu", num(1300), "router:external", true), "")
 	got := reread(e, e.catalog.Networks, n.ID)
 	if !got.Shared || !got.External || got.MTU != 1300 || got.Revision != 2 {
 		t.Errorf("shared %t, external %t, MTU %d, revision %d", got.Shared, got.External, got.MTU, got.Revision)
 	}
-	wants(t, set(n, "mtu", num(0)), "")
+	resourcetest.Wants(t, set(n, "mtu", num(0)), "")
 	if got := reread(e, e.catalog.Networks, n.ID); got.MTU != 1450 {
 		t.Errorf("MTU %d instead of the largest possible", got.MTU)
 	}
 	e.subnet(n, "2001:db8::/64")
-	wants(t, set(n, "mtu", num(1279)), "409 NetworkMTUSubnetConflict: MTU of "+n.ID+" is not valid, subnet requires a minimum of 1280")
-	wants(t, set(n, "mtu", num(499)), "409 NetworkMTUSubnetConflict: MTU of "+n.ID+" is not valid, subnet requires a minimum of 500")
+	resourcetest.Wants(t, set(n, "mtu", num(1279)), "409 NetworkMTUSubnetConflict: MTU of "+n.ID+" is not valid, subnet requires a minimum of 1280")
+	resourcetest.Wants(t, set(n, "mtu", num(499)), "409 NetworkMTUSubnetConflict: MTU of "+n.ID+" is not valid, subnet requires a minimum of 500")
 	foreign := e.port(n, "project_id", "other")
-	wants(t, set(n, "shared", false), "409 InvalidSharedSetting: Unable to reconfigure sharing settings for network blue. "+
+	resourcetest.Wants(t, set(n, "shared", false), "409 InvalidSharedSetting: Unable to reconfigure sharing settings for network blue. "+
 		"Multiple projects are using it.")
-	wants(t, remove(e.db, e.catalog.Ports, e.plugin.Ports(), admin, foreign.ID), "")
+	resourcetest.Wants(t, resourcetest.Delete(e.db, e.catalog.Ports, e.plugin.Ports(), admin, foreign.ID), "")
 	e.port(n, "device_owner", "network:router_gateway")
-	wants(t, set(n, "router:external", false), "409 ExternalNetworkInUse: External network "+n.ID+" cannot be updated to be made "+
+	resourcetest.Wants(t, set(n, "router:external", false), "409 ExternalNetworkInUse: External network "+n.ID+" cannot be updated to be made "+
 		"non-external, since it has existing gateway ports.")
-	wants(t, set(n, "shared", false), "")
+	resourcetest.Wants(t, set(n, "shared", false), "")
 	if left := e.count("SELECT COUNT(*) FROM networkrbacs"); left != 1 {
 		t.Errorf("%d RBAC entries", left)
 	}
-	wants(t, set(n, "provider:network_type", "vlan"), "400 InvalidInput: Invalid input for operation: Plugin does not support updating "+
+	resourcetest.Wants(t, set(n, "provider:network_type", "vlan"), "400 InvalidInput: Invalid input for operation: Plugin does not support updating "+
 		"the following provider network attributes: provider:network_type, provider:physical_network.")
-	wants(t, set(n, "provider:segmentation_id", num(3)), "400 InvalidInput: Invalid input for operation: Only VLAN type networks can be updated..")
+	resourcetest.Wants(t, set(n, "provider:segmentation_id", num(3)), "400 InvalidInput: Invalid input for operation: Only VLAN type networks can be updated..")
 }
 
 func TestMoveToOtherVLAN(t *testing.T) {
 	e := setUp(t)
 	n := e.network("provider:network_type", "vlan", "provider:physical_network", "physnet1", "provider:segmentation_id", num(100))
-	_, err := update(e.db, e.catalog.Networks, e.plugin.Networks(), admin, n.ID, body{"provider:segmentation_id": num(102)})
-	wants(t, err, "")
+	_, err := resourcetest.Update(e.db, e.catalog.Networks, e.plugin.Networks(), admin, n.ID, body{"provider:segmentation_id": num(102)})
+	resourcetest.Wants(t, err, "")
 	if got := reread(e, e.catalog.Networks, n.ID); *got.SegmentationID != 102 {
 		t.Errorf("VLAN %d", *got.SegmentationID)
 	}
@@ -138,8 +140,8 @@ func TestMoveToOtherVLAN(t *testing.T) {
 	}
 	e.agent("h1", "Linux bridge agent", `{"interface_mappings": {"physnet1": "eth1"}}`)
 	e.port(n, "binding:host_id", "h1")
-	_, err = update(e.db, e.catalog.Networks, e.plugin.Networks(), admin, n.ID, body{"provider:segmentation_id": num(101)})
-	wants(t, err, "400 InvalidInput: Invalid input for operation: Provider network attribute provider:segmentation_id cannot be updated if "+
+	_, err = resourcetest.Update(e.db, e.catalog.Networks, e.plugin.Networks(), admin, n.ID, body{"provider:segmentation_id": num(101)})
+	resourcetest.Wants(t, err, "400 InvalidInput: Invalid input for operation: Provider network attribute provider:segmentation_id cannot be updated if "+
 		"any port in the network has not the following binding:vif_type: unbound, binding_failed.")
 }
 
@@ -208,7 +210,7 @@ func TestHooks(t *testing.T) {
 	if p := e.port(n, "device_owner", "network:dhcp"); reread(e, e.catalog.Ports, p.ID).Name != "hooked" {
 		t.Error("the hook's change was not stored")
 	}
-	wants(t, remove(e.db, e.catalog.Networks, e.plugin.Networks(), admin, n.ID), "")
+	resourcetest.Wants(t, resourcetest.Delete(e.db, e.catalog.Networks, e.plugin.Networks(), admin, n.ID), "")
 	want := []string{"network", "subnet", "port new", "port old gone", "subnet gone", "network gone"}
 	if len(log) != len(want) {
 		t.Fatalf("got %q, want %q", log, want)
@@ -235,7 +237,7 @@ func TestNetworkDeletedWhilePortsAreReleased(t *testing.T) {
 		_, err := c.Tx.Exec("DELETE FROM ports WHERE id = ?", c.Old.ID) // in place of the agent, which has a transaction of its own
 		return err
 	})
-	wants(t, remove(e.db, e.catalog.Networks, e.plugin.Networks(), admin, n.ID), "")
+	resourcetest.Wants(t, resourcetest.Delete(e.db, e.catalog.Networks, e.plugin.Networks(), admin, n.ID), "")
 	if tries != 2 {
 		t.Errorf("%d tries", tries)
 	}

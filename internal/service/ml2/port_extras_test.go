@@ -3,6 +3,7 @@ package ml2
 import (
 	"testing"
 
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/store"
 	"neutrino/internal/store/dbtest"
 
@@ -64,7 +65,7 @@ func TestExtraAttributes(t *testing.T) {
 			}
 			port := must(e, e.tryPort, post)
 			if x.put != nil {
-				if _, err := update(e.db, e.catalog.Ports, e.plugin.Ports(), admin, port.ID, x.put); err != nil {
+				if _, err := resourcetest.Update(e.db, e.catalog.Ports, e.plugin.Ports(), admin, port.ID, x.put); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -79,7 +80,7 @@ func TestPlacementOfRunningMachinesStays(t *testing.T) {
 	e := setUp(t)
 	e.agent("h1", "Linux bridge agent", `{"tunnel_types": ["vxlan"]}`)
 	port := e.port(e.network(), "binding:host_id", "h1")
-	_, err := update(e.db, e.catalog.Ports, e.plugin.Ports(), admin, port.ID, body{"numa_affinity_policy": "legacy"})
+	_, err := resourcetest.Update(e.db, e.catalog.Ports, e.plugin.Ports(), admin, port.ID, body{"numa_affinity_policy": "legacy"})
 	want := "Unable to complete operation on port " + port.ID + ", port is already bound to host h1, numa_affinity_policy value given legacy."
 	if err == nil || err.Error() != "PortBoundNUMAAffinityPolicy: "+want {
 		t.Error(err)
@@ -124,10 +125,10 @@ func TestNamesOfPorts(t *testing.T) {
 				t.Error("created:", diff)
 			}
 			changed := e.port(n)
-			if _, err := update(e.db, e.catalog.Ports, e.plugin.Ports(), admin, created.ID, body{"fixed_ips": []any{}, "dns_name": ""}); err != nil {
+			if _, err := resourcetest.Update(e.db, e.catalog.Ports, e.plugin.Ports(), admin, created.ID, body{"fixed_ips": []any{}, "dns_name": ""}); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := update(e.db, e.catalog.Ports, e.plugin.Ports(), admin, changed.ID,
+			if _, err := resourcetest.Update(e.db, e.catalog.Ports, e.plugin.Ports(), admin, changed.ID,
 				body{"fixed_ips": fixed("", "10.0.0.5"), "dns_name": x.name}); err != nil {
 				t.Fatal(err)
 			}

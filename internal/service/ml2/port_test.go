@@ -9,6 +9,7 @@ import (
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/store"
 
 	"github.com/google/go-cmp/cmp"
@@ -102,7 +103,7 @@ func TestAddressesOfNewPorts(t *testing.T) {
 			if len(left) > 0 {
 				t.Errorf("too much: %v", left)
 			}
-			wants(t, remove(e.db, e.catalog.Ports, e.plugin.Ports(), admin, p.ID), "")
+			resourcetest.Wants(t, resourcetest.Delete(e.db, e.catalog.Ports, e.plugin.Ports(), admin, p.ID), "")
 		})
 	}
 }
@@ -171,16 +172,16 @@ func TestCreatePortErrors(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := e.tryPort(with(body{"network_id": n.ID}, test.attrs...))
-			wants(t, err, test.want)
+			resourcetest.Wants(t, err, test.want)
 		})
 	}
-	if _, err := create(e.db, e.catalog.Ports, e.plugin.Ports(), &identity.Caller{ProjectID: "q"}, body{"network_id": n.ID}); err == nil {
+	if _, err := resourcetest.Create(e.db, e.catalog.Ports, e.plugin.Ports(), &identity.Caller{ProjectID: "q"}, body{"network_id": n.ID}); err == nil {
 		t.Error("a port on a network that the caller does not see")
 	}
 }
 
 func (e *env) setPort(p *model.Port, kv ...any) error {
-	_, err := update(e.db, e.catalog.Ports, e.plugin.Ports(), admin, p.ID, with(body{}, kv...))
+	_, err := resourcetest.Update(e.db, e.catalog.Ports, e.plugin.Ports(), admin, p.ID, with(body{}, kv...))
 	return err
 }
 
@@ -202,20 +203,20 @@ func TestUpdateAddresses(t *testing.T) {
 	}
 	nine, ten := model.FixedIP{SubnetID: s.ID, IPAddress: "10.0.0.9"}, model.FixedIP{SubnetID: s.ID, IPAddress: "10.0.0.10"}
 	check(nine, auto)
-	wants(t, e.setPort(p, "fixed_ips", fixed(s.ID, "")), "") // any of the subnet: it has one
+	resourcetest.Wants(t, e.setPort(p, "fixed_ips", fixed(s.ID, "")), "") // any of the subnet: it has one
 	check(nine, auto)
-	wants(t, e.setPort(p, "fixed_ips", fixed("", "10.0.0.10", "", "10.0.0.9")), "")
+	resourcetest.Wants(t, e.setPort(p, "fixed_ips", fixed("", "10.0.0.10", "", "10.0.0.9")), "")
 	check(ten, nine, auto)
-	wants(t, e.setPort(p, "fixed_ips", fixed("", "10.0.0.10")), "")
+	resourcetest.Wants(t, e.setPort(p, "fixed_ips", fixed("", "10.0.0.10")), "")
 	check(ten, auto)
-	wants(t, e.setPort(p, "mac_address", "fa:16:3e:01:02:04"), "")
+	resourcetest.Wants(t, e.setPort(p, "mac_address", "fa:16:3e:01:02:04"), "")
 	auto.IPAddress = "2001:db8::f816:3eff:fe01:204"
 	check(ten, auto)
-	wants(t, e.setPort(p, "fixed_ips", []any{}), "")
+	resourcetest.Wants(t, e.setPort(p, "fixed_ips", []any{}), "")
 	check(auto)
-	wants(t, e.setPort(p, "fixed_ips", fixed("", "10.0.0.300"[:9])), "")
+	resourcetest.Wants(t, e.setPort(p, "fixed_ips", fixed("", "10.0.0.300"[:9])), "")
 	router := e.port(n, "device_owner", "network:router_interface")
-	wants(t, e.setPort(router, "fixed_ips", fixed("", "10.0.0.55")), "400 BadRequest: Bad ports request: IP updates for port "+router.ID+
+	resourcetest.Wants(t, e.setPort(router, "fixed_ips", fixed("", "10.0.0.55")), "400 BadRequest: Bad ports request: IP updates for port "+router.ID+
 		" are not allowed.")
 }
 
@@ -226,25 +227,25 @@ func TestUpdatePortErrors(t *testing.T) {
 	e.agent("h1", "Linux bridge agent", `{"interface_mappings": {"physnet1": "eth1"}}`)
 	other := e.port(n, "mac_address", "fa:16:3e:00:00:01")
 	p := e.port(n, "mac_address", "fa:16:3e:00:00:02", "allowed_address_pairs", []any{body{"ip_address": "10.0.0.8"}})
-	wants(t, e.setPort(p, "mac_address", other.MACAddress), "409 MacAddressInUse: Unable to complete operation for network "+n.ID+
+	resourcetest.Wants(t, e.setPort(p, "mac_address", other.MACAddress), "409 MacAddressInUse: Unable to complete operation for network "+n.ID+
 		". The mac address fa:16:3e:00:00:01 is in use.")
-	wants(t, e.setPort(p, "port_security_enabled", false), "409 AddressPairAndPortSecurityRequired: Port Security must be enabled in order "+
+	resourcetest.Wants(t, e.setPort(p, "port_security_enabled", false), "409 AddressPairAndPortSecurityRequired: Port Security must be enabled in order "+
 		"to have allowed address pairs on a port.")
-	wants(t, e.setPort(p, "port_security_enabled", false, "allowed_address_pairs", []any{}), "")
-	wants(t, e.setPort(p, "binding:host_id", "h1"), "")
-	wants(t, e.setPort(p, "mac_address", "fa:16:3e:00:00:03"), "409 PortBound: Unable to complete operation on port "+p.ID+", port is "+
+	resourcetest.Wants(t, e.setPort(p, "port_security_enabled", false, "allowed_address_pairs", []any{}), "")
+	resourcetest.Wants(t, e.setPort(p, "binding:host_id", "h1"), "")
+	resourcetest.Wants(t, e.setPort(p, "mac_address", "fa:16:3e:00:00:03"), "409 PortBound: Unable to complete operation on port "+p.ID+", port is "+
 		"already bound, port type: bridge, old_mac fa:16:3e:00:00:02, new_mac fa:16:3e:00:00:03.")
-	wants(t, e.setPort(p, "binding:vnic_type", "direct"), "409 PortInUse: Unable to complete operation on port "+p.ID+" for network "+n.ID+
+	resourcetest.Wants(t, e.setPort(p, "binding:vnic_type", "direct"), "409 PortInUse: Unable to complete operation on port "+p.ID+" for network "+n.ID+
 		". Port already has an attached device .")
 	dhcp := e.port(n, "device_owner", "network:dhcp")
-	wants(t, e.setPort(dhcp, "mac_address", "fa:16:3e:00:00:03"), "409 UnsupportedPortDeviceOwner: Operation mac address update is not "+
+	resourcetest.Wants(t, e.setPort(dhcp, "mac_address", "fa:16:3e:00:00:03"), "409 UnsupportedPortDeviceOwner: Operation mac address update is not "+
 		"supported for device_owner network:dhcp on port <built-in function id>.")
 	e.exec("INSERT INTO routers (id, project_id, standard_attr_id, enable_snat) VALUES ('r', 'q', (SELECT MAX(standard_attr_id) FROM ports), ?)", true)
-	_, err := create(e.db, e.catalog.Ports, e.plugin.Ports(), member, body{"network_id": n.ID, "device_owner": "network:router_interface", "device_id": "r"})
-	wants(t, err, "409 DeviceIDNotOwnedByTenant: The following device_id r is not owned by your project or matches another project router.")
+	_, err := resourcetest.Create(e.db, e.catalog.Ports, e.plugin.Ports(), member, body{"network_id": n.ID, "device_owner": "network:router_interface", "device_id": "r"})
+	resourcetest.Wants(t, err, "409 DeviceIDNotOwnedByTenant: The following device_id r is not owned by your project or matches another project router.")
 	e.exec("INSERT INTO securitygroups (id, project_id, name, stateful, standard_attr_id) VALUES (?, 'p', 'g', ?, (SELECT MIN(standard_attr_id) FROM ports))", id0, true)
-	wants(t, e.setPort(other, "security_groups", []any{id0}), "")
-	wants(t, e.setPort(other, "port_security_enabled", false), "409 PortSecurityPortHasSecurityGroup: Port has security group associated. "+
+	resourcetest.Wants(t, e.setPort(other, "security_groups", []any{id0}), "")
+	resourcetest.Wants(t, e.setPort(other, "port_security_enabled", false), "409 PortSecurityPortHasSecurityGroup: Port has security group associated. "+
 		"Cannot disable port security or IP address until security group is removed.")
 }
 
@@ -266,7 +267,7 @@ func TestDHCPOptsAreMerged(t *testing.T) {
 		{[]any{body{"opt_name": "mtu", "opt_value": "1300"}}, "mtu=1300 tftp=a "},
 		{[]any{body{"opt_name": "mtu", "opt_value": nil}}, "tftp=a "},
 	} {
-		wants(t, e.setPort(p, "extra_dhcp_opts", step.opts), "")
+		resourcetest.Wants(t, e.setPort(p, "extra_dhcp_opts", step.opts), "")
 		if got := text(); got != step.want {
 			t.Errorf("after %v: %q instead of %q", step.opts, got, step.want)
 		}
@@ -311,22 +312,22 @@ func TestBinding(t *testing.T) {
 	}
 	e.exec("UPDATE ports SET status = 'ACTIVE' WHERE id = ?", p.ID)
 	for _, step := range []struct{ host, want string }{{"h1", "binding_failed DOWN 0"}, {"h2", "bridge DOWN 1"}, {"", "unbound DOWN 0"}} {
-		wants(t, e.setPort(p, "binding:host_id", step.host), "")
+		resourcetest.Wants(t, e.setPort(p, "binding:host_id", step.host), "")
 		got := reread(e, e.catalog.Ports, p.ID)
 		levels := e.count("SELECT COUNT(*) FROM ml2_port_binding_levels WHERE port_id = ?", p.ID)
 		if s := got.VIFType + " " + got.Status + " " + num(levels).String(); s != step.want || got.HostID != step.host {
 			t.Errorf("host %q: %s on %q", step.host, s, got.HostID)
 		}
 	}
-	wants(t, e.setPort(p, "binding:host_id", "h2"), "")
-	wants(t, e.setPort(p, "binding:host_id", nil), "")
+	resourcetest.Wants(t, e.setPort(p, "binding:host_id", "h2"), "")
+	resourcetest.Wants(t, e.setPort(p, "binding:host_id", nil), "")
 	if got := reread(e, e.catalog.Ports, p.ID); got.VIFType != "unbound" || got.HostID != "" {
 		t.Errorf("%s on %q after null", got.VIFType, got.HostID)
 	}
 	// What failed is tried again with the next update.
 	failed := e.port(overlay, "binding:host_id", "h1")
 	e.exec("UPDATE agents SET configurations = ? WHERE host = 'h1'", `{"tunnel_types": ["vxlan"]}`)
-	wants(t, e.setPort(failed, "name", "again"), "")
+	resourcetest.Wants(t, e.setPort(failed, "name", "again"), "")
 	if got := reread(e, e.catalog.Ports, failed.ID); got.VIFType != "bridge" {
 		t.Errorf("still %s", got.VIFType)
 	}
@@ -350,7 +351,7 @@ func TestRevisionsOfBinding(t *testing.T) {
 		p := e.port(n, "binding:host_id", test.host)
 		got := []int64{reread(e, e.catalog.Ports, p.ID).Revision}
 		for _, c := range test.changes {
-			wants(t, e.setPort(p, c...), "")
+			resourcetest.Wants(t, e.setPort(p, c...), "")
 			got = append(got, reread(e, e.catalog.Ports, p.ID).Revision)
 		}
 		if diff := cmp.Diff(test.want, got); diff != "" {
@@ -410,7 +411,7 @@ func TestBoundDriversOfUpstreamsBindings(t *testing.T) {
 		}
 		return nil
 	})
-	wants(t, err, "")
+	resourcetest.Wants(t, err, "")
 }
 
 func TestProvisioning(t *testing.T) {
@@ -423,7 +424,7 @@ func TestProvisioning(t *testing.T) {
 	complete := func(p *model.Port, entity, want string) {
 		t.Helper()
 		err := e.db.Write(ctx, func(tx *store.Tx) error { return e.plugin.ProvisioningComplete(tx, entity, p.ID) })
-		wants(t, err, "")
+		resourcetest.Wants(t, err, "")
 		if got := reread(e, e.catalog.Ports, p.ID).Status; got != want {
 			t.Errorf("after %s the port is %s, not %s", entity, got, want)
 		}
@@ -433,11 +434,11 @@ func TestProvisioning(t *testing.T) {
 	complete(p, EntityDHCP, "ACTIVE")
 	p = e.port(n, "device_owner", "compute:nova", "binding:host_id", "h1")
 	complete(p, EntityDHCP, "DOWN")
-	wants(t, e.setPort(p, "admin_state_up", false), "")
+	resourcetest.Wants(t, e.setPort(p, "admin_state_up", false), "")
 	complete(p, EntityL2, "DOWN")
-	wants(t, e.setPort(p, "admin_state_up", true), "")
+	resourcetest.Wants(t, e.setPort(p, "admin_state_up", true), "")
 	complete(p, EntityL2, "ACTIVE")
-	wants(t, e.setPort(p, "fixed_ips", fixed("", "10.0.0.99")), "")
+	resourcetest.Wants(t, e.setPort(p, "fixed_ips", fixed("", "10.0.0.99")), "")
 	if e.count("SELECT COUNT(*) FROM provisioningblocks") != 1 {
 		t.Error("nobody waits for the DHCP agent to learn the new address")
 	}
@@ -449,18 +450,18 @@ func TestProvisioning(t *testing.T) {
 		}
 		return e.plugin.ProvisioningComplete(tx, EntityL2, id0)
 	})
-	wants(t, err, "")
+	resourcetest.Wants(t, err, "")
 	if got := reread(e, e.catalog.Ports, p.ID).Status; got != "ACTIVE" {
 		t.Errorf("%s by an agent that does not have the port", got)
 	}
 	err = e.db.Write(ctx, func(tx *store.Tx) error { return e.plugin.UpdatePortStatus(tx, "BUILD", "h1", p.ID) })
-	wants(t, err, "")
+	resourcetest.Wants(t, err, "")
 	if got := reread(e, e.catalog.Ports, p.ID).Status; got != "BUILD" {
 		t.Errorf("%s instead of BUILD", got)
 	}
 	complete(p, EntityDHCP, "ACTIVE") // it waited
 	err = e.db.Write(ctx, func(tx *store.Tx) error { return e.plugin.UpdatePortStatus(tx, "DOWN", "h1", p.ID) })
-	wants(t, err, "")
+	resourcetest.Wants(t, err, "")
 	complete(p, EntityDHCP, "DOWN") // its device is gone, and the DHCP agent has started
 	complete(p, EntityL2, "ACTIVE")
 }
@@ -471,8 +472,8 @@ func TestGuardsAreForTheAPI(t *testing.T) {
 	e.plugin.Hooks.GuardPortDelete = append(e.plugin.Hooks.GuardPortDelete, func(c *resource.Change[model.Port]) error {
 		return badRequest("ports", "%s is a router's", c.Old.ID)
 	})
-	wants(t, remove(e.db, e.catalog.Ports, e.plugin.Ports(), admin, p.ID), "400 BadRequest: Bad ports request: "+p.ID+" is a router's.")
-	wants(t, e.db.Write(ctx, func(tx *store.Tx) error { return e.plugin.DeletePort(tx, identity.System(), p.ID) }), "")
-	wants(t, e.db.Write(ctx, func(tx *store.Tx) error { return e.plugin.DeletePort(tx, identity.System(), p.ID) }),
+	resourcetest.Wants(t, resourcetest.Delete(e.db, e.catalog.Ports, e.plugin.Ports(), admin, p.ID), "400 BadRequest: Bad ports request: "+p.ID+" is a router's.")
+	resourcetest.Wants(t, e.db.Write(ctx, func(tx *store.Tx) error { return e.plugin.DeletePort(tx, identity.System(), p.ID) }), "")
+	resourcetest.Wants(t, e.db.Write(ctx, func(tx *store.Tx) error { return e.plugin.DeletePort(tx, identity.System(), p.ID) }),
 		"404 PortNotFound: Port "+p.ID+" could not be found.")
 }

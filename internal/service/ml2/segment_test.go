@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"neutrino/internal/model"
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/service/ipam"
 	"neutrino/internal/store"
 	"neutrino/internal/store/dbtest"
@@ -44,7 +45,7 @@ func TestOverlaysOfOtherTypes(t *testing.T) {
 			t.Errorf("%s: id %d, MTU %d", test.name, *n.SegmentationID, n.MTU)
 		}
 		_, err := e.tryNetwork(body{"provider:network_type": test.name})
-		wants(t, err, "503 NoNetworkAvailable: Unable to create the network. No project network is available for allocation.")
+		resourcetest.Wants(t, err, "503 NoNetworkAvailable: Unable to create the network. No project network is available for allocation.")
 	}
 }
 
@@ -94,9 +95,9 @@ func TestNetworkOfSeveralSegments(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 			continue
 		}
-		wants(t, err, test.want)
+		resourcetest.Wants(t, err, test.want)
 	}
-	if err := remove(e.db, e.catalog.Networks, e.plugin.Networks(), admin, n.ID); err != nil {
+	if err := resourcetest.Delete(e.db, e.catalog.Networks, e.plugin.Networks(), admin, n.ID); err != nil {
 		t.Fatal(err)
 	}
 	if left := e.count("SELECT COUNT(*) FROM ml2_vlan_allocations WHERE allocated"); left != 0 {
@@ -130,7 +131,7 @@ func TestStoredRanges(t *testing.T) {
 		t.Errorf("ids (-want +got):\n%s", diff)
 	}
 	_, err = e.tryNetwork(body{})
-	wants(t, err, "503 NoNetworkAvailable: Unable to create the network. No project network is available for allocation.")
+	resourcetest.Wants(t, err, "503 NoNetworkAvailable: Unable to create the network. No project network is available for allocation.")
 	defaults := "SELECT COUNT(*) FROM network_segment_ranges WHERE " + e.db.Dialect().Quote("default")
 	before := e.count(defaults)
 	cfg.VLANRanges = nil
@@ -159,10 +160,10 @@ func TestAddressesOnRoutedNetworks(t *testing.T) {
 		t.Errorf("port on h1 has %v, %s", there.FixedIPs, there.IPAllocation)
 	}
 	_, err := e.tryPort(body{"network_id": n.ID, "binding:host_id": "h2"})
-	wants(t, err, "409 HostNotConnectedToAnySegment: Host h2 is not connected to any segments on routed provider network '"+n.ID+
+	resourcetest.Wants(t, err, "409 HostNotConnectedToAnySegment: Host h2 is not connected to any segments on routed provider network '"+n.ID+
 		"'.  It should be connected to one.")
 	_, err = e.tryPort(body{"network_id": n.ID, "fixed_ips": []any{body{"ip_address": "10.1.0.9"}, body{"ip_address": "10.2.0.9"}}})
-	wants(t, err, "400 FixedIpsSubnetsNotOnSameSegment: Cannot allocate addresses from different segments.")
+	resourcetest.Wants(t, err, "400 FixedIpsSubnetsNotOnSameSegment: Cannot allocate addresses from different segments.")
 	if none := e.port(n, "fixed_ips", []any{}); none.IPAllocation != ipam.None {
 		t.Errorf("port without addresses: %s", none.IPAllocation)
 	}
@@ -170,15 +171,15 @@ func TestAddressesOnRoutedNetworks(t *testing.T) {
 	if len(later.FixedIPs) != 0 || later.IPAllocation != ipam.Deferred {
 		t.Fatalf("port without host has %v, %s", later.FixedIPs, later.IPAllocation)
 	}
-	if _, err := update(e.db, e.catalog.Ports, e.plugin.Ports(), admin, later.ID, body{"binding:host_id": "h1"}); err != nil {
+	if _, err := resourcetest.Update(e.db, e.catalog.Ports, e.plugin.Ports(), admin, later.ID, body{"binding:host_id": "h1"}); err != nil {
 		t.Fatal(err)
 	}
 	if ips := reread(e, e.catalog.Ports, later.ID).FixedIPs; len(ips) != 1 || ips[0].SubnetID != subnets[0].ID {
 		t.Errorf("with its host the port has %v", ips)
 	}
 	elsewhere := e.port(n, "fixed_ips", []any{body{"ip_address": "10.2.0.9"}})
-	_, err = update(e.db, e.catalog.Ports, e.plugin.Ports(), admin, elsewhere.ID, body{"binding:host_id": "h1"})
-	wants(t, err, "409 HostNotCompatibleWithFixedIps: Host h1 is not connected to a segment where the existing fixed_ips on port "+
+	_, err = resourcetest.Update(e.db, e.catalog.Ports, e.plugin.Ports(), admin, elsewhere.ID, body{"binding:host_id": "h1"})
+	resourcetest.Wants(t, err, "409 HostNotCompatibleWithFixedIps: Host h1 is not connected to a segment where the existing fixed_ips on port "+
 		elsewhere.ID+" will function given the routed network topology.")
 }
 
@@ -191,22 +192,22 @@ func TestSubnetsOnSegments(t *testing.T) {
 	mixed := "400 SubnetsNotAllAssociatedWithSegments: All of the subnets on network '" + n.ID +
 		"' must either all be associated with segments or all not associated with any segment."
 	_, err := e.trySubnet(body{"network_id": n.ID, "cidr": "10.3.0.0/24", "ip_version": num(4)})
-	wants(t, err, mixed)
+	resourcetest.Wants(t, err, mixed)
 	single := e.network()
 	plain := e.subnet(single, "10.4.0.0/24")
 	logic := e.plugin.Subnets()
-	_, err = update(e.db, e.catalog.Subnets, logic, admin, plain.ID, body{"segment_id": n.Segments[0].ID})
-	wants(t, err, "400 NetworkIdsDontMatch: The subnet's network id, '"+single.ID+"', doesn't match the network_id of segment '"+n.Segments[0].ID+"'")
+	_, err = resourcetest.Update(e.db, e.catalog.Subnets, logic, admin, plain.ID, body{"segment_id": n.Segments[0].ID})
+	resourcetest.Wants(t, err, "400 NetworkIdsDontMatch: The subnet's network id, '"+single.ID+"', doesn't match the network_id of segment '"+n.Segments[0].ID+"'")
 	segment := remaining(e, single.ID)[0]
-	if _, err = update(e.db, e.catalog.Subnets, logic, admin, plain.ID, body{"segment_id": segment}); err != nil {
+	if _, err = resourcetest.Update(e.db, e.catalog.Subnets, logic, admin, plain.ID, body{"segment_id": segment}); err != nil {
 		t.Fatal(err)
 	}
-	_, err = update(e.db, e.catalog.Subnets, logic, admin, plain.ID, body{"segment_id": nil})
-	wants(t, err, "400 SubnetSegmentAssociationChangeNotAllowed: A subnet that is already associated with a segment cannot have its segment "+
+	_, err = resourcetest.Update(e.db, e.catalog.Subnets, logic, admin, plain.ID, body{"segment_id": nil})
+	resourcetest.Wants(t, err, "400 SubnetSegmentAssociationChangeNotAllowed: A subnet that is already associated with a segment cannot have its segment "+
 		"association changed.")
 	text := "Segment '" + n.Segments[1].ID + "' cannot be deleted: The segment is still associated with subnet(s) " + subnets[1].ID + "."
-	err = remove(e.db, e.catalog.Segments, e.plugin.Segments(), admin, n.Segments[1].ID)
-	wants(t, err, "409 SegmentInUse: "+text+"\n"+text)
+	err = resourcetest.Delete(e.db, e.catalog.Segments, e.plugin.Segments(), admin, n.Segments[1].ID)
+	resourcetest.Wants(t, err, "409 SegmentInUse: "+text+"\n"+text)
 }
 
 // remaining are the ids of a network's segments.
@@ -225,17 +226,17 @@ func TestSegmentObjects(t *testing.T) {
 	e := setUp(t)
 	n := e.network("provider:network_type", "vlan", "provider:physical_network", "physnet1", "provider:segmentation_id", num(100))
 	try := func(attrs body) (*model.NetworkSegment, error) {
-		return create(e.db, e.catalog.Segments, e.plugin.Segments(), admin, attrs)
+		return resourcetest.Create(e.db, e.catalog.Segments, e.plugin.Segments(), admin, attrs)
 	}
 	s, err := try(body{"network_id": n.ID, "network_type": "vlan", "physical_network": "physnet2"})
 	if err != nil || s.Index != 1 || s.SegmentationID == nil {
 		t.Fatalf("segment %+v: %v", s, err)
 	}
 	_, err = try(body{"network_id": n.ID, "network_type": "vxlan"})
-	wants(t, err, "400 InvalidInput: Invalid input for operation: Requested MTU is too big, maximum is 1450.")
+	resourcetest.Wants(t, err, "400 InvalidInput: Invalid input for operation: Requested MTU is too big, maximum is 1450.")
 	_, err = try(body{"network_id": n.ID, "network_type": "vlan", "physical_network": "physnet1", "segmentation_id": num(100)})
-	wants(t, err, "409 VlanIdInUse: Unable to create the network. The VLAN 100 on physical network physnet1 is in use.")
-	if err := remove(e.db, e.catalog.Segments, e.plugin.Segments(), admin, s.ID); err != nil {
+	resourcetest.Wants(t, err, "409 VlanIdInUse: Unable to create the network. The VLAN 100 on physical network physnet1 is in use.")
+	if err := resourcetest.Delete(e.db, e.catalog.Segments, e.plugin.Segments(), admin, s.ID); err != nil {
 		t.Fatal(err)
 	}
 	if left := remaining(e, n.ID); len(left) != 1 {
@@ -261,17 +262,17 @@ func TestRoutesBetweenSubnetsOnSegments(t *testing.T) {
 	third := e.subnet(n, "10.3.0.0/24", "segment_id", n.Segments[1].ID)
 	toThird := model.Route{Destination: "10.3.0.0/24", Nexthop: "10.1.0.1"}
 	step("a third one", []model.Route{toSecond, toThird}, []model.Route{toFirst})
-	if err := remove(e.db, e.catalog.Subnets, logic, admin, third.ID); err != nil {
+	if err := resourcetest.Delete(e.db, e.catalog.Subnets, logic, admin, third.ID); err != nil {
 		t.Fatal(err)
 	}
 	step("without it", []model.Route{toSecond}, []model.Route{toFirst})
-	if _, err := update(e.db, e.catalog.Subnets, logic, admin, subnets[1].ID, body{"gateway_ip": "10.2.0.254",
+	if _, err := resourcetest.Update(e.db, e.catalog.Subnets, logic, admin, subnets[1].ID, body{"gateway_ip": "10.2.0.254",
 		"allocation_pools": []any{body{"start": "10.2.0.10", "end": "10.2.0.20"}}}); err != nil {
 		t.Fatal(err)
 	}
 	step("another gateway", []model.Route{toSecond}, []model.Route{{Destination: "10.1.0.0/24", Nexthop: "10.2.0.254"}})
 	wide := []any{body{"destination": "10.0.0.0/8", "nexthop": "10.1.0.9"}}
-	if _, err := update(e.db, e.catalog.Subnets, logic, admin, subnets[0].ID, body{"host_routes": wide}); err != nil {
+	if _, err := resourcetest.Update(e.db, e.catalog.Subnets, logic, admin, subnets[0].ID, body{"host_routes": wide}); err != nil {
 		t.Fatal(err)
 	}
 	step("a wider route", []model.Route{{Destination: "10.0.0.0/8", Nexthop: "10.1.0.9"}}, []model.Route{{Destination: "10.1.0.0/24", Nexthop: "10.2.0.254"}})

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"neutrino/internal/model"
+	"neutrino/internal/resource/resourcetest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -130,7 +131,7 @@ func TestCreateSubnetErrors(t *testing.T) {
 				}
 			}
 			_, err := e.trySubnet(attrs)
-			wants(t, err, test.want)
+			resourcetest.Wants(t, err, test.want)
 		})
 	}
 	if left := e.count("SELECT COUNT(*) FROM subnets"); left != 1 {
@@ -149,11 +150,11 @@ func TestUpdateSubnet(t *testing.T) {
 	n := e.network()
 	s := e.subnet(n, "10.0.0.0/24")
 	set := func(kv ...any) error {
-		_, err := update(e.db, e.catalog.Subnets, e.plugin.Subnets(), admin, s.ID, with(body{}, kv...))
+		_, err := resourcetest.Update(e.db, e.catalog.Subnets, e.plugin.Subnets(), admin, s.ID, with(body{}, kv...))
 		return err
 	}
 	before := reread(e, e.catalog.Networks, n.ID).Revision
-	wants(t, set("dns_nameservers", []any{"9.9.9.9", "1.1.1.1"}, "host_routes", []any{body{"destination": "10.1.0.0/24", "nexthop": "10.0.0.3"}},
+	resourcetest.Wants(t, set("dns_nameservers", []any{"9.9.9.9", "1.1.1.1"}, "host_routes", []any{body{"destination": "10.1.0.0/24", "nexthop": "10.0.0.3"}},
 		"allocation_pools", []any{body{"start": "10.0.0.10", "end": "10.0.0.11"}}, "enable_dhcp", false, "name", "s"), "")
 	got := reread(e, e.catalog.Subnets, s.ID)
 	if diff := cmp.Diff([]string{"9.9.9.9", "1.1.1.1"}, got.DNSNameservers); diff != "" || got.EnableDHCP || len(got.HostRoutes) != 1 {
@@ -168,17 +169,17 @@ func TestUpdateSubnet(t *testing.T) {
 		}
 	}
 	_, err := e.tryPort(body{"network_id": n.ID})
-	wants(t, err, "409 IpAddressGenerationFailure: No more IP addresses available on network "+n.ID+".")
-	wants(t, set("gateway_ip", "10.0.0.10"), "409 GatewayConflictWithAllocationPools: Gateway ip 10.0.0.10 conflicts with allocation pool "+
+	resourcetest.Wants(t, err, "409 IpAddressGenerationFailure: No more IP addresses available on network "+n.ID+".")
+	resourcetest.Wants(t, set("gateway_ip", "10.0.0.10"), "409 GatewayConflictWithAllocationPools: Gateway ip 10.0.0.10 conflicts with allocation pool "+
 		"10.0.0.10-10.0.0.11.")
 	e.exec("INSERT INTO routers (id, standard_attr_id, enable_snat) VALUES ('r', (SELECT MAX(standard_attr_id) FROM ports), ?)", true)
 	p := e.port(n, "device_owner", "network:router_interface", "fixed_ips", []any{body{"ip_address": "10.0.0.1"}})
 	e.exec("INSERT INTO routerports (router_id, port_id, port_type) VALUES ('r', ?, 'network:router_interface')", p.ID)
-	wants(t, set("gateway_ip", nil), "409 GatewayIpInUse: Current gateway ip 10.0.0.1 already in use by port "+p.ID+". Unable to update.")
-	wants(t, set("gateway_ip", "10.0.0.1"), "")
+	resourcetest.Wants(t, set("gateway_ip", nil), "409 GatewayIpInUse: Current gateway ip 10.0.0.1 already in use by port "+p.ID+". Unable to update.")
+	resourcetest.Wants(t, set("gateway_ip", "10.0.0.1"), "")
 	v6 := e.subnet(n, "2001:db8::/64", "ipv6_ra_mode", "slaac", "ipv6_address_mode", "slaac")
-	_, err = update(e.db, e.catalog.Subnets, e.plugin.Subnets(), admin, v6.ID, body{"enable_dhcp": false})
-	wants(t, err, "400 InvalidInput: Invalid input for operation: Cannot disable enable_dhcp with ipv6 attributes set.")
+	_, err = resourcetest.Update(e.db, e.catalog.Subnets, e.plugin.Subnets(), admin, v6.ID, body{"enable_dhcp": false})
+	resourcetest.Wants(t, err, "400 InvalidInput: Invalid input for operation: Cannot disable enable_dhcp with ipv6 attributes set.")
 }
 
 func TestDeleteSubnet(t *testing.T) {
@@ -187,10 +188,10 @@ func TestDeleteSubnet(t *testing.T) {
 	s := e.subnet(n, "10.0.0.0/24")
 	dhcp := e.port(n, "device_owner", "network:dhcp")
 	user := e.port(n)
-	err := remove(e.db, e.catalog.Subnets, e.plugin.Subnets(), admin, s.ID)
-	wants(t, err, "409 SubnetInUse: Unable to complete operation on subnet "+s.ID+": One or more ports have an IP allocation from this subnet.")
-	wants(t, remove(e.db, e.catalog.Ports, e.plugin.Ports(), admin, user.ID), "")
-	wants(t, remove(e.db, e.catalog.Subnets, e.plugin.Subnets(), admin, s.ID), "")
+	err := resourcetest.Delete(e.db, e.catalog.Subnets, e.plugin.Subnets(), admin, s.ID)
+	resourcetest.Wants(t, err, "409 SubnetInUse: Unable to complete operation on subnet "+s.ID+": One or more ports have an IP allocation from this subnet.")
+	resourcetest.Wants(t, resourcetest.Delete(e.db, e.catalog.Ports, e.plugin.Ports(), admin, user.ID), "")
+	resourcetest.Wants(t, resourcetest.Delete(e.db, e.catalog.Subnets, e.plugin.Subnets(), admin, s.ID), "")
 	if p := reread(e, e.catalog.Ports, dhcp.ID); len(p.FixedIPs) != 0 || p.Revision != 2 {
 		t.Errorf("DHCP port has %v, revision %d", p.FixedIPs, p.Revision)
 	}
@@ -214,7 +215,7 @@ func TestSLAACSubnetOnUsedNetwork(t *testing.T) {
 	if got := reread(e, e.catalog.Ports, router.ID); len(got.FixedIPs) != 1 {
 		t.Errorf("router port has %v", got.FixedIPs)
 	}
-	wants(t, remove(e.db, e.catalog.Subnets, e.plugin.Subnets(), admin, s.ID), "")
+	resourcetest.Wants(t, resourcetest.Delete(e.db, e.catalog.Subnets, e.plugin.Subnets(), admin, s.ID), "")
 	if got := reread(e, e.catalog.Ports, p.ID); len(got.FixedIPs) != 1 {
 		t.Errorf("port has %v after the subnet is gone", got.FixedIPs)
 	}
@@ -239,7 +240,7 @@ func TestSubnetRevision(t *testing.T) {
 		{body{"name": "x"}, 3},
 		{body{"name": "x"}, 3},
 	} {
-		if _, err := update(e.db, e.catalog.Subnets, e.plugin.Subnets(), admin, typed.ID, x.attrs); err != nil {
+		if _, err := resourcetest.Update(e.db, e.catalog.Subnets, e.plugin.Subnets(), admin, typed.ID, x.attrs); err != nil {
 			t.Fatal(err)
 		}
 		if got := e.count("SELECT a.revision_number FROM standardattributes a JOIN subnets s ON s.standard_attr_id = a.id WHERE s.id = ?", typed.ID); int64(got) != x.want {

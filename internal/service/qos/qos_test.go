@@ -12,6 +12,7 @@ import (
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/service/ml2"
 	"neutrino/internal/store"
 	"neutrino/internal/store/dbtest"
@@ -50,37 +51,17 @@ func setUp(t *testing.T) *env {
 	return e
 }
 
-func made[R any](e *env, caller *identity.Caller, r *resource.Resource[R], logic resource.Logic[R], attrs body) (obj *R, err error) {
-	err = e.db.Write(ctx, func(tx *store.Tx) error {
-		obj, err = resource.Make(tx, caller, r, logic, maps.Clone(attrs))
-		return err
-	})
-	return obj, err
+func made[R any](e *env, caller *identity.Caller, r *resource.Resource[R], logic resource.Logic[R], attrs body) (*R, error) {
+	return resourcetest.Create(e.db, r, logic, caller, attrs)
 }
 
 func changed[R any](e *env, caller *identity.Caller, r *resource.Resource[R], logic resource.Logic[R], id string, attrs body) error {
-	return e.db.Write(ctx, func(tx *store.Tx) error {
-		old, err := r.Get(tx, caller, id, r.All)
-		if err != nil {
-			return err
-		}
-		now := *old
-		named, err := r.Update(caller, &now, maps.Clone(attrs))
-		if err != nil {
-			return err
-		}
-		return logic.Update(&resource.Change[R]{Resource: r, Tx: tx, Caller: caller, Old: old, New: &now, Named: named})
-	})
+	_, err := resourcetest.Update(e.db, r, logic, caller, id, attrs)
+	return err
 }
 
 func removed[R any](e *env, r *resource.Resource[R], logic resource.Logic[R], id string) error {
-	return e.db.Write(ctx, func(tx *store.Tx) error {
-		old, err := r.Get(tx, admin, id, r.All)
-		if err != nil {
-			return err
-		}
-		return logic.Delete(&resource.Change[R]{Resource: r, Tx: tx, Caller: admin, Old: old})
-	})
+	return resourcetest.Delete(e.db, r, logic, admin, id)
 }
 
 func (e *env) policy(attrs body) *model.QosPolicy {

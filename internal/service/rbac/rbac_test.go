@@ -1,15 +1,14 @@
 package rbac
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"testing"
 
-	"neutrino/internal/fault"
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/store"
 	"neutrino/internal/store/dbtest"
 )
@@ -133,20 +132,9 @@ func (e *env) change(caller *identity.Caller, id string, body map[string]any) er
 
 func target(project string) map[string]any { return map[string]any{"target_tenant": project} }
 
-// says describes an error as a client sees it.
-func says(err error) string {
-	if err == nil {
-		return ""
-	}
-	if f, ok := errors.AsType[*fault.Error](err); ok {
-		return fmt.Sprintf("%d %s: %s", f.Status, f.Type, f.Message)
-	}
-	return err.Error()
-}
-
 func want(t *testing.T, what string, err error, text string) {
 	t.Helper()
-	if got := says(err); got != text {
+	if got := resourcetest.Describe(err); got != text {
 		t.Errorf("%s:\n got %s\nwant %s", what, got, text)
 	}
 }

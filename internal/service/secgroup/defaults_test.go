@@ -5,6 +5,7 @@ import (
 
 	"neutrino/internal/fault"
 	"neutrino/internal/identity"
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/store"
 
 	"github.com/google/go-cmp/cmp"
@@ -30,7 +31,7 @@ func TestDefaultRules(t *testing.T) {
 			"400 SecurityGroupMultipleRemoteEntites: Only one of remote_ip_prefix or remote_group_id or remote_address_group_id may be provided."},
 	} {
 		tt.body["used_in_default_sg"], tt.body["used_in_non_default_sg"] = false, true
-		t.Run(tt.name, func(t *testing.T) { wants(t, add(tt.body), tt.want) })
+		t.Run(tt.name, func(t *testing.T) { resourcetest.Wants(t, add(tt.body), tt.want) })
 	}
 	if err := add(body{"direction": "ingress", "remote_group_id": "PARENT", "used_in_default_sg": true, "used_in_non_default_sg": true}); !fault.Is(err, "DefaultSecurityGroupRuleExists") {
 		t.Errorf("the same template twice: %v", err)
@@ -64,15 +65,15 @@ func TestStatefulnessSettings(t *testing.T) {
 	if !stateful("p") {
 		t.Error("groups are stateless without any setting")
 	}
-	wants(t, set(admin, body{"project_id": nil, "stateful": false}), "")
+	resourcetest.Wants(t, set(admin, body{"project_id": nil, "stateful": false}), "")
 	if stateful("p") {
 		t.Error("the setting for all projects has no effect")
 	}
-	wants(t, set(member, body{"stateful": true}), "")
+	resourcetest.Wants(t, set(member, body{"stateful": true}), "")
 	if !stateful("p") || stateful("other") {
 		t.Error("a project's own setting does not go before that for all")
 	}
 	const exists = "409 SecurityGroupDefaultStatefulnessAlreadyExists: A security group default statefulness setting already exists for project "
-	wants(t, set(member, body{"stateful": true}), exists+"'p'.")
-	wants(t, set(admin, body{"project_id": nil}), exists+"'system-wide'.")
+	resourcetest.Wants(t, set(member, body{"stateful": true}), exists+"'p'.")
+	resourcetest.Wants(t, set(admin, body{"project_id": nil}), exists+"'system-wide'.")
 }

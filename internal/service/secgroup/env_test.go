@@ -3,18 +3,15 @@ package secgroup
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"log/slog"
-	"maps"
 	"net/netip"
 	"slices"
 	"testing"
 
-	"neutrino/internal/fault"
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/service/ml2"
 	"neutrino/internal/service/quota"
 	"neutrino/internal/store"
@@ -66,65 +63,21 @@ func setUp(t testing.TB) *env {
 	return e
 }
 
-// createMany does what the API does with a bulk POST.
 func createMany[R any](e *env, r *resource.Resource[R], logic resource.Logic[R], caller *identity.Caller, bodies ...body) ([]*R, error) {
-	var objs []*R
-	err := e.db.Write(e.ctx, func(tx *store.Tx) error {
-		objs = nil
-		var changes []*resource.Change[R]
-		for _, b := range bodies {
-			obj, named, err := r.Create(caller, maps.Clone(b))
-			if err != nil {
-				return err
-			}
-			objs = append(objs, obj)
-			changes = append(changes, &resource.Change[R]{Resource: r, Tx: tx, Caller: caller, New: obj, Named: named})
-		}
-		if len(changes) > 1 && logic.CreateMany != nil {
-			return logic.CreateMany(changes)
-		}
-		for _, c := range changes {
-			if err := logic.Create(c); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return objs, err
+	return resourcetest.CreateMany(e.db, r, logic, caller, bodies...)
 }
 
 func create[R any](e *env, r *resource.Resource[R], logic resource.Logic[R], caller *identity.Caller, b body) (*R, error) {
-	objs, err := createMany(e, r, logic, caller, b)
-	if err != nil {
-		return nil, err
-	}
-	return objs[0], nil
+	return resourcetest.Create(e.db, r, logic, caller, b)
 }
 
-// update does what the API does with a PUT.
 func update[R any](e *env, r *resource.Resource[R], logic resource.Logic[R], caller *identity.Caller, id string, b body) error {
-	return e.db.Write(e.ctx, func(tx *store.Tx) error {
-		old, err := r.Get(tx, caller, id, r.All)
-		if err != nil {
-			return err
-		}
-		now := *old
-		named, err := r.Update(caller, &now, maps.Clone(b))
-		if err != nil {
-			return err
-		}
-		return logic.Update(&resource.Change[R]{Resource: r, Tx: tx, Caller: caller, Old: old, New: &now, Named: named})
-	})
+	_, err := resourcetest.Update(e.db, r, logic, caller, id, b)
+	return err
 }
 
 func remove[R any](e *env, r *resource.Resource[R], logic resource.Logic[R], caller *identity.Caller, id string) error {
-	return e.db.Write(e.ctx, func(tx *store.Tx) error {
-		old, err := r.Get(tx, caller, id, r.All)
-		if err != nil {
-			return err
-		}
-		return logic.Delete(&resource.Change[R]{Resource: r, Tx: tx, Caller: caller, Old: old})
-	})
+	return resourcetest.Delete(e.db, r, logic, caller, id)
 }
 
 func (e *env) tryGroup(caller *identity.Caller, b body) (*model.SecurityGroup, error) {
@@ -194,21 +147,6 @@ func (e *env) defaultGroup(project string) string {
 		e.Fatalf("project %s has %d default groups", project, len(ids))
 	}
 	return ids[0]
-}
-
-// wants compares an error with "STATUS TYPE: MESSAGE"; "" is success.
-func wants(t testing.TB, err error, want string) {
-	t.Helper()
-	got := ""
-	if err != nil {
-		got = "500 " + err.Error()
-		if f, ok := errors.AsType[*fault.Error](err); ok {
-			got = fmt.Sprintf("%d %s: %s", f.Status, f.Type, f.Message)
-		}
-	}
-	if got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
-	}
 }
 
 func same(a, b []string) bool { return slices.Equal(sorted(a), sorted(b)) }

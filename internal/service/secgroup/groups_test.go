@@ -9,6 +9,7 @@ import (
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/store"
 
 	"github.com/google/go-cmp/cmp"
@@ -143,7 +144,7 @@ func TestGroupRefusals(t *testing.T) {
 			"409 SecurityGroupDefaultAlreadyExists: Default security group already exists."},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) { wants(t, tt.do(), tt.want) })
+		t.Run(tt.name, func(t *testing.T) { resourcetest.Wants(t, tt.do(), tt.want) })
 	}
 }
 
@@ -203,7 +204,7 @@ func TestQuotaOfTemplates(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := e.tryGroup(member, body{"name": "second"})
-	wants(t, err, "409 OverQuota: Quota exceeded for resources: ['security_group_rule'].")
+	resourcetest.Wants(t, err, "409 OverQuota: Quota exceeded for resources: ['security_group_rule'].")
 }
 
 func TestPortGroups(t *testing.T) {
@@ -246,7 +247,7 @@ func TestPortGroups(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p, err := e.tryPort(tt.caller, tt.body)
-			wants(t, err, tt.err)
+			resourcetest.Wants(t, err, tt.err)
 			if err != nil {
 				return
 			}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"neutrino/internal/model"
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/store"
 )
 
@@ -65,7 +66,7 @@ func TestRuleChecks(t *testing.T) {
 			maps.Copy(b, tt.body)
 			rules, err := e.tryRules(member, b)
 			if err != nil || tt.want[0] == '4' {
-				wants(t, err, tt.want)
+				resourcetest.Wants(t, err, tt.want)
 				return
 			}
 			if got := describe(rules[0], g.ID); got != tt.want {
@@ -107,11 +108,11 @@ func TestDuplicateRules(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := e.tryRules(member, tt.bodies...)
-			wants(t, err, tt.want)
+			resourcetest.Wants(t, err, tt.want)
 		})
 	}
 	_, err = e.tryRules(admin, rule("protocol", "gre"), rule("protocol", "esp", "project_id", "other"))
-	wants(t, err, "400 SecurityGroupRulesNotSingleProject: Multiple project_ids in bulk security group rule create not allowed")
+	resourcetest.Wants(t, err, "400 SecurityGroupRulesNotSingleProject: Multiple project_ids in bulk security group rule create not allowed")
 }
 
 // TestEveryRemoteGroupIsChecked: that one rule names the own group must not hide what another one names.
@@ -121,7 +122,7 @@ func TestEveryRemoteGroupIsChecked(t *testing.T) {
 	const nobody = "00000000-0000-0000-0000-00000000dead"
 	_, err := e.tryRules(member, body{"security_group_id": g.ID, "direction": "ingress", "remote_group_id": g.ID},
 		body{"security_group_id": g.ID, "direction": "ingress", "remote_group_id": nobody})
-	wants(t, err, "404 SecurityGroupNotFound: Security group "+nobody+" does not exist")
+	resourcetest.Wants(t, err, "404 SecurityGroupNotFound: Security group "+nobody+" does not exist")
 }
 
 func TestRulesTellAndCount(t *testing.T) {

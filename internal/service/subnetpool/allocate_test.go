@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"neutrino/internal/model"
+	"neutrino/internal/resource/resourcetest"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -59,7 +60,7 @@ func TestSubnetsFromPools(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, err := e.trySubnet(member, n, c.attrs)
-			wants(t, err, c.err)
+			resourcetest.Wants(t, err, c.err)
 			if err != nil {
 				return
 			}
@@ -90,7 +91,7 @@ func TestQuotaOfPools(t *testing.T) {
 	e.subnet(n, body{"subnetpool_id": p})
 	e.subnet(n, body{"subnetpool_id": p})
 	_, err := e.trySubnet(member, n, body{"subnetpool_id": p, "prefixlen": num(32)})
-	wants(t, err, "409 SubnetPoolQuotaExceeded: Per-project subnet pool prefix quota exceeded.")
+	resourcetest.Wants(t, err, "409 SubnetPoolQuotaExceeded: Per-project subnet pool prefix quota exceeded.")
 }
 
 func TestPrefixDelegation(t *testing.T) {
@@ -98,7 +99,7 @@ func TestPrefixDelegation(t *testing.T) {
 	n := e.network()
 	attrs := body{"subnetpool_id": model.PrefixDelegation, "ip_version": num(6), "ipv6_ra_mode": "slaac"}
 	_, err := e.trySubnet(member, n, attrs)
-	wants(t, err, "400 BadRequest: Bad subnets request: IPv6 Address Mode must be SLAAC or Stateless for Prefix Delegation..")
+	resourcetest.Wants(t, err, "400 BadRequest: Bad subnets request: IPv6 Address Mode must be SLAAC or Stateless for Prefix Delegation..")
 	attrs["ipv6_address_mode"] = "slaac"
 	for range 2 { // provisional prefixes do not overlap
 		if s := e.subnet(n, attrs); s.CIDR != "::/64" || *s.GatewayIP != "::" {

@@ -3,16 +3,15 @@ package subnetpool
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"testing"
 
-	"neutrino/internal/fault"
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/service/ml2"
 	"neutrino/internal/store"
 	"neutrino/internal/store/dbtest"
@@ -56,44 +55,16 @@ func setUp(t *testing.T) *env {
 	return e
 }
 
-// create does what the API does with a POST body.
-func create[R any](e *env, r *resource.Resource[R], logic resource.Logic[R], caller *identity.Caller, attrs body) (obj *R, err error) {
-	err = e.db.Write(ctx, func(tx *store.Tx) error {
-		var named resource.Set
-		if obj, named, err = r.Create(caller, maps.Clone(attrs)); err != nil {
-			return err
-		}
-		return logic.Create(&resource.Change[R]{Resource: r, Tx: tx, Caller: caller, New: obj, Named: named})
-	})
-	return obj, err
+func create[R any](e *env, r *resource.Resource[R], logic resource.Logic[R], caller *identity.Caller, attrs body) (*R, error) {
+	return resourcetest.Create(e.db, r, logic, caller, attrs)
 }
 
-// update does what the API does with a PUT body.
-func update[R any](e *env, r *resource.Resource[R], logic resource.Logic[R], caller *identity.Caller, id string, attrs body) (obj *R, err error) {
-	err = e.db.Write(ctx, func(tx *store.Tx) error {
-		old, err := r.Get(tx, caller, id, r.All)
-		if err != nil {
-			return err
-		}
-		now := *old
-		obj = &now
-		named, err := r.Update(caller, obj, maps.Clone(attrs))
-		if err != nil {
-			return err
-		}
-		return logic.Update(&resource.Change[R]{Resource: r, Tx: tx, Caller: caller, Old: old, New: obj, Named: named})
-	})
-	return obj, err
+func update[R any](e *env, r *resource.Resource[R], logic resource.Logic[R], caller *identity.Caller, id string, attrs body) (*R, error) {
+	return resourcetest.Update(e.db, r, logic, caller, id, attrs)
 }
 
 func remove[R any](e *env, r *resource.Resource[R], logic resource.Logic[R], caller *identity.Caller, id string) error {
-	return e.db.Write(ctx, func(tx *store.Tx) error {
-		old, err := r.Get(tx, caller, id, r.All)
-		if err != nil {
-			return err
-		}
-		return logic.Delete(&resource.Change[R]{Resource: r, Tx: tx, Caller: caller, Old: old})
-	})
+	return resourcetest.Delete(e.db, r, logic, caller, id)
 }
 
 func (e *env) tryPool(caller *identity.Caller, attrs body) (*model.Subnetpool, error) {
@@ -144,21 +115,6 @@ func (e *env) ok(err error) {
 	e.Helper()
 	if err != nil {
 		e.Fatal(err)
-	}
-}
-
-// wants compares an error with "STATUS TYPE: MESSAGE"; "" is success.
-func wants(t *testing.T, err error, want string) {
-	t.Helper()
-	got := ""
-	if err != nil {
-		got = "500 " + err.Error()
-		if f, ok := errors.AsType[*fault.Error](err); ok {
-			got = fmt.Sprintf("%d %s: %s", f.Status, f.Type, f.Message)
-		}
-	}
-	if got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 

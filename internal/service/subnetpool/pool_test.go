@@ -3,6 +3,7 @@ package subnetpool
 import (
 	"testing"
 
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/store"
 
 	"github.com/google/go-cmp/cmp"
@@ -50,7 +51,7 @@ func TestCreatePool(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p, err := e.tryPool(admin, c.attrs)
-			wants(t, err, c.err)
+			resourcetest.Wants(t, err, c.err)
 			if err != nil {
 				return
 			}
@@ -81,7 +82,7 @@ func TestUpdatePool(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := e.changePool(member, p.ID, c.attrs)
-			wants(t, err, c.err)
+			resourcetest.Wants(t, err, c.err)
 		})
 	}
 }
@@ -110,7 +111,7 @@ func TestDeletePool(t *testing.T) {
 	e := setUp(t)
 	p := e.pool(body{"prefixes": list("10.0.0.0/16"), "default_prefixlen": num(24)})
 	s := e.subnet(e.network(), body{"subnetpool_id": p.ID})
-	wants(t, remove(e, e.catalog.Subnetpools, e.pools.Pools(), member, p.ID),
+	resourcetest.Wants(t, remove(e, e.catalog.Subnetpools, e.pools.Pools(), member, p.ID),
 		"400 SubnetPoolDeleteError: Unable to delete subnet pool: Subnet pool has existing allocations.")
 	e.ok(remove(e, e.catalog.Subnets, e.core.Subnets(), member, s.ID))
 	e.ok(remove(e, e.catalog.Subnetpools, e.pools.Pools(), member, p.ID))

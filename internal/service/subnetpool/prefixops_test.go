@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"neutrino/internal/identity"
+	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/store"
 
 	"github.com/google/go-cmp/cmp"
@@ -46,7 +47,7 @@ func TestPrefixOperations(t *testing.T) {
 				f = e.pools.AddPrefixes
 			}
 			got, err := e.do(f, p.ID, body{"prefixes": c.prefixes})
-			wants(t, err, c.err)
+			resourcetest.Wants(t, err, c.err)
 			if d := cmp.Diff(any(map[string]any{"prefixes": c.want}), got); err == nil && d != "" {
 				t.Error(d)
 			}
@@ -62,14 +63,14 @@ func TestOnboard(t *testing.T) {
 	s := e.subnet(n, body{"cidr": "192.168.0.0/24"})
 
 	_, err := e.do(e.pools.Onboard, p.ID, body{})
-	wants(t, err, "400 InvalidInput: Invalid input for operation: network_id must be specified..")
+	resourcetest.Wants(t, err, "400 InvalidInput: Invalid input for operation: network_id must be specified..")
 	got, err := e.do(e.pools.Onboard, p.ID, body{"network_id": n})
 	e.ok(err)
 	if d := cmp.Diff(any([]map[string]string{{"id": s.ID, "cidr": "192.168.0.0/24"}}), got); d != "" {
 		t.Error(d)
 	}
 	_, err = e.do(e.pools.Onboard, p.ID, body{"network_id": n})
-	wants(t, err, "400 IllegalSubnetPoolUpdate: Illegal subnetpool update : Onboarding subnet "+s.ID+
+	resourcetest.Wants(t, err, "400 IllegalSubnetPoolUpdate: Illegal subnetpool update : Onboarding subnet "+s.ID+
 		": 192.168.0.0/24 conflicts with allocated prefixes in subnet pool "+p.ID+".")
 
 	e.ok(e.db.Read(ctx, func(tx *store.Tx) error {

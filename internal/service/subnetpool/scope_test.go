@@ -1,6 +1,7 @@
 package subnetpool
 
 import (
+	"neutrino/internal/resource/resourcetest"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,23 +13,23 @@ func TestPoolsInScopes(t *testing.T) {
 	pool := e.pool(body{"prefixes": list("10.0.0.0/16"), "default_prefixlen": num(24), "address_scope_id": own4})
 
 	_, err := e.tryPool(member, body{"prefixes": list("10.0.8.0/24"), "address_scope_id": own4})
-	wants(t, err, "409 AddressScopePrefixConflict: Failed to associate address scope: subnetpools within an address scope must have unique prefixes.")
+	resourcetest.Wants(t, err, "409 AddressScopePrefixConflict: Failed to associate address scope: subnetpools within an address scope must have unique prefixes.")
 	_, err = e.tryPool(other, body{"prefixes": list("10.8.0.0/16"), "address_scope_id": own4})
-	wants(t, err, "404 AddressScopeNotFound: Address scope "+own4+" could not be found.")
+	resourcetest.Wants(t, err, "404 AddressScopeNotFound: Address scope "+own4+" could not be found.")
 	_, err = e.changePool(member, pool.ID, body{"address_scope_id": own6})
-	wants(t, err, "400 IllegalSubnetPoolIpVersionAssociationToAddressScope: Illegal subnetpool association: subnetpool "+pool.ID+
+	resourcetest.Wants(t, err, "400 IllegalSubnetPoolIpVersionAssociationToAddressScope: Illegal subnetpool association: subnetpool "+pool.ID+
 		" cannot associate with address scope "+own6+" because subnetpool ip_version is not 6.")
 
 	foreign, err := e.tryPool(other, body{"prefixes": list("10.9.0.0/16"), "address_scope_id": public})
 	e.ok(err)
 	_, err = e.changePool(other, foreign.ID, body{"name": "x"})
-	wants(t, err, "400 IllegalSubnetPoolUpdate: Illegal subnetpool update : subnetpool "+foreign.ID+
+	resourcetest.Wants(t, err, "400 IllegalSubnetPoolUpdate: Illegal subnetpool update : subnetpool "+foreign.ID+
 		" cannot be updated when associated with shared address scope "+public+".")
 
-	wants(t, remove(e, e.catalog.AddressScopes, e.pools.Scopes(), member, own4), "409 AddressScopeInUse: Unable to complete operation on "+
+	resourcetest.Wants(t, remove(e, e.catalog.AddressScopes, e.pools.Scopes(), member, own4), "409 AddressScopeInUse: Unable to complete operation on "+
 		"address scope "+own4+". There are one or more subnet pools in use on the address scope.")
 	_, err = update(e, e.catalog.AddressScopes, e.pools.Scopes(), admin, public, body{"shared": false})
-	wants(t, err, "400 AddressScopeUpdateError: Unable to update address scope "+public+" : Shared address scope can't be unshared.")
+	resourcetest.Wants(t, err, "400 AddressScopeUpdateError: Unable to update address scope "+public+" : Shared address scope can't be unshared.")
 	e.ok(remove(e, e.catalog.AddressScopes, e.pools.Scopes(), member, own6))
 }
 
@@ -45,9 +46,9 @@ func TestNetworksInScopes(t *testing.T) {
 	const affinity = "400 NetworkAddressScopeAffinityError: Subnets of the same address family hosted on the same network must all " +
 		"participate in the same address scope."
 	_, err := e.trySubnet(member, n, body{"subnetpool_id": c})
-	wants(t, err, affinity)
+	resourcetest.Wants(t, err, affinity)
 	_, err = e.trySubnet(member, n, body{"cidr": "10.4.0.0/24"})
-	wants(t, err, "400 NetworkSubnetPoolAffinityError: Subnets hosted on the same network must be allocated from the same subnet pool.")
+	resourcetest.Wants(t, err, "400 NetworkSubnetPoolAffinityError: Subnets hosted on the same network must be allocated from the same subnet pool.")
 	_, err = e.changePool(member, a, body{"address_scope_id": two})
 	e.ok(err)
 	_, err = e.changePool(member, a, body{"address_scope_id": one})
@@ -57,5 +58,5 @@ func TestNetworksInScopes(t *testing.T) {
 	}
 	e.subnet(n, body{"subnetpool_id": b})
 	_, err = e.changePool(member, a, body{"address_scope_id": two})
-	wants(t, err, affinity)
+	resourcetest.Wants(t, err, affinity)
 }
