@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"testing"
 
-	"neutrino/internal/fault"
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
@@ -131,8 +130,6 @@ func (e *env) exec(query string, args ...any) {
 		e.t.Fatal(err)
 	}
 }
-
-func asFault(err error) *fault.Error { return fault.As(err) }
 
 // agent registers a living agent.
 func (e *env) agent(host, kind, configurations string) string {
