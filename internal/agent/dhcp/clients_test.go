@@ -54,6 +54,10 @@ func guest(t *testing.T, n *rpc.DHCPNetwork, cfg Config) *server {
 	s.start(t, cfg)
 	eventually(t, "ports ready", s.isReady("port1-5"))
 	wire(t, "vm", guestMAC, "tap00000001-00")
+	eventually(t, "link-local address", func() bool { // clients of DHCPv6 give up without
+		own := run(t, "ip", "-n", "vm", "-6", "addr", "show", "dev", "eth0", "scope", "link")
+		return strings.Contains(own, "fe80:") && !strings.Contains(own, "tentative")
+	})
 	return s
 }
 
