@@ -11,11 +11,13 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"neutrino/internal/bus"
 	"neutrino/internal/bus/nats"
 	"neutrino/internal/config"
 	"neutrino/internal/health"
+	"neutrino/internal/linux/memory"
 	"neutrino/internal/logging"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -111,6 +113,9 @@ func (d *Daemon) BusTLS() nats.TLS {
 // Close closes the log. It comes last, after all that may still write to it.
 func (d *Daemon) Close() error { return d.logOut.Close() }
 
+// settled is how long after its start a daemon has no more use for most of what it needed for that.
+const settled = 3 * time.Second
+
 // Run runs all tasks until SIGTERM or SIGINT, or until one fails. A second signal ends the process at once.
 func (d *Daemon) Run() error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -135,6 +140,11 @@ func (d *Daemon) Run() error {
 		})
 	}
 	d.Log.Info("started", "host", d.Host, "pid", os.Getpid())
+	defer time.AfterFunc(settled, func() {
+		if err := memory.Release(); err != nil {
+			d.Log.Debug("memory is not given back", "error", err)
+		}
+	}).Stop()
 	err = group.Wait()
 	if err != nil {
 		d.Log.Error("stopped", "error", err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 
 	"neutrino/internal/agent/plug"
 	"neutrino/internal/bus"
+	"neutrino/internal/linux/memory"
 	"neutrino/internal/reconcile"
 	"neutrino/internal/rpc"
 
@@ -49,7 +49,9 @@ func (a *Agent) sync(ctx context.Context) error {
 	a.forgetLost()
 	_, applied := reconcile.Apply(ctx, a.table, a)
 	if full { // the answer was much larger than what is kept of it
-		debug.FreeOSMemory()
+		if err := memory.Release(); err != nil {
+			a.log.Debug("memory is not given back", "error", err)
+		}
 	}
 	if !a.swept && err == nil {
 		swept := a.sweep(ctx)

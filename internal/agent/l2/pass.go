@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"runtime/debug"
 	"time"
 
 	"neutrino/internal/agent/l2/firewall"
 	"neutrino/internal/agent/l2/wiring"
+	"neutrino/internal/linux/memory"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -25,7 +25,11 @@ func (a *Agent) pass(ctx context.Context) error {
 func (a *Agent) run(ctx context.Context) error {
 	news := a.inbox.take()
 	if news.resync { // what is asked for and read is much larger than what is kept of it
-		defer debug.FreeOSMemory()
+		defer func() {
+			if err := memory.Release(); err != nil {
+				a.log.Debug("memory is not given back", "error", err)
+			}
+		}()
 	}
 	a.read(news)
 	if time.Since(a.healed) >= membersAgain { // news that were lost count from now on, at the latest

@@ -119,6 +119,13 @@ func TestSourceNAT(t *testing.T) {
 }
 
 func TestFloatingIPs(t *testing.T) {
+	for _, named := range []bool{false, true} {
+		t.Run(fmt.Sprintf("named %v", named), func(t *testing.T) { testFloatingIPs(t, named) })
+	}
+}
+
+// testFloatingIPs has the server name the floating IPs that change, or not.
+func testFloatingIPs(t *testing.T, named bool) {
 	r := aRouter()
 	r.FloatingIPs = []rpc.FloatingIP{fip("fip-a1", "203.0.113.10", "10.0.0.5"), fip("fip-b1", "203.0.113.11", "10.0.1.5"),
 		fip("fip-bad", "203.0.113.12", "fd00::5")}
@@ -153,9 +160,17 @@ func TestFloatingIPs(t *testing.T) {
 	must(t, err)
 	kept, _, err := s.internet.dial("203.0.113.11:7")
 	must(t, err)
+	set := func(id string) {
+		t.Helper()
+		var ids []string
+		if named {
+			ids = []string{id}
+		}
+		s.server.setFloating(t, r, ids...)
+		a.settled()
+	}
 	r.FloatingIPs = r.FloatingIPs[1:]
-	s.server.set(t, r)
-	a.settled()
+	set("fip-a1")
 	if alive(lost) || alive(lostOut) {
 		t.Error("connections by a removed floating IP go on")
 	}
@@ -169,8 +184,7 @@ func TestFloatingIPs(t *testing.T) {
 
 	// The floating IP moves to another address, on which established connections must not stay.
 	r.FloatingIPs[0].FixedIPAddress = ptr("10.0.0.5")
-	s.server.set(t, r)
-	a.settled()
+	set("fip-b1")
 	if alive(kept) {
 		t.Error("a connection by a floating IP that moved goes on")
 	}
@@ -194,12 +208,17 @@ func TestFloatingIPsAreAskedForAlone(t *testing.T) {
 	tell := func(now []rpc.FloatingIP, ids ...string) {
 		t.Helper()
 		s.mu.Lock()
-		r.FloatingIPs = now
-		s.routers[r.ID] = r
 		s.floating, s.reported = nil, 0
 		s.mu.Unlock()
-		notify(t, s, rpc.RoutersUpdated, rpc.RoutersArgs{Routers: []string{r.ID}, FloatingIPs: map[string][]string{r.ID: ids}})
+		r.FloatingIPs = now
+		s.setFloating(t, r, ids...)
 		a.settled()
+		before := a.Writes()
+		a.queue.add(work{id: r.ID, check: true}, byCheck)
+		a.settled()
+		if a.Writes() != before {
+			t.Error("the check that followed had to change something")
+		}
 		a.mu.Lock()
 		pairs := a.routers[r.ID].state.NAT.FloatingIPs
 		a.mu.Unlock()

@@ -141,12 +141,19 @@ func notify[A any](t *testing.T, s *server, m rpc.Method[A, rpc.None], args A) {
 }
 
 // set changes a router and tells the agents.
-func (s *server) set(t *testing.T, r rpc.Router) {
+func (s *server) set(t *testing.T, r rpc.Router) { s.setFloating(t, r) }
+
+// setFloating does that when only these floating IPs of the router changed; without any, anything may have.
+func (s *server) setFloating(t *testing.T, r rpc.Router, ids ...string) {
 	t.Helper()
 	s.mu.Lock()
 	s.routers[r.ID] = r
 	s.mu.Unlock()
-	notify(t, s, rpc.RoutersUpdated, rpc.RoutersArgs{Routers: []string{r.ID}})
+	args := rpc.RoutersArgs{Routers: []string{r.ID}}
+	if len(ids) > 0 {
+		args.FloatingIPs = map[string][]string{r.ID: ids}
+	}
+	notify(t, s, rpc.RoutersUpdated, args)
 }
 
 func (s *server) drop(id string) {

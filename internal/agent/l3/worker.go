@@ -78,7 +78,7 @@ func (a *Agent) process(ctx context.Context, w work) error {
 			"router", w.id, "ha", w.data.HA, "distributed", w.data.Distributed)
 		return a.remove(ctx, w.id)
 	}
-	return a.update(ctx, *w.data, w.asOf)
+	return a.update(ctx, w)
 }
 
 func (a *Agent) known(id string) *hosted {
@@ -90,7 +90,9 @@ func (a *Agent) known(id string) *hosted {
 // worthKeeping is how many floating IPs a router has of which not all are asked for when one changes.
 const worthKeeping = 20
 
-func (a *Agent) update(ctx context.Context, data rpc.Router, asOf time.Time) error {
+// update brings a router in line with w.data.
+func (a *Agent) update(ctx context.Context, w work) error {
+	data := *w.data
 	want, problems := desired(data, a.options)
 	for _, p := range problems {
 		a.log.Warn("part of a router is left out", "router", data.ID, "reason", p)
@@ -99,17 +101,21 @@ func (a *Agent) update(ctx context.Context, data rpc.Router, asOf time.Time) err
 	if h == nil {
 		h = &hosted{router: a.newRouter(data.ID)}
 	}
+	change, quick := floatingChange{}, false
+	if h.done && w.floating != nil {
+		change, quick = changeOfFloating(h.state, want)
+	}
 	a.mu.Lock()
 	a.routers[data.ID] = h
-	h.done = h.done && reflect.DeepEqual(h.state, want)
-	h.state, h.asOf = want, asOf
+	h.done = h.done && (quick || reflect.DeepEqual(h.state, want))
+	h.state, h.asOf = want, w.asOf
 	a.mu.Unlock()
 	h.data = nil
 	if len(data.FloatingIPs) >= worthKeeping {
 		h.data = &data
 	}
 
-	failed := a.configure(ctx, h)
+	failed := a.change(ctx, h, change, quick)
 	if ctx.Err() != nil { // the agent ends; a failure says nothing of the router
 		return failed
 	}
@@ -129,6 +135,23 @@ func (a *Agent) update(ctx context.Context, data rpc.Router, asOf time.Time) err
 		}
 	}
 	return nil
+}
+
+// change makes a change of floating IPs if it is quick, and else or if that fails brings the whole router in line.
+func (a *Agent) change(ctx context.Context, h *hosted, change floatingChange, quick bool) error {
+	if quick {
+		err := h.router.changeFloating(ctx, change, h.state)
+		if err == nil {
+			a.log.Debug("floating IPs changed", "router", h.state.ID, "changed", summary(h.router.changes))
+			return nil
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		a.log.Info("floating IPs could not be changed alone", "router", h.state.ID, "error", err)
+		h.done = false // what is corrected now is our own doing
+	}
+	return a.configure(ctx, h)
 }
 
 // configure brings the router in line with its state, and says what somebody had changed.
