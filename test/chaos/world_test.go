@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -192,6 +193,13 @@ func (w *world) check(s *snapshot, probes []probe) {
 	answers := send(probes, func(p probe) bool { return w.known[p] })
 	w.probes += len(probes)
 	bad := s.contradictions(answers, w.known)
+	if len(bad) > 0 { // agents that come back ask for routers and networks that nobody has
+		s = w.look()
+		w.forget(s)
+		maps.DeleteFunc(answers, func(p probe, _ bool) bool { _, known := w.known[p]; return !known })
+		probes = slices.Collect(maps.Keys(answers))
+		bad = s.contradictions(answers, w.known)
+	}
 	if len(bad) == 0 {
 		return
 	}
