@@ -39,7 +39,8 @@ type world struct {
 	history  []string
 	outages  []*outage
 	blind    bool              // the network node's L2 agent was away: it does not know, as upstream's, what vanished meanwhile
-	untold   map[string]bool   // floating IPs that lost their port while the L3 agent was dead: nobody says that they are down, as upstream's
+	deaf     bool              // the L3 agent was away since everything was settled
+	untold   map[string]bool   // floating IPs that lost their port meanwhile: nobody says that they are down, as upstream's
 	known    map[probe]bool    // what must be, as far as it has been so since everything was settled
 	upset    map[*guest]bool   // guests that were interrupted on purpose since then
 	upsetAll bool              // or all
@@ -144,7 +145,7 @@ func (w *world) perform(o operation) {
 	if what := o.do(w, s); what != "" {
 		w.note("%s: %s", o.name, what)
 	}
-	if slices.ContainsFunc(w.outages, func(o *outage) bool { return o.daemon == "l3-agent" }) {
+	if w.deaf {
 		for id, f := range w.look().floatingIPs {
 			w.untold[id] = w.untold[id] || f.port == "" && s.floatingIPs[id].port != ""
 		}
@@ -339,7 +340,7 @@ func (w *world) settle() {
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
-	w.upset, w.upsetAll = map[*guest]bool{}, false
+	w.upset, w.upsetAll, w.deaf = map[*guest]bool{}, false, false
 	w.compareHosts()
 }
 
