@@ -60,6 +60,7 @@ func (w *world) daemonIn() (*lab.Host, string) {
 	slices.Sort(names)
 	name := names[w.random.IntN(len(names))]
 	w.blind = w.blind || h == w.Network && name == w.L2Agent()
+	w.deaf = w.deaf || name == "l3-agent"
 	return h, name
 }
 
@@ -123,6 +124,7 @@ func cutBus(w *world, _ *snapshot) string {
 	if slices.ContainsFunc(w.outages, func(o *outage) bool { return o.host == h && o.daemon == "" }) {
 		return ""
 	}
+	w.deaf = w.deaf || h == w.Network
 	const table = "chaos"
 	h.Run("nft add table ip " + table)
 	h.Run("nft add chain ip " + table + " output { type filter hook output priority 0 ; }")

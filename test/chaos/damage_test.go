@@ -34,12 +34,17 @@ var (
 // withinMinute is how long damage may last.
 const withinMinute = time.Minute
 
-// damageHosts damages something on each host. Soon somebody has said so, and hosts are as they were.
+// damageHosts damages something on each hypervisor, or on the network node: not on all, as what its ports do others follow without a word.
+// Soon somebody has said so, and hosts are as they were.
 func damageHosts(w *world, _ *snapshot) string {
 	w.settle()
 	clear(w.known)
 	said := map[*lab.Host]int{}
-	for _, h := range w.Hosts() {
+	hosts := w.Compute
+	if w.chance(3) {
+		hosts = []*lab.Host{w.Network}
+	}
+	for _, h := range hosts {
 		before := len(warnings(h))
 		if what := w.damage(h); what != "" {
 			said[h] = before
@@ -183,9 +188,10 @@ func permanentNeighbours(_ *world, h *lab.Host) (all [][]string) {
 
 func bridgeDevices(_ *world, h *lab.Host) (all [][]string) {
 	taps := matched(h, "ip -o link show", `^\d+: (tap[0-9a-f-]+)[@:].* master brq`)
+	working := matched(h, "ip -o link show", `^\d+: (tap[0-9a-f-]+)@\S+ <[A-Z,]*\bUP\b[^>]*> .* master brq`)
 	bridges := matched(h, "ip -o link show", `^\d+: (brq[0-9a-f-]+):`)
 	tunnels := matched(h, "ip -o link show", `^\d+: (vxlan-\d+):`)
-	all = append(each(taps, "ip link set %s nomaster"), each(taps, "ip link set %s down")...)
+	all = append(each(taps, "ip link set %s nomaster"), each(working, "ip link set %s down")...)
 	all = append(append(all, each(taps, "ip link set %s mtu 1280")...), each(bridges, "ip link set %s down")...)
 	return append(append(all, each(bridges, "ip link del %s")...), each(tunnels, "ip link del %s")...)
 }

@@ -88,7 +88,7 @@ func (w *world) unplugged(g *guest) {
 func (w *world) pull(i *lab.Instance) {
 	w.t.Helper()
 	if w.OpenVSwitch {
-		i.Host.Run("ovs-vsctl --timeout=10 --if-exists del-port br-int " + i.Tap)
+		i.Host.Run("ovs-vsctl --timeout=60 --if-exists del-port br-int " + i.Tap)
 	}
 	i.Host.Run("ip link del " + i.Tap)
 	i.Remove()

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/netip"
@@ -38,7 +39,8 @@ type world struct {
 	history  []string
 	outages  []*outage
 	blind    bool              // the network node's L2 agent was away: it does not know, as upstream's, what vanished meanwhile
-	untold   map[string]bool   // floating IPs that lost their port while the L3 agent was dead: nobody says that they are down, as upstream's
+	deaf     bool              // the L3 agent was away since everything was settled
+	untold   map[string]bool   // floating IPs that lost their port meanwhile: nobody says that they are down, as upstream's
 	known    map[probe]bool    // what must be, as far as it has been so since everything was settled
 	upset    map[*guest]bool   // guests that were interrupted on purpose since then
 	upsetAll bool              // or all
@@ -143,7 +145,7 @@ func (w *world) perform(o operation) {
 	if what := o.do(w, s); what != "" {
 		w.note("%s: %s", o.name, what)
 	}
-	if slices.ContainsFunc(w.outages, func(o *outage) bool { return o.daemon == "l3-agent" }) {
+	if w.deaf {
 		for id, f := range w.look().floatingIPs {
 			w.untold[id] = w.untold[id] || f.port == "" && s.floatingIPs[id].port != ""
 		}
@@ -192,6 +194,13 @@ func (w *world) check(s *snapshot, probes []probe) {
 	answers := send(probes, func(p probe) bool { return w.known[p] })
 	w.probes += len(probes)
 	bad := s.contradictions(answers, w.known)
+	if len(bad) > 0 { // agents that come back ask for routers and networks that nobody has
+		s = w.look()
+		w.forget(s)
+		maps.DeleteFunc(answers, func(p probe, _ bool) bool { _, known := w.known[p]; return !known })
+		probes = slices.Collect(maps.Keys(answers))
+		bad = s.contradictions(answers, w.known)
+	}
 	if len(bad) == 0 {
 		return
 	}
@@ -331,7 +340,7 @@ func (w *world) settle() {
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
-	w.upset, w.upsetAll = map[*guest]bool{}, false
+	w.upset, w.upsetAll, w.deaf = map[*guest]bool{}, false, false
 	w.compareHosts()
 }
 
