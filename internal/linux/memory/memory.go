@@ -4,6 +4,7 @@ package memory
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -20,30 +21,41 @@ func Release() error {
 		return err
 	}
 	program = strings.TrimSuffix(program, " (deleted)") // by an upgrade
-	maps, err := os.Open("/proc/self/maps")
+	smaps, err := os.Open("/proc/self/smaps")
 	if err != nil {
 		return err
 	}
-	defer maps.Close()
-	for lines := bufio.NewScanner(maps); lines.Scan(); {
-		from, to, ok := readOnly(lines.Text(), program)
-		if !ok {
-			continue
-		}
-		// The kernel's madvise(2): a page of a file that is not written to is read from it again when it is next used.
-		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_DONTNEED); errno != 0 {
+	defer smaps.Close()
+	for _, m := range unwritten(smaps, program) {
+		// madvise(2): a page of a file that is not written to is read from it again when it is next used.
+		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, m.from, m.to-m.from, unix.MADV_DONTNEED); errno != 0 {
 			return fmt.Errorf("madvise: %w", errno)
 		}
 	}
 	return nil
 }
 
-// readOnly reads a line of /proc/self/maps: a mapping of the file that cannot be written to.
-func readOnly(line, file string) (from, to uintptr, ok bool) {
-	fields := strings.Fields(line)
-	if len(fields) < 6 || fields[5] != file || strings.Contains(fields[1], "w") || !strings.HasSuffix(fields[1], "p") {
-		return 0, 0, false
+// mapping is a part of the address space.
+type mapping struct{ from, to uintptr }
+
+// unwritten finds the mappings of the file that cannot be written to and never were: of a position-independent executable, the
+// loader has written to some before it closed them.
+func unwritten(smaps io.Reader, file string) (found []mapping) {
+	candidate := false
+	var m mapping
+	for lines := bufio.NewScanner(smaps); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		switch {
+		case len(fields) >= 5 && !strings.HasSuffix(fields[0], ":"): // 00400000-01a2b000 r-xp 00000000 fe:00 123 /usr/bin/neutrino
+			n, _ := fmt.Sscanf(fields[0], "%x-%x", &m.from, &m.to)
+			candidate = n == 2 && len(fields) >= 6 && fields[5] == file && !strings.Contains(fields[1], "w") && strings.HasSuffix(fields[1], "p")
+		case fields[0] == "Anonymous:":
+			candidate = candidate && fields[1] == "0"
+		case fields[0] == "Swap:":
+			if candidate && fields[1] == "0" {
+				found = append(found, m)
+			}
+		}
 	}
-	_, err := fmt.Sscanf(fields[0], "%x-%x", &from, &to)
-	return from, to, err == nil && from < to
+	return found
 }

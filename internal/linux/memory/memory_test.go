@@ -33,18 +33,22 @@ func TestRelease(t *testing.T) {
 	}
 }
 
-func TestReadOnly(t *testing.T) {
-	for line, want := range map[string]bool{
-		"00400000-01a2b000 r-xp 00000000 fe:00 123 /usr/bin/neutrino":           true,
-		"01a2b000-02c00000 r--p 0162b000 fe:00 123 /usr/bin/neutrino":           true,
-		"02c00000-02d00000 rw-p 02800000 fe:00 123 /usr/bin/neutrino":           false, // what is written is not in the file
-		"02c00000-02d00000 r--s 02800000 fe:00 123 /usr/bin/neutrino":           false,
-		"7f0000000000-7f0000001000 r-xp 00000000 fe:00 124 /usr/lib/other.so":   false,
-		"7f0000000000-7f0000001000 rw-p 00000000 00:00 0":                       false,
-		"00400000-01a2b000 r-xp 00000000 fe:00 123 /usr/bin/neutrino (deleted)": true,
+func TestUnwritten(t *testing.T) {
+	const clean, written, swapped = "Anonymous: 0 kB\nSwap: 0 kB\n", "Anonymous: 8 kB\nSwap: 0 kB\n", "Anonymous: 0 kB\nSwap: 8 kB\n"
+	for smaps, want := range map[string]bool{
+		"00400000-01a2b000 r-xp 00000000 fe:00 123 /usr/bin/neutrino\n" + clean:           true,
+		"01a2b000-02c00000 r--p 0162b000 fe:00 123 /usr/bin/neutrino\n" + clean:           true,
+		"01a2b000-02c00000 r--p 0162b000 fe:00 123 /usr/bin/neutrino\n" + written:         false,
+		"01a2b000-02c00000 r--p 0162b000 fe:00 123 /usr/bin/neutrino\n" + swapped:         false,
+		"02c00000-02d00000 rw-p 02800000 fe:00 123 /usr/bin/neutrino\n" + clean:           false, // what is written is not in the file
+		"02c00000-02d00000 r--s 02800000 fe:00 123 /usr/bin/neutrino\n" + clean:           false,
+		"7f0000000000-7f0000001000 r-xp 00000000 fe:00 124 /usr/lib/other.so\n" + clean:   false,
+		"7f0000000000-7f0000001000 rw-p 00000000 00:00 0\n" + clean:                       false,
+		"00400000-01a2b000 r-xp 00000000 fe:00 123 /usr/bin/neutrino (deleted)\n" + clean: true,
 	} {
-		if from, to, ok := readOnly(line, "/usr/bin/neutrino"); ok != want || ok && (from == 0 || to <= from) {
-			t.Errorf("%s: %x-%x %v", line, from, to, ok)
+		found := unwritten(strings.NewReader(smaps), "/usr/bin/neutrino")
+		if want != (len(found) == 1) || want && (found[0].from == 0 || found[0].to <= found[0].from) {
+			t.Errorf("%s: %x", smaps, found)
 		}
 	}
 }
