@@ -116,7 +116,7 @@ func TestProxyLimit(t *testing.T) {
 // alive does not. A body of any size costs no memory.
 func TestProxyPatience(t *testing.T) {
 	const piece, pieces = 1 << 20, 64
-	cfg := ProxyConfig{Client: 300 * time.Millisecond, Server: 200 * time.Millisecond, HTTPRequest: 200 * time.Millisecond, KeepAlive: time.Second}
+	cfg := ProxyConfig{Client: 900 * time.Millisecond, Server: 600 * time.Millisecond, HTTPRequest: 200 * time.Millisecond, KeepAlive: time.Second}
 	dial := proxy(t, cfg, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/":
@@ -142,7 +142,7 @@ func TestProxyPatience(t *testing.T) {
 	}
 	// A slow reader gets it all, although the whole takes longer than each part may.
 	began := time.Now()
-	if n := read(t, dial(), 64, 10*time.Millisecond); n < piece*pieces || time.Since(began) < 2*cfg.Client {
+	if n := read(t, dial(), 64, 30*time.Millisecond); n < piece*pieces || time.Since(began) < 2*cfg.Client {
 		t.Errorf("slow reader: %d octets in %s", n, time.Since(began))
 	}
 	var before, after runtime.MemStats
