@@ -156,7 +156,8 @@ func (q *queue) take(now time.Time) (w *work, wake <-chan struct{}, wait time.Du
 	return &taken, nil, 0
 }
 
-// done ends the work on a router; if it failed it waits for its next try, unless something new is known already.
+// done ends the work on a router; if it failed it waits for its next try, unless something new is known already. A comparison is
+// not that: it would not tell the server that the router is well again.
 func (q *queue) done(id string, err error, now time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -168,7 +169,7 @@ func (q *queue) done(id string, err error, now time.Time) {
 		e.failures++
 	}
 	switch {
-	case e.waiting:
+	case e.waiting && (err == nil || !e.check):
 	case err != nil:
 		q.order++
 		e.work, e.priority, e.order, e.waiting = work{id: id}, bySync, q.order, true

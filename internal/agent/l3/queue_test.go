@@ -88,6 +88,18 @@ func TestQueueBackOff(t *testing.T) {
 	}
 }
 
+// A router that failed is asked for again, also when it was to be compared with the kernel meanwhile.
+func TestFailureOutlastsCheck(t *testing.T) {
+	q, now := newQueue(), time.Now()
+	q.add(work{id: "a"}, byNotification)
+	takeAll(q, now)
+	q.add(work{id: "a", check: true}, byCheck)
+	q.done("a", errors.New("broken"), now)
+	if w, _, _ := q.take(now.Add(lastRetry)); w == nil || w.check {
+		t.Fatalf("%+v follows, want the whole router", w)
+	}
+}
+
 func TestRetryIsBounded(t *testing.T) {
 	if got := retryAfter(1000); got != lastRetry {
 		t.Error(got)

@@ -57,9 +57,11 @@ func filteredFlows(p place, f firewall.Port) []ovs.Flow {
 			ovs.Flow{Table: tableAcceptOrLocal, Priority: 100, Match: fmt.Sprintf("reg6=%d,dl_dst=%s", p.vlan, mac),
 				Actions: fmt.Sprintf("set_field:%d->reg5,%s", p.number, resubmit(tableBaseIngress))})
 		if f.Stateless { // what it answers must find the connection of a sender that is not
+			// Each fragment is looked up after the commit: a userspace datapath keeps them there until all have come, and sends
+			// all on by the actions of the last one.
 			for _, family := range []string{"ip", "ipv6"} {
 				flows = append(flows, ovs.Flow{Table: tableAcceptOrLocal, Priority: 101, Match: fmt.Sprintf("%s,%s,reg6=%d,dl_dst=%s", fresh, family, p.vlan, mac),
-					Actions: fmt.Sprintf("%s,set_field:%d->reg5,%s", commit, p.number, resubmit(tableBaseIngress))})
+					Actions: fmt.Sprintf("set_field:%d->reg5,ct(commit,table=%d,%s)", p.number, tableBaseIngress, trackZone)})
 			}
 		}
 	}
