@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"neutrino/internal/linux/epoll"
 	"neutrino/internal/linux/netns"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -18,22 +19,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Server answers the clients of one network on one device of one namespace. Each address family costs a socket and a
-// goroutine, and only if the network has subnets of it.
+// Server answers the clients of one network on one device of one namespace. Each address family costs a socket, and only if
+// the network has subnets of it.
 type Server struct {
 	place
+	poller  *epoll.Poller
 	log     *slog.Logger
 	network atomic.Pointer[Network]
 
 	mu     sync.Mutex // guards the sockets
 	v4, v6 *socket
 	frames *frames
-	wg     sync.WaitGroup
 }
 
-// Listen starts a server for n. The device must be up and have the server's addresses.
-func Listen(namespace, device string, n *Network, log *slog.Logger) (*Server, error) {
-	s := &Server{place: place{namespace, device}, log: log.With("device", device)}
+// Listen starts a server for n, which waits by p. The device must be up and have the server's addresses.
+func Listen(p *epoll.Poller, namespace, device string, n *Network, log *slog.Logger) (*Server, error) {
+	s := &Server{place: place{namespace, device}, poller: p, log: log.With("device", device)}
 	if err := s.Update(n); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -73,7 +74,6 @@ func (s *Server) Close() error {
 			*open = nil
 		}
 	}
-	s.wg.Wait()
 	if s.frames != nil {
 		errs = append(errs, s.frames.Close())
 	}
@@ -88,8 +88,8 @@ func (s *Server) listen4() (*socket, error) {
 	if s.frames == nil {
 		s.frames = &frames{place: s.place, index: index}
 	}
-	s.serve(sock, func(b []byte, _ unix.Sockaddr) error { return s.handle4(sock, s.frames, b) })
-	return sock, nil
+	frames := s.frames
+	return s.serve(sock, func(b []byte, _ unix.Sockaddr) error { return s.handle4(sock, frames, b) })
 }
 
 func (s *Server) listen6() (*socket, error) {
@@ -106,32 +106,31 @@ func (s *Server) listen6() (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.serve(sock, func(b []byte, from unix.Sockaddr) error { return s.handle6(sock, index, b, from) })
-	return sock, nil
+	return s.serve(sock, func(b []byte, from unix.Sockaddr) error { return s.handle6(sock, index, b, from) })
 }
 
 // largest is the longest request that is read; clients send a few hundred octets.
 const largest = 2048
 
-func (s *Server) serve(sock *socket, handle func(b []byte, from unix.Sockaddr) error) {
-	s.wg.Go(func() {
-		for {
-			if sock.wait() != nil {
-				return
-			}
-			buf := make([]byte, largest) // not kept while there is nothing to read: there may be a thousand networks
-			n, from, err := sock.read(buf)
-			if errors.Is(err, net.ErrClosed) {
-				return
-			}
-			if err == nil {
-				err = guard(func() error { return handle(buf[:n], from) })
-			}
-			if err != nil {
-				s.log.Debug("DHCP request failed", "from", addrPort(from), "error", err)
-			}
+// serve has handle called for each packet. It closes the socket if it fails.
+func (s *Server) serve(sock *socket, handle func(b []byte, from unix.Sockaddr) error) (_ *socket, err error) {
+	sock.watch, err = s.poller.Watch(sock.raw, func() {
+		buf := make([]byte, largest) // not kept while there is nothing to read: there may be a thousand networks
+		n, from, err := sock.read(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err == nil {
+			err = guard(func() error { return handle(buf[:n], from) })
+		}
+		if err != nil {
+			s.log.Debug("DHCP request failed", "from", addrPort(from), "error", err)
 		}
 	})
+	if err != nil {
+		return nil, errors.Join(err, sock.conn.Close())
+	}
+	return sock, nil
 }
 
 // guard turns a panic into an error: packets come from tenants, and the parser is somebody else's.

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"neutrino/internal/linux/epoll"
 	"neutrino/internal/linux/netns"
 	"neutrino/internal/linux/sandbox"
 	"neutrino/internal/linux/veth"
@@ -71,9 +72,17 @@ func must(t testing.TB, err error) {
 	}
 }
 
+func poller(t *testing.T) *epoll.Poller {
+	t.Helper()
+	p, err := epoll.New()
+	must(t, err)
+	t.Cleanup(func() { must(t, p.Close()) })
+	return p
+}
+
 func listen(t *testing.T, namespace string) *Server {
 	t.Helper()
-	s, err := Listen(namespace, "serve", testNetwork(t), slog.New(slog.DiscardHandler))
+	s, err := Listen(poller(t), namespace, "serve", testNetwork(t), slog.New(slog.DiscardHandler))
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close()) })
 	return s
@@ -163,7 +172,7 @@ func TestServerFamilies(t *testing.T) {
 	t.Run("second server is refused", func(t *testing.T) {
 		ns, _ := link(t, hostMAC, "fe80::1")
 		listen(t, ns)
-		if s, err := Listen(ns, "serve", testNetwork(t), slog.New(slog.DiscardHandler)); err == nil {
+		if s, err := Listen(poller(t), ns, "serve", testNetwork(t), slog.New(slog.DiscardHandler)); err == nil {
 			s.Close()
 			t.Error("two servers on one device")
 		}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 
+	"neutrino/internal/linux/epoll"
 	"neutrino/internal/linux/netns"
 
 	"golang.org/x/sys/unix"
@@ -20,8 +21,9 @@ import (
 // It reads and writes below package net, because that translates interface indexes to names by asking the namespace
 // of the current thread, which is another one.
 type socket struct {
-	conn net.PacketConn
-	raw  syscall.RawConn
+	conn  net.PacketConn
+	raw   syscall.RawConn
+	watch *epoll.Watch
 }
 
 // place is where a socket lives.
@@ -47,7 +49,7 @@ func (p place) open(network, address string, prepare func(fd, index int) error) 
 			return err
 		}
 		raw, err := conn.(*net.UDPConn).SyscallConn()
-		s = &socket{conn, raw}
+		s = &socket{conn: conn, raw: raw}
 		return err
 	})
 	if err != nil {
@@ -66,14 +68,6 @@ func deviceIndex(fd int, device string) (int, error) {
 		return 0, fmt.Errorf("index of %s: %w", device, err)
 	}
 	return int(r.Uint32()), nil
-}
-
-// wait returns when there is something to read, or with an error once the socket is closed.
-func (s *socket) wait() error {
-	return s.raw.Read(func(fd uintptr) bool {
-		_, _, err := unix.Recvfrom(int(fd), nil, unix.MSG_DONTWAIT|unix.MSG_PEEK)
-		return err != unix.EAGAIN && err != unix.EINTR
-	})
 }
 
 // read waits for a packet. It fails once the socket is closed.
@@ -97,7 +91,12 @@ func (s *socket) write(b []byte, to unix.Sockaddr) error {
 	return err
 }
 
-func (s *socket) Close() error { return s.conn.Close() }
+// Close waits for the last answer.
+func (s *socket) Close() error {
+	err := s.conn.Close()
+	s.watch.Stop()
+	return err
+}
 
 // frames sends IPv4 packets to Ethernet addresses, for clients that cannot be reached by ARP yet. The socket is opened
 // when first used and never receives: a receiving packet socket would cost every packet of the namespace.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"neutrino/internal/linux/epoll"
 	"neutrino/internal/linux/netns"
 	"neutrino/internal/linux/sandbox"
 	"neutrino/internal/linux/veth"
@@ -72,7 +73,10 @@ func network(t *testing.T) *Server {
 	must(t, h.LinkSetUp(l))
 	addr(t, "dhcp", "ns-port", "10.0.0.2/24", "10.5.0.2/24", "2001:db8::2/64")
 	addr(t, "vm", "eth0", "10.0.0.5/24", "10.5.0.5/24", "2001:db8::5/64", "192.0.2.9/32")
-	s := NewServer("dhcp", "ns-port", slog.New(slog.DiscardHandler))
+	p, err := epoll.New()
+	must(t, err)
+	t.Cleanup(func() { must(t, p.Close()) })
+	s := NewServer(p, "dhcp", "ns-port", slog.New(slog.DiscardHandler))
 	t.Cleanup(func() { must(t, s.Close()) })
 	return s
 }

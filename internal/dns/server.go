@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -12,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"neutrino/internal/linux/epoll"
 	"neutrino/internal/linux/netns"
 
 	wire "github.com/miekg/dns"
@@ -24,11 +26,13 @@ const (
 	mostConnections = 20
 	idle            = 10 * time.Second // of a TCP connection
 	patience        = 3 * time.Second  // with one resolver
+	refusedPause    = time.Second      // after a connection could not be accepted
 )
 
-// Server answers at some addresses of one namespace. Each address costs a socket and a goroutine, TCP one of each for all.
+// Server answers at some addresses of one namespace. Each address costs a socket, TCP one for all.
 type Server struct {
 	namespace, device string
+	poller            *epoll.Poller
 	log               *slog.Logger
 	zone              atomic.Pointer[Zone]
 	forwarding        chan struct{} // holds a token for each question that is forwarded
@@ -38,16 +42,29 @@ type Server struct {
 	wg                sync.WaitGroup
 
 	mu   sync.Mutex // guards the listeners
-	udp  map[netip.Addr]*net.UDPConn
-	tcp  net.Listener
+	udp  map[netip.Addr]*watched
+	tcp  *watched
 	free chan struct{} // holds a token for each TCP connection
 }
 
-// NewServer makes a server that does not listen yet. Close it.
-func NewServer(namespace, device string, log *slog.Logger) *Server {
+// watched is a socket that is waited for.
+type watched struct {
+	io.Closer
+	watch *epoll.Watch
+}
+
+// Close waits for the last call.
+func (w *watched) Close() error {
+	err := w.Closer.Close()
+	w.watch.Stop()
+	return err
+}
+
+// NewServer makes a server that does not listen yet and will wait by p. Close it.
+func NewServer(p *epoll.Poller, namespace, device string, log *slog.Logger) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Server{namespace: namespace, device: device, log: log.With("device", device), forwarding: make(chan struct{}, mostForwarded),
-		ctx: ctx, cancel: cancel, udp: map[netip.Addr]*net.UDPConn{}, free: make(chan struct{}, mostConnections)}
+	return &Server{namespace: namespace, device: device, poller: p, log: log.With("device", device), forwarding: make(chan struct{}, mostForwarded),
+		ctx: ctx, cancel: cancel, udp: map[netip.Addr]*watched{}, free: make(chan struct{}, mostConnections)}
 }
 
 // Update makes z what is answered from the next question on, at the addresses. They must be on the device.
@@ -114,9 +131,30 @@ func (s *Server) listenUDP(a netip.Addr) error {
 		return fmt.Errorf("DNS at %s in %s: %w", a, s.namespace, err)
 	}
 	udp := conn.(*net.UDPConn)
-	s.udp[a] = udp
-	s.wg.Go(func() { s.serveUDP(udp) })
+	w, err := s.watch(udp, func() { s.serveUDP(udp) })
+	if err != nil {
+		return err
+	}
+	s.udp[a] = w
 	return nil
+}
+
+// socket is a UDP socket or one that listens.
+type socket interface {
+	io.Closer
+	syscall.Conn
+}
+
+// watch has ready called when there is something to be read from c, which it closes if it fails.
+func (s *Server) watch(c socket, ready func()) (*watched, error) {
+	raw, err := c.SyscallConn()
+	if err == nil {
+		var w *epoll.Watch
+		if w, err = s.poller.Watch(raw, ready); err == nil {
+			return &watched{c, w}, nil
+		}
+	}
+	return nil, errors.Join(err, c.Close())
 }
 
 func (s *Server) listenTCP() error {
@@ -129,76 +167,60 @@ func (s *Server) listenTCP() error {
 	if err != nil {
 		return fmt.Errorf("DNS over TCP in %s: %w", s.namespace, err)
 	}
-	s.tcp = l
-	s.wg.Go(func() { s.serveTCP(l) })
-	return nil
+	s.tcp, err = s.watch(l.(*net.TCPListener), func() { s.serveTCP(l) })
+	return err
 }
 
 // largest is the longest question that is read; they are below a hundred octets.
 const largest = 1232
 
-// readable tells whether there is something to read, if only an error.
-func readable(fd uintptr) bool {
-	_, _, err := unix.Recvfrom(int(fd), nil, unix.MSG_DONTWAIT|unix.MSG_PEEK)
-	return err != unix.EAGAIN && err != unix.EINTR
-}
-
-// serveUDP answers what it knows at once; only what is forwarded costs a goroutine.
+// serveUDP answers a question that it knows the answer of at once; only what is forwarded keeps a goroutine.
 func (s *Server) serveUDP(conn *net.UDPConn) {
-	raw, err := conn.SyscallConn()
+	buf := make([]byte, largest) // not kept while there is nothing to read: there may be a thousand networks
+	n, from, err := conn.ReadFromUDPAddrPort(buf)
 	if err != nil {
-		return // closed
+		return
 	}
-	for {
-		if err := raw.Read(readable); err != nil {
+	send := func(reply *wire.Msg, most int) {
+		if reply == nil {
 			return
 		}
-		buf := make([]byte, largest) // not kept while there is nothing to read: there may be a thousand networks
-		n, from, err := conn.ReadFromUDPAddrPort(buf)
-		if errors.Is(err, net.ErrClosed) {
-			return
+		reply.Truncate(most)
+		if b, err := reply.Pack(); err != nil {
+			s.log.Debug("DNS answer not sent", "error", err)
+		} else {
+			_, _ = conn.WriteToUDPAddrPort(b, from)
 		}
-		if err != nil {
-			continue
-		}
-		send := func(reply *wire.Msg, most int) {
-			if reply == nil {
-				return
-			}
-			reply.Truncate(most)
-			if b, err := reply.Pack(); err != nil {
-				s.log.Debug("DNS answer not sent", "error", err)
-			} else {
-				_, _ = conn.WriteToUDPAddrPort(b, from)
-			}
-		}
-		req, reply := s.read(buf[:n], from.Addr())
-		if req == nil || reply != nil {
-			send(reply, size(req))
-			continue
-		}
-		s.forward("udp", req, func(reply *wire.Msg) { send(reply, size(req)) })
 	}
+	req, reply := s.read(buf[:n], from.Addr())
+	if req == nil || reply != nil {
+		send(reply, size(req))
+		return
+	}
+	s.forward("udp", req, func(reply *wire.Msg) { send(reply, size(req)) })
 }
 
+// serveTCP takes one connection.
 func (s *Server) serveTCP(l net.Listener) {
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			if s.ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
-				s.log.Warn("DNS over TCP ended", "error", err)
+	conn, err := l.Accept()
+	if err != nil {
+		if s.ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
+			s.log.Warn("DNS over TCP: a connection was not accepted", "error", err)
+			select { // it is still there, and so may be the reason
+			case <-s.ctx.Done():
+			case <-time.After(refusedPause):
 			}
-			return
 		}
-		select {
-		case s.free <- struct{}{}:
-			s.wg.Go(func() {
-				defer func() { <-s.free }()
-				s.serveConnection(conn)
-			})
-		default:
-			conn.Close()
-		}
+		return
+	}
+	select {
+	case s.free <- struct{}{}:
+		s.wg.Go(func() {
+			defer func() { <-s.free }()
+			s.serveConnection(conn)
+		})
+	default:
+		conn.Close()
 	}
 }
 

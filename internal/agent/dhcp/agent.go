@@ -19,6 +19,7 @@ import (
 	"neutrino/internal/agent/plug"
 	"neutrino/internal/bus"
 	"neutrino/internal/dhcp"
+	"neutrino/internal/linux/epoll"
 	"neutrino/internal/linux/netns"
 	"neutrino/internal/metadata"
 	"neutrino/internal/reconcile"
@@ -35,6 +36,7 @@ type Agent struct {
 	table      *reconcile.Table[string, *network]
 	translator *translator
 	proxy      *metadata.Proxy // nil without a backend
+	poller     *epoll.Poller   // waits for the sockets of all networks while Run works
 	ready      *readyPorts
 	writes     atomic.Int64
 	failure    atomic.Pointer[error] // of the last synchronisation
@@ -114,6 +116,12 @@ func leaseSeconds(d time.Duration) int {
 
 // Run works until ctx ends, and leaves the kernel as it is then.
 func (a *Agent) Run(ctx context.Context) error {
+	poller, err := epoll.New()
+	if err != nil {
+		return err
+	}
+	defer poller.Close()
+	a.poller = poller
 	stop, err := a.handlers().Serve(a.transport, a.cfg.Host)
 	if err != nil {
 		return err

@@ -298,8 +298,16 @@ done
 	for name := range want {
 		names = append(names, name)
 	}
-	if diff := cmp.Diff(want, values(p.said(), names...)); diff != "" {
-		t.Errorf("lease (-want +got):\n%s\n%s", diff, p.said())
+	// The client writes its files one after the other, and they are printed all the time: the last printing may be half of one.
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		said := p.said()
+		diff := cmp.Diff(want, values(said, names...))
+		if diff == "" {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("lease (-want +got):\n%s\n%s", diff, said)
+		}
 	}
 }
 

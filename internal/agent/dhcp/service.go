@@ -148,7 +148,7 @@ func (a *Agent) answerDHCP(s *service, n *dhcp.Network) (err error) {
 	if s.server != nil {
 		return s.server.Update(n)
 	}
-	s.server, err = dhcp.Listen(s.device.namespace, s.device.inner, n, a.log)
+	s.server, err = dhcp.Listen(a.poller, s.device.namespace, s.device.inner, n, a.log)
 	return err
 }
 
@@ -167,7 +167,7 @@ func (a *Agent) answerDNS(s *service) error {
 	}
 	zone := dns.NewZone(z)
 	if s.dns == nil {
-		s.dns, s.zone = dns.NewServer(s.device.namespace, s.device.inner, a.log), nil
+		s.dns, s.zone = dns.NewServer(a.poller, s.device.namespace, s.device.inner, a.log), nil
 	} else if zone.Equal(s.zone) {
 		return nil
 	}
