@@ -245,6 +245,11 @@ func given[R any](res *resource.Resource[R], named resource.Set, body map[string
 			for _, item := range v {
 				if m, ok := item.(map[string]any); ok {
 					g.Items = keys(g.Items, m)
+					for _, key := range policy.ItemKeys(res.Name, a.Name) {
+						if _, has := m[key]; !has {
+							g.Items = append(g.Items, key)
+						}
+					}
 				}
 			}
 		}

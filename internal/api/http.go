@@ -51,7 +51,7 @@ func (s *Server) outer(next http.Handler) http.Handler {
 		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), infoKey{}, &info), s.cfg.Timeout)
 		defer cancel()
 		w.Header().Set(requestIDHeader, info.ID)
-		rec := &recorder{ResponseWriter: w, options: r.Method == http.MethodOptions}
+		rec := &recorder{ResponseWriter: w, options: r.Method == http.MethodOptions, cors: func() { s.cfg.CORS.apply(w.Header(), r) }}
 		r = normalize(r.WithContext(ctx))
 		defer func() {
 			if p := recover(); p != nil {
@@ -92,8 +92,9 @@ func infoOf(r *http.Request) *logging.RequestInfo {
 type recorder struct {
 	http.ResponseWriter
 	status, bytes int
-	options       bool // the method; upstream's answer to a question of browsers (oslo.middleware, cors.py) is never an error
-	silent        bool // what is written is not sent
+	options       bool   // the method; upstream's answer to a question of browsers (oslo.middleware, cors.py) is never an error
+	silent        bool   // what is written is not sent
+	cors          func() // adds the headers for browsers
 }
 
 // Unwrap is for http.ResponseController.
@@ -105,6 +106,7 @@ func (w *recorder) WriteHeader(status int) {
 		clear(w.Header())
 		status, w.silent = http.StatusOK, true
 	}
+	w.cors()
 	w.status = status
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -112,7 +114,7 @@ func (w *recorder) WriteHeader(status int) {
 // Write implements http.ResponseWriter.
 func (w *recorder) Write(b []byte) (int, error) {
 	if w.status == 0 {
-		w.status = http.StatusOK
+		w.WriteHeader(http.StatusOK)
 	}
 	if w.silent {
 		return len(b), nil

@@ -31,6 +31,8 @@ type Config struct {
 	LinkPrefix string
 	// TrustProxy believes the Forwarded and X-Forwarded headers (enable_proxy_headers_parsing).
 	TrustProxy bool
+	// CORS says which web sites may use the API; the zero value: none.
+	CORS CORS
 	// Metrics serves /metrics beside the API, to everybody who reaches it. Without it see Server.Metrics.
 	Metrics bool
 }

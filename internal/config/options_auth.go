@@ -40,6 +40,20 @@ var (
 	_ = middleware.Ignore("upstream's pipeline has no such filter", "max_request_body_size")
 )
 
+var (
+	cors = neutron.Section("Server", "cors")
+
+	// CORSOrigins and the options after it are told to browsers in headers (oslo.middleware's cors; the defaults are Neutron's).
+	CORSOrigins     = cors.List("allowed_origin", nil, "Web sites whose scripts may use the API, such as `https://horizon.example.com`; `*` means all, empty means none.")
+	CORSCredentials = cors.Bool("allow_credentials", true, "Let these scripts send credentials.")
+	CORSExpose      = cors.List("expose_headers", []string{"X-Auth-Token", "X-Subject-Token", "X-Service-Token", "X-OpenStack-Request-ID", "OpenStack-Volume-microversion"},
+		"Headers of answers that these scripts may read.")
+	CORSMaxAge  = cors.Int("max_age", 3600, "How many seconds a browser may remember what it was told.")
+	CORSMethods = cors.List("allow_methods", []string{"GET", "PUT", "POST", "DELETE", "PATCH"}, "Methods that these scripts may use.")
+	CORSHeaders = cors.List("allow_headers", []string{"X-Auth-Token", "X-Identity-Status", "X-Roles", "X-Service-Catalog", "X-User-Id", "X-Tenant-Id", "X-OpenStack-Request-ID"},
+		"Headers that these scripts may send, besides simple ones.")
+)
+
 // Auth is the options of a section by which a service proves its identity to Keystone (keystoneauth1's loading).
 type Auth struct {
 	section string

@@ -43,7 +43,7 @@ func MeteringLabels(enabled func(string) bool) *resource.Resource[MeteringLabel]
 
 // MeteringLabelRules describes metering label rules. They cannot be changed.
 func MeteringLabelRules(enabled func(string) bool) *resource.Resource[MeteringLabelRule] {
-	t := resource.Table[MeteringLabelRule]{Name: "meteringlabelrules", WholeLists: true, ID: func(r *MeteringLabelRule) *string { return &r.ID },
+	t := resource.Table[MeteringLabelRule]{Name: "meteringlabelrules", WholeLists: true, Picked: []string{"metering_label_id"}, ID: func(r *MeteringLabelRule) *string { return &r.ID },
 		Visible: "EXISTS (SELECT 1 FROM meteringlabels l WHERE l.id = t.metering_label_id AND l.project_id = :project)",
 		Missing: func(id string) error {
 			return fault.NotFound("MeteringLabelRuleNotFound", "Metering label rule '%s' does not exist.", id)

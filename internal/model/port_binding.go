@@ -26,6 +26,6 @@ func PortBindings(enabled func(string) bool) *resource.Resource[PortBinding] {
 			resource.Field("vnic_type", vnicType, post|put|filter, func(b *PortBinding) *string { return &b.VNICType }, resource.Default("normal")),
 			resource.Field("profile", Dictionary, post|put, func(b *PortBinding) *Dict { return &b.Profile }),
 			resource.Field("status", resource.String(16), filter, func(b *PortBinding) *string { return &b.Status }),
-			resource.Field("tenant_id", resource.String(255), post|hidden, project, resource.Unstored()),
-			resource.Field("project_id", resource.String(255), post|hidden, project, resource.Unstored())))
+			resource.Field("project_id", resource.String(255), post|hidden, project, resource.Unstored()),
+			resource.Field("tenant_id", resource.String(255), post|hidden, project, resource.Unstored())))
 }

@@ -35,7 +35,7 @@ func DefaultSecurityGroupRules(enabled func(string) bool) *resource.Resource[Def
 		resource.Ext(ext,
 			resource.Field("used_in_default_sg", resource.Bool, post|filter|must, func(r *DefaultSecurityGroupRule) *bool { return &r.UsedInDefault }),
 			resource.Field("used_in_non_default_sg", resource.Bool, post|filter|must, func(r *DefaultSecurityGroupRule) *bool { return &r.UsedInOthers })),
-		resource.Ext(ext, ruleDescription(func(r *DefaultSecurityGroupRule) *SecurityGroupRule { return &r.SecurityGroupRule })))
+		resource.Ext(ext, ruleDescription(0, func(r *DefaultSecurityGroupRule) *SecurityGroupRule { return &r.SecurityGroupRule })))
 }
 
 // DefaultStatefulness is what new security groups of a project are that do not say.

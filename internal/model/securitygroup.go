@@ -92,7 +92,7 @@ func SecurityGroupRules(enabled func(string) bool) *resource.Resource[SecurityGr
 			resource.Field("security_group_id", resource.String(36), post|filter|sort|needed|must, func(r *SecurityGroupRule) *string { return &r.SecurityGroupID }),
 		},
 		traffic(func(r *SecurityGroupRule) *SecurityGroupRule { return r }), owned(std)[1:],
-		[]resource.Attr[SecurityGroupRule]{ruleDescription(func(r *SecurityGroupRule) *SecurityGroupRule { return r })},
+		[]resource.Attr[SecurityGroupRule]{ruleDescription(put, func(r *SecurityGroupRule) *SecurityGroupRule { return r })},
 		without("description", standard("securitygrouprules", std)),
 		resource.Ext("security-groups-normalized-cidr",
 			resource.Field("normalized_cidr", resource.Nullable(CIDR), filter, func(r *SecurityGroupRule) **string { return &r.NormalizedCIDR }, resource.Unstored(),
@@ -111,9 +111,9 @@ func SecurityGroupRules(enabled func(string) bool) *resource.Resource[SecurityGr
 	)
 }
 
-// ruleDescription is the description of a rule, which cannot be changed.
-func ruleDescription[R any](rule func(*R) *SecurityGroupRule) resource.Attr[R] {
-	return resource.Field("description", givenOrAbsent(resource.String(255)), post|filter, func(r *R) **string { return &rule(r).Description },
+// ruleDescription is the description of a rule. With put upstream's table says that it can be changed, though it cannot.
+func ruleDescription[R any](use resource.Flags, rule func(*R) *SecurityGroupRule) resource.Attr[R] {
+	return resource.Field("description", givenOrAbsent(resource.String(255)), post|filter|use, func(r *R) **string { return &rule(r).Description },
 		resource.Derived("sa.description"), resource.Default(new(string)),
 		resource.Matching(func(values []string) (resource.Cond, error) { return resource.In("sa.description", values), nil }))
 }

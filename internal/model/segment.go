@@ -22,7 +22,7 @@ type NetworkSegment struct {
 func Segments(enabled func(string) bool) *resource.Resource[NetworkSegment] {
 	std := func(s *NetworkSegment) *Standard { return &s.Standard }
 	t := table("networksegments", std)
-	t.OneByOne = true
+	t.OneByOne, t.WholeLists = true, true
 	t.FromZero, t.Visible = true, "" // only who administers networks sees any
 	t.Missing = func(id string) error {
 		return fault.NotFound("SegmentNotFound", "Segment %s could not be found.", id)

@@ -53,7 +53,7 @@ func NetworkSegmentRanges(enabled func(string) bool) *resource.Resource[NetworkS
 	common := standard("network_segment_ranges", std)
 	for i, a := range common {
 		if a.Name == "updated_at" {
-			common[i] = a.OmitWhen(isDefault)
+			common[i] = a.OmitWhen(isDefault, "default")
 		}
 	}
 	used := resource.Type[UsedIDs]{Name: "projects by segmentation id", Append: resource.AppendJSON[UsedIDs], Parse: readOnly[UsedIDs]}
@@ -62,7 +62,7 @@ func NetworkSegmentRanges(enabled func(string) bool) *resource.Resource[NetworkS
 		[]resource.Attr[NetworkSegmentRange]{
 			resource.Field("id", resource.UUID, filter|sort, func(r *NetworkSegmentRange) *string { return &r.ID }),
 			resource.Field("name", resource.Name, post|put|filter|sort, func(r *NetworkSegmentRange) *string { return &r.Name },
-				resource.Default("")).OmitWhen(isDefault),
+				resource.Default("")).OmitWhen(isDefault, "default"),
 			resource.Field("default", resource.Bool, needed, func(r *NetworkSegmentRange) *bool { return &r.Default }),
 			resource.Field("shared", resource.Bool, post, func(r *NetworkSegmentRange) *bool { return &r.Shared }, resource.Default(true)),
 			resource.Field("project_id", project, post|filter|sort|needed, owner,

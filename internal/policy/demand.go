@@ -39,6 +39,15 @@ func dictAttrs(resource, attr string) []string {
 	return nil
 }
 
+// ItemKeys are the keys that all dicts in a list have for policy, whether given or not: upstream fills them in before it asks
+// (convert_segments in neutron-lib's multiprovidernet).
+func ItemKeys(resource, attr string) []string {
+	if resource == "network" && attr == "segments" {
+		return []string{"provider:network_type", "provider:physical_network", "provider:segmentation_id"}
+	}
+	return nil
+}
+
 // Demand is the set of rules that must all allow one request.
 type Demand struct {
 	rules []string

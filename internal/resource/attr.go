@@ -78,9 +78,11 @@ type attr[P any] struct {
 	quiet     bool
 }
 
-// OmitWhen leaves the attribute out of the JSON of objects for which f holds.
-func (a attr[P]) OmitWhen(f func(P) bool) attr[P] {
+// OmitWhen leaves the attribute out of the JSON of objects for which f holds. from names other attributes that f looks at,
+// where they are not read anyhow.
+func (a attr[P]) OmitWhen(f func(P) bool, from ...string) attr[P] {
 	a.omit = f
+	a.from = append(a.from[:len(a.from):len(a.from)], from...)
 	return a
 }
 

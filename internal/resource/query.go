@@ -31,7 +31,7 @@ func (r *engine[P]) ParseFields(values url.Values) Set {
 // ListFields narrows what a caller wants of a list to what upstream's lists of this resource can leave out.
 func (r *engine[P]) ListFields(wanted Set) Set {
 	if r.table.WholeLists {
-		return wanted | r.Shown&^r.Bits("id", "project_id", "tenant_id")
+		return wanted | r.Shown&^r.Bits("id", "project_id", "tenant_id")&^r.Bits(r.table.Picked...)
 	}
 	return wanted
 }

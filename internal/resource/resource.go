@@ -58,8 +58,9 @@ type table[P any] struct {
 	Missing func(id string) error
 	// OneByOne says that a request creates one object only: a list of them is refused.
 	OneByOne bool
-	// WholeLists says that lists ignore which attributes the caller wants, but for the id and the owner.
+	// WholeLists says that lists ignore which attributes the caller wants, but for the id, the owner and those in Picked.
 	WholeLists bool
+	Picked     []string
 	// TenantShown says that answers hold tenant_id whichever attributes the caller wants.
 	TenantShown bool
 	// TagsDoNotFilter says that lists ignore the filters by tags.

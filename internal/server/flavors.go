@@ -107,6 +107,9 @@ func boundProfile(body map[string]any) (string, error) {
 		return "", fault.BadRequest("HTTPBadRequest", "Resource body required")
 	}
 	given, ok := body["service_profile"].(map[string]any)
+	if list, _ := body["service_profiles"].([]any); !ok && len(list) == 1 {
+		given, ok = list[0].(map[string]any)
+	}
 	if !ok {
 		return "", fault.BadRequest("HTTPBadRequest", "Unable to find 'service_profile' in request body")
 	}
@@ -129,13 +132,14 @@ func boundProfile(body map[string]any) (string, error) {
 // listProviders filters providers by service_type and name and keeps the wanted fields.
 func listProviders(all []flavor.Provider, query url.Values) any {
 	list := []map[string]any{}
+	fields := slices.DeleteFunc(slices.Clone(query["fields"]), func(f string) bool { return f == "" })
 	for _, p := range all {
 		row := map[string]any{"service_type": p.ServiceType, "name": p.Name, "default": p.Default}
 		if !passes(query["service_type"], p.ServiceType) || !passes(query["name"], p.Name) {
 			continue
 		}
 		for name := range row {
-			if fields := query["fields"]; len(fields) > 0 && !slices.Contains(fields, name) {
+			if len(fields) > 0 && !slices.Contains(fields, name) {
 				delete(row, name)
 			}
 		}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
 )
@@ -15,6 +16,14 @@ func TestOddRequests(t *testing.T) {
 	group := e.post("/address-groups", "address_group", object{"name": "g"})["id"].(string)
 	flavor := e.post("/flavors", "flavor", object{"name": "f", "service_type": "L3_ROUTER_NAT"})["id"].(string)
 	port := func(attr string, value any) object { return object{"port": object{"network_id": network, attr: value}} }
+	router := e.post("/routers", "router", object{"name": "r"})["id"].(string)
+	if status, answer := e.do("PUT", "/routers/"+router+"/add_router_interface", object{"subnet_id": subnet}, "admin"); status != 200 {
+		t.Fatal(status, answer)
+	}
+	const notAllowed = "HTTPMethodNotAllowed The server could not comply with the request since it is either malformed or otherwise incorrect."
+	extra := func(destination, hop string) object {
+		return object{"router": object{"routes": []any{object{"destination": destination, "nexthop": hop}}}}
+	}
 	newSubnet := func(attr string, value any) object {
 		return object{"subnet": object{"network_id": network, "ip_version": 4, "cidr": "10.1.0.0/24", attr: value}}
 	}
@@ -39,7 +48,7 @@ func TestOddRequests(t *testing.T) {
 		{"admin", "GET", "/networks?is_default=x", nil, 400, "InvalidInput Invalid input for operation: 'x' cannot be converted to boolean."},
 		{"admin", "GET", "/subnets?ipv6_ra_mode=", nil, 200, "subnets 0"},
 		{"admin", "GET", "/subnets?sort_key=ipv6_ra_mode&sort_dir=desc&fields=id", nil, 200, "subnets 1"},
-		{"admin", "GET", "/ports?fixed_ips=ip_address_substr=%25.%25&fixed_ips=subnet_id=" + subnet, nil, 200, "ports 3"},
+		{"admin", "GET", "/ports?fixed_ips=ip_address_substr=%25.%25&fixed_ips=subnet_id=" + subnet, nil, 200, "ports 4"},
 		{"admin", "GET", "/networks?limit=1&limit=2", nil, 200, "networks 2"},
 		{"admin", "PUT", "/quotas/p", object{"quota": object{"tenant_id": "x"}}, 400, "HTTPBadRequest Unrecognized attribute(s) 'project_id, tenant_id'"},
 		{"admin", "PUT", "/quotas/p", object{"quota": object{"tenant_id": []any{}, "project_id": object{}}}, 400, "HTTPBadRequest 'project_id' and 'tenant_id' do not match"},
@@ -47,6 +56,38 @@ func TestOddRequests(t *testing.T) {
 		{"member", "POST", "/flavors/" + flavor + "/service_profiles", object{}, 400, "HTTPBadRequest Resource body required"},
 		{"member", "POST", "/flavors/" + flavor + "/service_profiles", object{"service_profile": object{"id": flavor}}, 403, "PolicyNotAuthorized rule:create_flavor_service_profile is disallowed by policy"},
 		{"admin", "GET", "/address-groups/" + group + "?fields=id", nil, 200, "address_group tenant_id p"},
+		{"admin", "PUT", "/address-groups/" + group + "/remove_addresses", object{"addresses": object{"b": 1, "a": 1}}, 400, "AddrFormatError invalid IPNetwork a"},
+		{"admin", "POST", "/networks/" + network, object{"network": object{"x": 1}}, 400, "HTTPBadRequest Unrecognized attribute(s) 'x'"},
+		{"reader", "POST", "/networks/" + network, object{"network": object{"name": "x"}}, 403, "PolicyNotAuthorized rule:create_network is disallowed by policy"},
+		{"admin", "POST", "/networks/" + network, object{"network": object{"name": "x"}}, 405, notAllowed},
+		{"admin", "POST", "/networks/" + network, []any{}, 400, "HTTPBadRequest Body contains invalid data"},
+		{"member", "POST", "/networks", object{"network": object{"segments": []any{object{}}}}, 403, "PolicyNotAuthorized (rule:create_network and (rule:create_network:segments and (rule:create_network:segments:provider:network_type and rule:create_network:segments:provider:physical_network and rule:create_network:segments:provider:segmentation_id))) is disallowed by policy"},
+		{"admin", "POST", "/networks", object{"networks": []any{object{"name": 1}, "x"}}, 400, "HTTPBadRequest Invalid input for name. Reason: '1' is not a valid string."},
+		{"admin", "POST", "/networks", object{"networks": []any{object{"name": "x"}, "x"}}, 400, "HTTPBadRequest Object 'network' contains invalid data"},
+		{"admin", "POST", "/floatingip_pools", object{"floatingip_pool": object{}}, 400, "HTTPBadRequest Attribute 'project_id' not allowed in POST"},
+		{"admin", "PUT", "/floatingip_pools/x", object{"floatingip_pool": object{"cidr": "x"}}, 400, "HTTPBadRequest Cannot update read-only attribute cidr"},
+		{"admin", "POST", "/service-providers", object{"service_provider": object{"name": "x"}}, 400, "HTTPBadRequest Attribute 'name' not allowed in POST"},
+		{"admin", "PUT", "/service-providers/x", nil, 400, "BadRequest Bad body request: Invalid format: b''."},
+		{"admin", "GET", "/service-providers?fields=", nil, 200, "service_providers 4"},
+		{"admin", "POST", "/auto-allocated-topology", object{}, 400, "HTTPBadRequest Resource body required"},
+		{"admin", "POST", "/auto-allocated-topology", object{"auto_allocated_topology": object{}}, 400, "HTTPBadRequest Attribute 'tenant_id' not allowed in POST"},
+		{"admin", "PUT", "/auto-allocated-topology/p", object{"auto_allocated_topology": object{}}, 400, "BadRequest Bad auto_allocate request: Unrecognized field."},
+		{"member", "PUT", "/auto-allocated-topology/x", object{"auto_allocated_topology": object{}}, 403, "NotAuthorized Not authorized."},
+		{"admin", "GET", "/auto-allocated-topology?limit=1&b=1&a=1", nil, 400, "HTTPBadRequest ['a', 'b'] is invalid attribute for filtering"},
+		{"admin", "PUT", "/flavors/" + flavor + "/service_profiles/x", object{"service_profile": object{}}, 404, "FlavorServiceProfileBindingNotFound Service Profile x is not associated with flavor " + flavor + "."},
+		{"admin", "PATCH", "/quotas/p", object{}, 200, "quota network 100"},
+		{"admin", "PATCH", "/quotas/p/details", nil, 404, "HTTPNotFound The resource could not be found."},
+		{"admin", "PUT", "/quotas/p", object{"quota": object{"x": 1, "network": "x"}}, 400, "HTTPBadRequest Unrecognized attribute(s) 'x'"},
+		{"admin", "PUT", "/quotas/p", object{"quota": object{"network": json.Number("-9223372036854775809")}}, 400, "HTTPBadRequest Invalid input for network. Reason: '-9223372036854775809' is too small - must be at least '-1'."},
+		{"admin", "PUT", "/security-group-rules/x", object{"security_group_rule": object{"description": "x"}}, 404, "SecurityGroupRuleNotFound Security group rule x does not exist"},
+		{"admin", "POST", "/rbac-policies", object{"rbac_policys": []any{}}, 400, "HTTPBadRequest Resources required"},
+		{"admin", "POST", "/rbac-policies", object{"rbac_policy": object{"object_type": "address_scope", "object_id": network, "target_tenant": "*", "action": "access_as_external"}}, 400, "InvalidActionForType Invalid action 'access_as_external' for object type 'address_scope'. Valid actions: ('access_as_shared',)"},
+		{"admin", "PUT", "/agents/x/l3-routers/y", object{}, 501, "NotImplementedError message Updating a router in an L3 agent is not supported for this backend"},
+		{"admin", "PUT", "/routers/" + router + "/add_extraroutes", extra("x", "10.0.0.9"), 400, "AddrFormatError invalid IPNetwork x"},
+		{"admin", "PUT", "/routers/" + router + "/add_extraroutes", extra("10.8.0.1", "x"), 400, "AddrFormatError failed to detect a valid IP address from 'x'"},
+		{"admin", "PUT", "/routers/" + router + "/add_extraroutes", extra("10.8.0.1", "10.0.0.9"), 200, "router routes [map[destination:10.8.0.1 nexthop:10.0.0.9]]"},
+		{"admin", "PUT", "/routers/" + router + "/remove_extraroutes", extra("x", "y"), 200, "router routes [map[destination:10.8.0.1 nexthop:10.0.0.9]]"},
+		{"admin", "PUT", "/routers/" + router + "/remove_extraroutes", extra("10.8.0.1", "10.0.0.9"), 200, "router routes []"},
 	} {
 		status, answer := e.do(c.method, c.path, c.body, c.role)
 		if status != c.status || !holds(answer, c.want) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 
 	"neutrino/internal/api"
+	"neutrino/internal/fault"
 	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
@@ -42,9 +43,12 @@ func mountRouters(s *api.Server, catalog *model.Catalog, routers *l3.Service, qo
 	}})
 	s.Handle("POST", "/agents/{id}/l3-routers", api.Endpoint{Rule: "create_l3-router", Write: true, Status: 201,
 		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
-			router, _ := c.Body["router_id"].(string)
+			router := resource.Py(c.Body["router_id"])
 			return nil, routers.AddRouterToAgent(tx, c.Path("id"), router)
 		}})
+	s.Handle("PUT", "/agents/{id}/l3-routers/{router}", api.Endpoint{Do: func(context.Context, *store.Tx, *api.Call) (any, error) {
+		return nil, fault.New(501, "NotImplementedError", "Updating a router in an L3 agent is not supported for this backend")
+	}})
 	s.Handle("DELETE", "/agents/{id}/l3-routers/{router}", api.Endpoint{Rule: "delete_l3-router", Write: true,
 		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 			return nil, routers.RemoveRouterFromAgent(tx, c.Path("id"), c.Path("router"))

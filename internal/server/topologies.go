@@ -24,7 +24,7 @@ func mountTopologies(s *api.Server, enabled func(string) bool, catalog *model.Ca
 	const collection, path = "/auto-allocated-topology", "/auto-allocated-topology/{id}"
 	unrecognized := fault.BadRequest("BadRequest", "Bad auto_allocate request: Unrecognized field.")
 	get := func(tx *store.Tx, c *api.Call) (project, network string, err error) {
-		if project, err = topologies.Project(c.Caller, projectOf(c)); err != nil {
+		if project, err = topologies.Project(c.Caller, c.Path("id")); err != nil {
 			return "", "", err
 		}
 		fields := slices.DeleteFunc(slices.Clone(c.Query["fields"]), func(f string) bool { return f == "" })
@@ -43,7 +43,7 @@ func mountTopologies(s *api.Server, enabled func(string) bool, catalog *model.Ca
 	}
 	// Upstream looks a topology up, with fields that it does not have, before it finds that it cannot be changed.
 	unable := func(c *api.Call) error {
-		_, err := topologies.Project(c.Caller, projectOf(c))
+		_, err := topologies.Project(c.Caller, c.Path("id"))
 		return cmp.Or(err, error(unrecognized))
 	}
 	api.ReadOnly(s, api.NamedResource("auto_allocated_topology", "auto-allocated-topology", "auto-allocated-topology", enabled, "id", "tenant_id", "project_id"), false, unable)
@@ -51,9 +51,9 @@ func mountTopologies(s *api.Server, enabled func(string) bool, catalog *model.Ca
 	s.Handle("GET", collection, api.Endpoint{Do: func(_ context.Context, _ *store.Tx, c *api.Call) (any, error) {
 		return nil, cmp.Or(onlyFilters(c.Query), api.NotThere(c)) // there is no list, of which upstream dies
 	}})
-	s.Handle("DELETE", collection, api.Endpoint{Write: true, Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
-		_, _, err := get(tx, c)
-		return nil, cmp.Or(err, api.NotServed())
+	s.Handle("DELETE", collection, api.Endpoint{Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+		_, err := topologies.Project(c.Caller, "")
+		return nil, cmp.Or(err, topologies.Check(tx, c.Caller), api.NotServed())
 	}})
 	s.Handle("GET", path, api.Endpoint{Write: true, Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		project, network, err := get(tx, c)
@@ -74,9 +74,6 @@ func mountTopologies(s *api.Server, enabled func(string) bool, catalog *model.Ca
 		return nil, topologies.Delete(tx, c.Caller, project)
 	}})
 }
-
-// projectOf is the project in the path, "None" if it is that of the collection.
-func projectOf(c *api.Call) string { return cmp.Or(c.Path("id"), "None") }
 
 // owner is a policy target of which nothing but the owner is known.
 func owner(project string) map[string]string {

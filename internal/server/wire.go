@@ -99,7 +99,8 @@ func wire(s *Server) (*services, error) {
 		return nil, err
 	}
 	a := api.New(api.Config{MaxPage: max(config.PaginationMaxLimit.Get(f), 0), LinkPrefix: config.NetworkLinkPrefix.Get(f), Metrics: true,
-		TrustProxy: config.EnableProxyHeaders.Get(f)},
+		TrustProxy: config.EnableProxyHeaders.Get(f), CORS: api.CORS{Origins: config.CORSOrigins.Get(f), Credentials: config.CORSCredentials.Get(f),
+			Expose: config.CORSExpose.Get(f), MaxAge: config.CORSMaxAge.Get(f), Methods: config.CORSMethods.Get(f), Headers: config.CORSHeaders.Get(f)}},
 		api.Deps{DB: s.db, Log: log("api"), Auth: auth, Rules: rules, Quota: quotas, Extensions: extensions, Listeners: listeners})
 	networks := api.Mount(a, catalog.Networks, routers.WithHA(core.Networks()))
 	api.Mount(a, catalog.Subnets, core.Subnets())

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	"neutrino/internal/fault"
@@ -117,6 +118,9 @@ func (s *Service) change(tx *store.Tx, id string, body map[string]any, f func(ha
 // addresses reads the addresses of an action's body, which upstream checks less strictly than those of a new group.
 func addresses(body map[string]any) ([]string, error) {
 	list, ok := body["addresses"].([]any)
+	if keys, isObject := body["addresses"].(map[string]any); isObject && len(keys) > 0 { // of which Python takes the keys
+		return nil, notAddress(slices.Min(slices.Collect(maps.Keys(keys))))
+	}
 	if !ok {
 		return nil, notAddress(body["addresses"])
 	}

@@ -139,7 +139,9 @@ func (p *Plugin) updateNetwork(c *resource.Change[model.Network]) error {
 	if err := p.makeExternal(c.Tx, c.Old, c.New); err != nil {
 		return err
 	}
-	if _, err := p.catalog.Networks.Save(c.Tx, c.Old, c.New); err != nil {
+	stored := *c.Old
+	stored.SegmentationID = c.New.SegmentationID // it is the segment's, which is changed already
+	if _, err := p.catalog.Networks.Save(c.Tx, &stored, c.New); err != nil {
 		return err
 	}
 	after(c.Tx, p.Hooks.AfterNetwork, c.Old, c.New)

@@ -109,6 +109,9 @@ func (p *Plugin) Ports() resource.Logic[model.Port] {
 			return err
 		},
 		Update: func(c *resource.Change[model.Port]) error {
+			if err := p.seesNetwork(c); err != nil {
+				return err
+			}
 			if err := p.updatePort(c); err != nil {
 				return err
 			}
@@ -119,10 +122,22 @@ func (p *Plugin) Ports() resource.Logic[model.Port] {
 			if err := before(p.Hooks.GuardPortDelete, c); err != nil {
 				return err
 			}
+			if err := p.seesNetwork(c); err != nil {
+				return err
+			}
 			return p.deletePort(c)
 		},
 		Load: p.loadPorts,
 	}
+}
+
+// seesNetwork refuses a change of a port by somebody who does not see its network: upstream looks it up as the caller.
+func (p *Plugin) seesNetwork(c *resource.Change[model.Port]) error {
+	if c.Caller.SeesAll() {
+		return nil
+	}
+	_, err := p.catalog.Networks.Get(c.Tx, c.Caller, c.Old.NetworkID, p.catalog.Networks.Bit("id"))
+	return err
 }
 
 func keysOf[K comparable, V any](m map[K]V) func(yield func(K) bool) {

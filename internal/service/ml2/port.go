@@ -54,6 +54,9 @@ func (p *Plugin) createPorts(cs []*resource.Change[model.Port]) error {
 	}
 	ports := make([]*model.Port, len(cs))
 	for i, c := range cs {
+		if err := insecureNew(c); err != nil {
+			return err
+		}
 		ports[i] = c.New
 	}
 	b, err := p.newBinder(tx, ports)

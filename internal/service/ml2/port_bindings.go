@@ -153,6 +153,9 @@ func (p *Plugin) ActivatePortBinding(tx *store.Tx, caller *identity.Caller, port
 	if _, err := p.catalog.Ports.Save(tx, old, now); err != nil {
 		return nil, err
 	}
+	if err := p.catalog.Ports.CountUp(tx, 1, now); err != nil { // upstream writes both bindings, one after the other
+		return nil, err
+	}
 	agents, err := p.newBinder(tx, []*model.Port{now})
 	if err != nil {
 		return nil, err

@@ -15,7 +15,7 @@ const maxProfile = 4095
 func (p *Plugin) hasPortSecurity() bool { return p.catalog.Ports.Bit("port_security_enabled") != 0 }
 
 // secureNew settles the port security of a new port: services' ports have none, others what the request says or else
-// the network. Without it there can be neither security groups nor allowed address pairs.
+// the network.
 func (p *Plugin) secureNew(c *resource.Change[model.Port], n *model.Network) error {
 	port := c.New
 	switch {
@@ -26,9 +26,12 @@ func (p *Plugin) secureNew(c *resource.Change[model.Port], n *model.Network) err
 	case !c.Has("port_security_enabled"):
 		port.PortSecurity = n.PortSecurity
 	}
-	if err := p.completePairs(port); err != nil {
-		return err
-	}
+	return p.completePairs(port)
+}
+
+// insecureNew refuses security groups and allowed address pairs without port security, as upstream once addresses are allocated.
+func insecureNew(c *resource.Change[model.Port]) error {
+	port := c.New
 	if port.PortSecurity {
 		return nil
 	}

@@ -20,9 +20,6 @@ func (p *Plugin) updatePort(c *resource.Change[model.Port]) error {
 	if err := p.checkPortUpdate(c); err != nil {
 		return err
 	}
-	if err := p.secureUpdated(c); err != nil {
-		return err
-	}
 	if c.Has("extra_dhcp_opts") {
 		now.ExtraDHCPOpts = mergeDHCPOpts(old.ExtraDHCPOpts, now.ExtraDHCPOpts)
 	}
@@ -37,6 +34,9 @@ func (p *Plugin) updatePort(c *resource.Change[model.Port]) error {
 			return err
 		}
 	}
+	if err := p.secureUpdated(c); err != nil {
+		return err
+	}
 	b, rebound, err := p.rebind(c)
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func (p *Plugin) updatePort(c *resource.Change[model.Port]) error {
 	if err := p.updateNames(c.Tx, old, now); err != nil {
 		return err
 	}
-	_, err = p.catalog.Ports.Save(c.Tx, old, now)
+	changed, err := p.catalog.Ports.Save(c.Tx, old, now)
 	switch {
 	case store.IsDuplicate(err) && givenMAC:
 		return macInUse(now)
@@ -55,6 +55,11 @@ func (p *Plugin) updatePort(c *resource.Change[model.Port]) error {
 		return store.Retry(err)
 	case err != nil:
 		return err
+	}
+	if c.Has("allowed_address_pairs") && len(now.AddressPairs) > 0 && len(old.AddressPairs) > 0 && changed == 0 {
+		if err := p.catalog.Ports.Touch(c.Tx, now); err != nil { // upstream writes them anew
+			return err
+		}
 	}
 	if rebound {
 		if err := b.replace(c.Tx, old, now); err != nil {

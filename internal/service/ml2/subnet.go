@@ -69,7 +69,7 @@ func (p *Plugin) createSubnet(c *resource.Change[model.Subnet]) error {
 	if err := p.catalog.Subnets.Insert(c.Tx, s); err != nil {
 		return err
 	}
-	if len(s.ServiceTypes) > 0 || s.DNSPublishFixedIP { // rows that count the revision up, even for a new subnet
+	if len(s.ServiceTypes) > 0 { // rows that count the revision up, even for a new subnet
 		if err := p.catalog.Subnets.Touch(c.Tx, s); err != nil {
 			return err
 		}
