@@ -91,7 +91,11 @@ func (c *Collection[R]) list(call *Call) (*reply, error) {
 		}
 		defer made()
 	}
-	v := viewOf(c.res, call.judge, c.res.ListFields(c.fields(call)))
+	wanted := c.fields(call)
+	if !call.first { // where the other framework serves lists that are whole otherwise, it leaves out what is not wanted
+		wanted = c.res.ListFields(wanted)
+	}
+	v := viewOf(c.res, call.judge, wanted)
 	q.Set, q.Caller = v.read, call.Caller
 	var objs []*R
 	if v.verdict != policy.No {

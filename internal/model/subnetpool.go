@@ -86,7 +86,7 @@ func Subnetpools(enabled func(string) bool) *resource.Resource[Subnetpool] {
 			resource.Field("name", notBlankName, post|put|filter|sort|must, func(p *Subnetpool) *string { return &p.Name }),
 			resource.List("prefixes", prefixes, post|put|must, func(p *Subnetpool) *[]string { return &p.Prefixes }, resource.Children[string]{
 				Table: "subnetpoolprefixes", Parent: "subnetpool_id",
-				Columns: []resource.Col[string]{{Name: "cidr", Ref: func(e *string) any { return e }}}}),
+				Columns: []resource.Col[string]{{Name: "cidr", Ref: func(e *string) any { return e }}}}, resource.Quiet()),
 			resource.Field("default_quota", givenOrAbsent(resource.NonNegative), post|put|filter|sort, func(p *Subnetpool) **int { return &p.DefaultQuota }).
 				OmitWhen(func(p *Subnetpool) bool { return p.omitQuota }),
 			resource.Field("ip_version", shownInt, filter|sort, func(p *Subnetpool) *int { return &p.IPVersion }),

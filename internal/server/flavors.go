@@ -63,10 +63,9 @@ func mountFlavors(a *api.Server, catalog *model.Catalog, exts api.Extensions) *f
 	a.Handle("DELETE", "/flavors/{id}/service_profiles", api.Endpoint{Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		return nil, cmp.Or(s.Bound(tx, c.Path("id"), c.Path("id")), api.NotServed())
 	}})
-	a.Handle("GET", "/flavors/{id}/service_profiles/{profile}", api.Endpoint{Rule: "get_flavor_service_profile",
-		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
-			return map[string]any{"service_profile": struct{}{}}, s.Bound(tx, c.Path("id"), c.Path("profile"))
-		}})
+	a.Handle("GET", "/flavors/{id}/service_profiles/{profile}", api.Endpoint{Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+		return map[string]any{"service_profile": struct{}{}}, cmp.Or(s.Bound(tx, c.Path("id"), c.Path("profile")), c.Enforce("get_flavor_service_profile", nil))
+	}})
 	a.Handle("DELETE", "/flavors/{id}/service_profiles/{profile}", api.Endpoint{Write: true,
 		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 			if err := cmp.Or(s.Bound(tx, c.Path("id"), c.Path("profile")), c.Enforce("delete_flavor_service_profile", nil)); err != nil {
@@ -107,6 +106,9 @@ func boundProfile(body map[string]any) (string, error) {
 		return "", fault.BadRequest("HTTPBadRequest", "Resource body required")
 	}
 	given, ok := body["service_profile"].(map[string]any)
+	if other := body["service_profile"]; !ok && other != nil {
+		return "", fault.BadRequest("HTTPBadRequest", "Object 'service_profile' contains invalid data")
+	}
 	if list, _ := body["service_profiles"].([]any); !ok && len(list) == 1 {
 		given, ok = list[0].(map[string]any)
 	}
@@ -135,7 +137,7 @@ func listProviders(all []flavor.Provider, query url.Values) any {
 	fields := slices.DeleteFunc(slices.Clone(query["fields"]), func(f string) bool { return f == "" })
 	for _, p := range all {
 		row := map[string]any{"service_type": p.ServiceType, "name": p.Name, "default": p.Default}
-		if !passes(query["service_type"], p.ServiceType) || !passes(query["name"], p.Name) {
+		if !passes(query["service_type"], p.ServiceType) || !passes(query["name"], p.Name) || query.Has("default") { // no text is Python's True or False
 			continue
 		}
 		for name := range row {

@@ -8,7 +8,7 @@ import (
 
 // TestOddRequests: what Python makes of values and requests that are not meant that way.
 func TestOddRequests(t *testing.T) {
-	e := start(t, "[ml2]", "extension_drivers = port_security,dns_domain_ports")
+	e := start(t, "[ml2]", "extension_drivers = port_security,dns_domain_ports", "[ml2_type_vlan]", "network_vlan_ranges = physnet1:1:9")
 	defer e.end()
 	network := e.post("/networks", "network", object{"name": "n"})["id"].(string)
 	e.post("/networks", "network", object{"name": "m"})
@@ -20,6 +20,11 @@ func TestOddRequests(t *testing.T) {
 	if status, answer := e.do("PUT", "/routers/"+router+"/add_router_interface", object{"subnet_id": subnet}, "admin"); status != 200 {
 		t.Fatal(status, answer)
 	}
+	pool := e.post("/subnetpools", "subnetpool", object{"name": "p", "prefixes": []any{"10.20.0.0/24"}})["id"].(string)
+	vlan := e.post("/networks", "network", object{"name": "v", "provider:network_type": "vlan", "provider:physical_network": "physnet1", "provider:segmentation_id": 7})["id"].(string)
+	paired := e.post("/ports", "port", object{"network_id": network, "allowed_address_pairs": []any{object{"ip_address": "10.1.1.1"}}})["id"].(string)
+	hidden := e.post("/networks", "network", object{"name": "h", "project_id": "q"})["id"].(string)
+	foreign := e.post("/ports", "port", object{"network_id": hidden})["id"].(string)
 	const notAllowed = "HTTPMethodNotAllowed The server could not comply with the request since it is either malformed or otherwise incorrect."
 	extra := func(destination, hop string) object {
 		return object{"router": object{"routes": []any{object{"destination": destination, "nexthop": hop}}}}
@@ -48,7 +53,7 @@ func TestOddRequests(t *testing.T) {
 		{"admin", "GET", "/networks?is_default=x", nil, 400, "InvalidInput Invalid input for operation: 'x' cannot be converted to boolean."},
 		{"admin", "GET", "/subnets?ipv6_ra_mode=", nil, 200, "subnets 0"},
 		{"admin", "GET", "/subnets?sort_key=ipv6_ra_mode&sort_dir=desc&fields=id", nil, 200, "subnets 1"},
-		{"admin", "GET", "/ports?fixed_ips=ip_address_substr=%25.%25&fixed_ips=subnet_id=" + subnet, nil, 200, "ports 4"},
+		{"admin", "GET", "/ports?fixed_ips=ip_address_substr=%25.%25&fixed_ips=subnet_id=" + subnet, nil, 200, "ports 5"},
 		{"admin", "GET", "/networks?limit=1&limit=2", nil, 200, "networks 2"},
 		{"admin", "PUT", "/quotas/p", object{"quota": object{"tenant_id": "x"}}, 400, "HTTPBadRequest Unrecognized attribute(s) 'project_id, tenant_id'"},
 		{"admin", "PUT", "/quotas/p", object{"quota": object{"tenant_id": []any{}, "project_id": object{}}}, 400, "HTTPBadRequest 'project_id' and 'tenant_id' do not match"},
@@ -75,6 +80,16 @@ func TestOddRequests(t *testing.T) {
 		{"member", "PUT", "/auto-allocated-topology/x", object{"auto_allocated_topology": object{}}, 403, "NotAuthorized Not authorized."},
 		{"admin", "GET", "/auto-allocated-topology?limit=1&b=1&a=1", nil, 400, "HTTPBadRequest ['a', 'b'] is invalid attribute for filtering"},
 		{"admin", "PUT", "/flavors/" + flavor + "/service_profiles/x", object{"service_profile": object{}}, 404, "FlavorServiceProfileBindingNotFound Service Profile x is not associated with flavor " + flavor + "."},
+		{"member", "GET", "/flavors/" + flavor + "/service_profiles/x", nil, 404, "FlavorServiceProfileBindingNotFound Service Profile x is not associated with flavor " + flavor + "."},
+		{"admin", "POST", "/flavors/" + flavor + "/service_profiles", object{"service_profile": "x"}, 400, "HTTPBadRequest Object 'service_profile' contains invalid data"},
+		{"admin", "GET", "/service-providers?default=False", nil, 200, "service_providers 0"},
+		{"admin", "PUT", "/subnetpools/" + pool + "/add_prefixes", object{"prefixes": []any{"10.30.0.0/24"}}, 200, "prefixes 2"},
+		{"admin", "GET", "/subnetpools/" + pool, nil, 200, "subnetpool revision_number 0"},
+		{"admin", "PUT", "/networks/" + vlan, object{"network": object{"provider:segmentation_id": 8}}, 200, "network revision_number 1"},
+		{"admin", "PUT", "/ports/" + paired, object{"port": object{"allowed_address_pairs": []any{object{"ip_address": "10.1.1.1"}}}}, 200, "port revision_number 2"},
+		{"admin", "POST", "/ports", object{"port": object{"network_id": network, "port_security_enabled": false, "fixed_ips": []any{object{"ip_address": "10.99.0.1"}}, "allowed_address_pairs": []any{object{"ip_address": "10.1.1.1"}}}}, 400, "InvalidIpForNetwork IP address 10.99.0.1 is not a valid IP for any of the subnets on the specified network."},
+		{"member", "PUT", "/ports/" + foreign, object{"port": object{"name": "x"}}, 404, "NetworkNotFound Network " + hidden + " could not be found."},
+		{"member", "DELETE", "/ports/" + foreign, nil, 404, "NetworkNotFound Network " + hidden + " could not be found."},
 		{"admin", "PATCH", "/quotas/p", object{}, 200, "quota network 100"},
 		{"admin", "PATCH", "/quotas/p/details", nil, 404, "HTTPNotFound The resource could not be found."},
 		{"admin", "PUT", "/quotas/p", object{"quota": object{"x": 1, "network": "x"}}, 400, "HTTPBadRequest Unrecognized attribute(s) 'x'"},

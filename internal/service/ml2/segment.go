@@ -222,12 +222,10 @@ func (p *Plugin) changeSegmentationID(tx *store.Tx, n *model.Network) error {
 	if _, err := tx.Exec("UPDATE networksegments SET segmentation_id = ? WHERE id = ?", moved.SegmentationID, old.ID); err != nil {
 		return fmt.Errorf("update segment %s: %w", old.ID, err)
 	}
-	object, err := p.catalog.Segments.Get(tx, nil, old.ID, p.catalog.Segments.Bits("id", "revision_number"))
-	if err != nil {
-		return err
-	}
-	if err := p.catalog.Segments.CountUp(tx, 1, object); err != nil {
-		return err
+	// By hand: without the plug-in for segments they are no resource.
+	if _, err := tx.Exec("UPDATE standardattributes SET revision_number = revision_number + 1, updated_at = ? WHERE id = "+
+		"(SELECT standard_attr_id FROM networksegments WHERE id = ?)", store.Now(), old.ID); err != nil {
+		return fmt.Errorf("count up segment %s: %w", old.ID, err)
 	}
 	return driver.release(tx, old)
 }
