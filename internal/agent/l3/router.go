@@ -36,6 +36,7 @@ type router struct {
 	listeners map[listenAt]io.Closer
 	helpers   []helper          // processes of an earlier agent
 	told      map[string]string // status of floating IPs that the server knows
+	plugged   map[string]bool   // interfaces that were ever plugged, wherever their devices are now
 }
 
 // wrote counts a change of the kernel.
@@ -136,6 +137,18 @@ func (r *router) unplugOthers(ctx context.Context, h *netlink.Handle, wanted []I
 		r.stopServingOn(name, (*ra.Sender).Withdraw)
 		r.wrote()
 		failed = append(failed, r.driver.Remove(ctx, h, name))
+		delete(r.plugged, name)
+	}
+	for name := range r.plugged {
+		if keep[name] {
+			continue
+		}
+		r.wrote() // ovs-vswitchd made its device anew in the host
+		if err := r.driver.Remove(ctx, h, name); err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		delete(r.plugged, name)
 	}
 	return errors.Join(failed...)
 }
@@ -150,6 +163,7 @@ func (r *router) plug(ctx context.Context, h *netlink.Handle, i Interface) (chan
 	if !r.driver.Right(h, p) {
 		changed = true
 		r.wrote()
+		r.plugged[i.Name] = true
 		created, err := r.driver.Ensure(ctx, p)
 		if err != nil {
 			return changed, err

@@ -176,7 +176,7 @@ func (a *Agent) newRouter(id string) *router {
 	delete(a.helpers, id)
 	a.mu.Unlock()
 	return &router{helpers: helpers, namespace: namespaceOf(id), log: a.log.With("router", id), writes: &a.writes, announcer: a.announcer, driver: a.config.Plug,
-		metadata: a.metadata, senders: map[string]*ra.Sender{}, listeners: map[listenAt]io.Closer{}, told: map[string]string{}}
+		metadata: a.metadata, senders: map[string]*ra.Sender{}, listeners: map[listenAt]io.Closer{}, told: map[string]string{}, plugged: map[string]bool{}}
 }
 
 func (a *Agent) remove(ctx context.Context, id string) error {

@@ -56,6 +56,7 @@ type Agent struct {
 	asked      time.Time
 	wanted     map[string]rpc.MeteredRouter
 	unlabelled map[string]uint64 // routers that nobody counts, by their namespace
+	away       map[string]bool   // routers that went since the server was asked: their labels may be others when they come back
 	meters     map[string]*meter
 	ledger     *ledger
 }
@@ -72,7 +73,7 @@ func New(c Config, t bus.Transport, log *slog.Logger) *Agent {
 	}
 	c.Notifications.Publisher = "metering." + c.Host
 	a := &Agent{config: c, bus: t, log: log, publisher: notify.New(c.Notifications, t, log), meters: map[string]*meter{},
-		unlabelled: map[string]uint64{}, ledger: newLedger(c.Granular, c.Host)}
+		unlabelled: map[string]uint64{}, away: map[string]bool{}, ledger: newLedger(c.Granular, c.Host)}
 	a.sync = reconcile.NewLoop(a.pass, 20*time.Millisecond, c.ResyncInterval, log)
 	a.reporter = &agent.Reporter{Transport: t, State: a.reportedState(), Interval: c.Heartbeat,
 		Resync: func(reason string) { log.Info("full sync", "reason", reason); a.askAgain() }, Log: log}
@@ -186,6 +187,7 @@ func (a *Agent) fetch(ctx context.Context) error {
 	}
 	a.ledger.know(routers)
 	_, err = a.look() // some may have got labels
+	clear(a.away)
 	return err
 }
 
@@ -197,6 +199,7 @@ func (a *Agent) look() (news bool, err error) {
 			a.collectLast(m)
 			m.close()
 			delete(a.meters, id)
+			a.away[id] = true
 		}
 	}
 	names, err := netns.Names(namespacePrefix)
@@ -221,8 +224,8 @@ func (a *Agent) look() (news bool, err error) {
 			failed = append(failed, fmt.Errorf("router %s: %w", id, err))
 			continue
 		}
+		news = news || !wanted || a.away[id]
 		if !wanted {
-			news = true
 			seen[id] = m.id
 		}
 		if wanted || m.table.exists {

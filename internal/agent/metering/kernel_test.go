@@ -289,6 +289,12 @@ func TestRoutersComeAndGo(t *testing.T) {
 	if hasTable(unlabelled) {
 		t.Error("a router without labels has a table")
 	}
+	must(t, netns.Delete(third.namespace())) // while it is away it gets another label, of which nobody tells
+	s.mu.Lock()
+	s.routers[len(s.routers)-1].Labels = append(s.routers[len(s.routers)-1].Labels, label(label2, egress()))
+	s.mu.Unlock()
+	third.rebuild()
+	counting(t, third, label(label1, egress()), label(label2, egress()))
 	s.change(t, "remove_metering_label", metered(r), metered(third))
 	eventually(t, "the tables go with the last label", func() bool { return !hasTable(r) && !hasTable(third) })
 }
