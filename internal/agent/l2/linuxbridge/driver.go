@@ -92,15 +92,17 @@ type settled struct {
 	up bool
 }
 
-// settle runs f, which brings a device in order, and has changes logged if it was so before: then somebody else is at work.
+// settle runs f, which brings a device in order, and has changes logged if it was so before: then somebody else is at work. If
+// f fails, as it may when what it finds has just been deleted, the next try is for the same reason.
 func (d *Driver) settle(device string, want settled, f func() error) error {
-	if d.settled[device] == want {
+	before := d.settled[device] == want
+	if before {
 		d.restoring = device
 	}
 	delete(d.settled, device)
 	err := f()
 	d.restoring = ""
-	if err == nil {
+	if err == nil || before {
 		d.settled[device] = want
 	}
 	return err
