@@ -131,15 +131,6 @@ func (c *cloud) boot(name string, host *lab.Host, network lab.Object) *lab.Insta
 	return i
 }
 
-// interrupted tells whether a stream of pings was. On a busy machine Open vSwitch's userspace datapath loses a packet by itself now
-// and then; what interrupts a stream of one in 10 ms takes several.
-func (c *cloud) interrupted(p lab.Pings) bool {
-	if c.Lab.OpenVSwitch && !c.Lab.KernelDatapath {
-		return p.Lost() > 1
-	}
-	return p.Lost() > 0
-}
-
 // patience bounds the wait for what takes a second on a machine that has nothing else to do.
 const patience = 20 * time.Second
 
