@@ -88,7 +88,7 @@ func appendHalves(text, raw []byte) ([]byte, bool) {
 	return text, marked
 }
 
-// escaped reads \uXXXX.
+// escaped reads an escape of JSON, a backslash with u and four hexadecimal digits.
 func escaped(raw []byte) (rune, bool) {
 	if len(raw) < 6 || raw[0] != '\\' || raw[1] != 'u' {
 		return 0, false
