@@ -32,11 +32,12 @@ func testRestartWritesNothing(t *testing.T, c *cloud) {
 	} {
 		for _, daemon := range test.daemons {
 			t.Run(daemon+" on "+test.host.Name, func(t *testing.T) {
+				watch := test.host.Watch()
+				time.Sleep(time.Second) // Open vSwitch is done with what the test asked it
 				stream, err := a.PingStream(lab.InternetIP, 10*time.Millisecond)
 				if err != nil {
 					t.Fatal(err)
 				}
-				watch := test.host.Watch()
 				test.host.Daemons[daemon].Kill()
 				test.host.Daemons[daemon].Restart()
 				if err := test.host.WaitHealthy(daemon, 15*time.Second); err != nil {
