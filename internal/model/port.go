@@ -117,7 +117,7 @@ func unlessUnbound(attrs ...resource.Attr[Port]) []resource.Attr[Port] {
 	for i, a := range attrs {
 		attrs[i] = a.OmitWhen(func(p *Port) bool { return p.NoBinding }, "no_binding")
 	}
-	return append(attrs, resource.Field("no_binding", resource.Bool, resource.Internal|resource.Hidden, func(p *Port) *bool { return &p.NoBinding },
+	return append(attrs, resource.Field("no_binding", resource.Bool, inner, func(p *Port) *bool { return &p.NoBinding },
 		resource.Derived("ml2_port_bindings.port_id IS NULL")))
 }
 

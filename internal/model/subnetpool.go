@@ -121,7 +121,7 @@ var shownInt = func() resource.Type[int] {
 // notBlankName is a name that must say something. Upstream leaves its length to the database, see NameFits.
 var notBlankName = func() resource.Type[string] {
 	text := resource.NameUpTo(math.MaxInt)
-	t := text
+	t := text.Named(resource.Name.Name)
 	t.Parse = func(v any) (string, error) {
 		if s, ok := v.(string); ok && strings.TrimSpace(s) == "" {
 			return "", resource.Reasonf("'%s' Blank strings are not permitted", s)
