@@ -51,6 +51,7 @@ type Agent struct {
 	announced      bool                      // the tunnel endpoint is known to the server
 	verified       time.Time
 	nextRetry      *time.Timer
+	told           atomic.Bool // the server has sent them, once
 	deviceCount    atomic.Int64
 
 	failure atomic.Pointer[error] // of the last pass

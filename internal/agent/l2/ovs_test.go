@@ -143,6 +143,10 @@ func (s *vswitch) setUnderlay(host int) {
 	if err := netlink.LinkSetUp(l); err != nil {
 		s.t.Fatal(err)
 	}
+	// The kernel must not answer ARP requests for the bridge's address at the uplink, with that one's MAC.
+	if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+underlay[host]+"/arp_ignore", []byte("1"), 0); err != nil {
+		s.t.Fatal(err)
+	}
 	s.vsctl("add-br", "br-phy", "--", "set", "Bridge", "br-phy", "datapath_type="+datapath(), "--", "add-port", "br-phy", underlay[host])
 	br, err := netlink.LinkByName("br-phy")
 	if err != nil {
@@ -326,6 +330,23 @@ func TestOpenVSwitchRestarts(t *testing.T) {
 	r.sw.run("ovs-ofctl", "-O", "OpenFlow14", "del-flows", "unix:"+r.sw.path("br-int.mgmt"))
 	r.agent.inbox.add(func(n *news) { n.resync = true })
 	a.reaches(b.v4, true)
+
+	// Without an agent the flows that tell who needs a tunnel are lost, too. It stays.
+	tunnels := r.sw.vsctl("--columns=_uuid,name", "find", "Interface", "type="+tunnelType())
+	if tunnels == "" {
+		t.Fatal("there is no tunnel")
+	}
+	r.stop()
+	r.sw.kill("vswitchd.pid")
+	r.sw.startDaemon()
+	r.server.change(func() { clear(r.server.up) })
+	r.start()
+	r.server.waitFor(t, a.device, b.device)
+	eventually(t, "flows of the tunnel bridge", func() bool { return strings.Contains(r.sw.dump("br-tun"), "arp_tpa=10.0.0.99") })
+	eventually(t, "stale entries expired", func() bool { return r.agent.remotes.fresh() })
+	if now := r.sw.vsctl("--columns=_uuid,name", "find", "Interface", "type="+tunnelType()); now != tunnels {
+		t.Errorf("tunnels\n%s\nand before\n%s", now, tunnels)
+	}
 }
 
 // A port that is plugged anew while the agent is away has lost the VLAN of its network: what was told of that is told again.

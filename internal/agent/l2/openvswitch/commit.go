@@ -43,14 +43,14 @@ func (d *Driver) mode(name string) firewall.Mode {
 
 // Commit sends what changed: one bundle of flows for each bridge, then one transaction. So a port's flows are there before
 // it gets its VLAN, and what has no flows is closed.
-func (d *Driver) Commit(ctx context.Context, complete bool) error {
+func (d *Driver) Commit(ctx context.Context, complete, told bool) error {
 	d.mend(ctx)
 	if err := d.shut(ctx); err != nil {
 		return err
 	}
 	p := d.picture.Load()
 	t := d.db.Begin(p.State)
-	d.tunnelPorts(t, p, complete)
+	d.tunnelPorts(t, p, complete && told)
 	d.makeFlows(p)
 	if err := d.sendFlows(ctx, complete); err != nil {
 		return err
@@ -316,7 +316,8 @@ func tunnelName(kind string, endpoint netip.Addr) string {
 }
 
 // tunnelPorts adds the tunnels that networks need and, once everything is known, removes the others of ours.
-func (d *Driver) tunnelPorts(t *ovs.Transaction, p *picture, complete bool) {
+// That is later than at the start: the flows that told an earlier run's entries may be lost with an ovs-vswitchd of before.
+func (d *Driver) tunnelPorts(t *ovs.Transaction, p *picture, known bool) {
 	if len(d.TunnelTypes()) == 0 {
 		return
 	}
@@ -341,7 +342,7 @@ func (d *Driver) tunnelPorts(t *ovs.Transaction, p *picture, complete bool) {
 			continue
 		}
 		table := d.table(d.cfg.TunnelBridge)
-		if !needed[name] && complete && d.cfg.L2Population && len(d.restored) == 0 {
+		if !needed[name] && known && d.cfg.L2Population && len(d.restored) == 0 {
 			t.RemovePort(name)
 			delete(d.tunnels, i.Type) // it may come back, and was not lost
 			table.Want("tunnel " + name)
