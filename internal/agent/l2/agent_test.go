@@ -160,6 +160,12 @@ func TestWiringAndGroups(t *testing.T) {
 	r.members(groupDefault, a, b)
 	r.start()
 	r.server.waitFor(t, a.device, b.device, c.device)
+	r.groupsWork(t, a, b, c)
+}
+
+// groupsWork changes members and rules. a and b are in groupDefault, c is in groupClosed and joins the other one.
+func (r *rig) groupsWork(t *testing.T, a, b, c *instance) {
+	t.Helper()
 	a.reaches(b.v4, true)
 	a.reaches(c.v4, false)
 	c.reaches(a.v4, false) // not a member

@@ -209,25 +209,7 @@ func TestOpenVSwitchGroups(t *testing.T) {
 		r.sw.plugNova(i)
 	}
 	r.server.waitFor(t, a.device, b.device, c.device)
-	a.reaches(b.v4, true)
-	a.reaches(c.v4, false)
-	c.reaches(a.v4, false) // not a member
-	b.reaches(a.v6, false) // the group allows only IPv4 in
-
-	r.members(groupDefault, a, b, c)
-	r.tell(rpc.SecurityGroupsMemberUpdated, groupDefault)
-	c.reaches(a.v4, true)
-
-	r.server.change(func() {
-		r.server.Groups[groupClosed] = append(allOut(),
-			rpc.SecurityGroupRule{Direction: "ingress", Ethertype: "IPv6", Protocol: "icmp", PortRangeMin: ptr(128), Stateful: true})
-	})
-	r.tell(rpc.SecurityGroupsRuleUpdated, groupClosed)
-	a.reaches(c.v6, true)
-	a.reaches(c.v4, false)
-	if err := r.agent.Healthy(); err != nil {
-		t.Error(err)
-	}
+	r.groupsWork(t, a, b, c)
 
 	for _, i := range []*instance{a, b, c} { // ports that are down leave nothing behind, their groups' members included
 		r.server.change(func() {

@@ -90,7 +90,7 @@ const (
 	dhcpServer6 = "udp sport 547 udp dport 546"
 	dhcpServer  = "udp sport . udp dport { 67 . 68, 547 . 546 }"
 	dhcpClient  = "udp sport . udp dport { 68 . 67, 546 . 547 }"
-	ownMAC     = "iifname . ether saddr != @macs drop"
+	ownMAC      = "iifname . ether saddr != @macs drop"
 )
 
 // sharedChains are the chains that do not depend on ports and groups. bridges are the name patterns of our bridges.
