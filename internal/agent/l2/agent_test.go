@@ -77,7 +77,7 @@ func newRig(t *testing.T) *rig {
 }
 
 func testConfig() Config {
-	return Config{Host: "h1", LocalIP: netip.MustParseAddr("192.168.50.1"), Coalesce: 5 * time.Millisecond,
+	return Config{Host: "h1", LocalIP: endpoints()[0], Coalesce: 5 * time.Millisecond,
 		StaleAfter: patient(300 * time.Millisecond)}
 }
 

@@ -3,7 +3,6 @@ package l2
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -152,8 +151,7 @@ func (s *vswitch) setUnderlay(host int) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	ip := &net.IPNet{IP: endpoints[host].AsSlice(), Mask: net.CIDRMask(24, 32)}
-	if err := errors.Join(netlink.AddrAdd(br, &netlink.Addr{IPNet: ip}), netlink.LinkSetUp(br)); err != nil {
+	if err := errors.Join(netlink.AddrAdd(br, underlayAddress(host)), netlink.LinkSetUp(br)); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -352,9 +350,12 @@ func TestOpenVSwitchPluggedAnew(t *testing.T) {
 
 // Two hosts, each with a switch of its own, and tunnels of each type between them.
 func TestOpenVSwitchTunnel(t *testing.T) {
-	for _, kind := range []string{"vxlan", "gre", "geneve"} {
-		t.Run(kind, func(t *testing.T) {
-			t.Setenv(tunnelTypeOf, kind)
+	for _, x := range []struct{ kind, family, port string }{
+		{"vxlan", "4", "vxlan-c0a83202"}, {"gre", "4", "gre-c0a83202"}, {"geneve", "4", "geneve-c0a83202"}, {"vxlan", "6", "vxlan-3gre72mzs"}, {"geneve", "6", "geneve-3gre72mz"},
+	} {
+		t.Run(x.kind+" over IPv"+x.family, func(t *testing.T) {
+			t.Setenv(tunnelTypeOf, x.kind)
+			t.Setenv(underlayFamily, x.family)
 			r := newOVSRig(t)
 			startOtherHost(t, func(host int) error { r.sw.setUnderlay(host); return nil }, otherSwitchFor(t))
 			a := tunnelHost(t, r.server, 0)
@@ -363,7 +364,7 @@ func TestOpenVSwitchTunnel(t *testing.T) {
 			for _, remote := range []string{"10.0.0.2", "fd00::2"} {
 				a.reaches(netip.MustParseAddr(remote), true)
 			}
-			if out := r.sw.vsctl("get", "Interface", kind+"-c0a83202", "type"); !strings.Contains(out, kind) {
+			if out := r.sw.vsctl("get", "Interface", x.port, "type"); !strings.Contains(out, x.kind) {
 				t.Errorf("type %s", out)
 			}
 		})

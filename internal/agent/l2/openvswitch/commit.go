@@ -2,6 +2,7 @@ package openvswitch
 
 import (
 	"context"
+	"encoding/base32"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -14,6 +15,8 @@ import (
 	"neutrino/internal/agent/l2/wiring"
 	"neutrino/internal/linux/bridge"
 	"neutrino/internal/ovs"
+
+	"golang.org/x/crypto/blake2b"
 )
 
 // flowsOf is what the flows of a port were made of: they are made again when it changes.
@@ -301,18 +304,15 @@ func (d *Driver) member(vlan int, used map[conjunctionKey]uint32, p netip.Prefix
 	d.table(d.cfg.IntegrationBridge).Want(fmt.Sprintf("member %d %s", vlan, p), flows...)
 }
 
-// tunnelName is upstream's name of the port to an endpoint.
+// tunnelName is upstream's name of the port to an endpoint: the address, or as much as a device's name may have of a hash
+// (neutron/plugins/ml2/drivers/openvswitch/agent/ovs_neutron_agent.py, get_tunnel_name).
 func tunnelName(kind string, endpoint netip.Addr) string {
 	if endpoint.Is4() {
-		b := endpoint.As4()
-		return fmt.Sprintf("%s-%02x%02x%02x%02x", kind, b[0], b[1], b[2], b[3])
+		return fmt.Sprintf("%s-%08x", kind, endpoint.AsSlice())
 	}
-	b := endpoint.As16()
-	var sum uint32 = 2166136261
-	for _, x := range b {
-		sum = (sum ^ uint32(x)) * 16777619
-	}
-	return fmt.Sprintf("%s-%08x", kind, sum)
+	h, _ := blake2b.New(20, nil) // an error means a size that there is not
+	h.Write([]byte(endpoint.String()))
+	return cut(kind + "-" + strings.ToLower(base32.StdEncoding.EncodeToString(h.Sum(nil))))
 }
 
 // tunnelPorts adds the tunnels that networks need and, once everything is known, removes the others of ours.
