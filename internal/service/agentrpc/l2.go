@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"neutrino/internal/fault"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
 	"neutrino/internal/rpc"
@@ -284,15 +283,10 @@ const vxlanPort = 4789
 // tunnelSync stores a host's tunnel endpoint and returns all (upstream drivers/type_tunnel.py). An address that was another
 // host's is this one's from now on.
 func (s *Server) tunnelSync(ctx context.Context, args rpc.TunnelSyncArgs) (rpc.Tunnels, error) {
-	table := endpointTables[args.TunnelType]
-	switch {
-	case args.TunnelIP == "":
-		return rpc.Tunnels{}, fault.InvalidInput("Tunnel IP value needed by the ML2 plugin")
-	case args.TunnelType == "":
-		return rpc.Tunnels{}, fault.InvalidInput("Network type value needed by the ML2 plugin")
-	case table == "":
-		return rpc.Tunnels{}, fault.InvalidInput("Network type value %s not supported, host: %s with tunnel IP: %s", args.TunnelType, args.Host, args.TunnelIP)
+	if err := s.core.CheckEndpoint(args.TunnelType, args.Host, args.TunnelIP); err != nil {
+		return rpc.Tunnels{}, err
 	}
+	table := endpointTables[args.TunnelType]
 	out := rpc.Tunnels{Tunnels: []rpc.TunnelEndpoint{}}
 	var moved []string
 	err := s.db.Write(ctx, func(tx *store.Tx) error {
