@@ -148,8 +148,11 @@ func (a *Agent) Healthy() error {
 	if !a.reporter.Alive() {
 		return errors.New("DHCP agent: the last state report did not get through")
 	}
-	if p := a.failure.Load(); p != nil && *p != nil {
-		return fmt.Errorf("DHCP agent: %w", *p)
+	switch err := a.failure.Load(); {
+	case err == nil:
+		return errors.New("DHCP agent: the server has not yet said which networks there are")
+	case *err != nil:
+		return fmt.Errorf("DHCP agent: %w", *err)
 	}
 	return nil
 }
