@@ -57,6 +57,7 @@ func (db *DB) openSQLite(ctx context.Context, rest string) error {
 		_, err := db.writer.ExecContext(ctx, "PRAGMA shrink_memory")
 		return err
 	}
+	db.group = &group{db: db}
 	return db.writer.PingContext(ctx)
 }
 
@@ -73,6 +74,7 @@ func (db *DB) openSQLiteMemory(ctx context.Context) error {
 	}
 	db.writer = db.sqlitePool(uri, 1, "BEGIN IMMEDIATE")
 	db.reader = db.writer
+	db.group = &group{db: db}
 	return nil
 }
 
