@@ -43,18 +43,19 @@ type ActionFunc func(ctx context.Context, tx *store.Tx, caller *identity.Caller,
 // Action adds PUT /<collection>/{id}/<name>. The policy rule has the same name.
 func (c *Collection[R]) Action(name string, do ActionFunc) {
 	path := "/" + c.res.Path + "/{id}/" + name
-	c.s.add(http.MethodGet, path, func(*Call) (*reply, error) { return nil, errOnlyPut{} })
+	c.s.add(http.MethodGet, path, func(*Call) (*reply, error) { return nil, errOnlyPut })
 	c.s.add(http.MethodPost, path, c.strayBody)
 	c.s.add(http.MethodPut, path, func(call *Call) (*reply, error) {
 		if err := call.checkIfMatch(); err != nil {
 			return nil, err
 		}
-		body, err := call.body(false)
-		if err := cmp.Or(err, call.storable(body)); err != nil {
-			return nil, err
+		body, wrong := call.body(false)
+		if wrong != nil && wrong != errInvalidBody {
+			return nil, wrong
 		}
+		wrong = cmp.Or(wrong, call.storable(body))
 		var a *reply
-		err = c.s.db.Write(call.Request.Context(), func(tx *store.Tx) error {
+		err := c.s.db.Write(call.Request.Context(), func(tx *store.Tx) error {
 			obj, err := c.whole(tx, call)
 			if err != nil {
 				return err
@@ -65,7 +66,7 @@ func (c *Collection[R]) Action(name string, do ActionFunc) {
 			} else if !seen {
 				return errNoSuchPage
 			}
-			if err := call.judge.Enforce(c.actionDemand(name, obj, body), t); err != nil {
+			if err := cmp.Or(call.judge.Enforce(c.actionDemand(name, obj, body), t), wrong); err != nil {
 				return err
 			}
 			result, err := do(tx.Context(), tx, call.Caller, c.res.ID(obj), body)
@@ -113,13 +114,26 @@ type Endpoint struct {
 	Do     func(ctx context.Context, tx *store.Tx, c *Call) (any, error)
 }
 
+// HandleList adds a list below an object, such as "/networks/{id}/dhcp-agents". Upstream answers with it whatever it has no other
+// meaning for, and refuses most methods of its elements.
+func (s *Server) HandleList(path string, e Endpoint) {
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPatch, http.MethodDelete} {
+		s.add(method, path, s.handler(http.MethodGet, e))
+	}
+	for _, method := range []string{http.MethodHead, http.MethodPatch, http.MethodPost} {
+		s.add(method, path+"/{item}", func(*Call) (*reply, error) { return nil, errAllow("DELETE, PUT") })
+	}
+}
+
 // Handle adds a route below /v2.0, such as "/agents/{id}/dhcp-networks".
-func (s *Server) Handle(method, path string, e Endpoint) {
+func (s *Server) Handle(method, path string, e Endpoint) { s.add(method, path, s.handler(method, e)) }
+
+func (s *Server) handler(method string, e Endpoint) handler {
 	run := s.db.Read
 	if e.Write {
 		run = s.db.Write
 	}
-	s.add(method, path, func(call *Call) (a *reply, err error) {
+	return func(call *Call) (a *reply, err error) {
 		if err := call.checkIfMatch(); err != nil {
 			return nil, err
 		}
@@ -127,11 +141,11 @@ func (s *Server) Handle(method, path string, e Endpoint) {
 			err = call.noBody(false)
 		} else if method != http.MethodGet {
 			call.Body, err = call.body(false)
-			err = cmp.Or(err, call.storable(call.Body))
 		}
-		if err != nil {
+		if err != nil && err != errInvalidBody {
 			return nil, err
 		}
+		wrong := cmp.Or(err, call.storable(call.Body))
 		if e.Rule != "" {
 			var t map[string]string
 			if e.Target != nil {
@@ -143,6 +157,9 @@ func (s *Server) Handle(method, path string, e Endpoint) {
 			case err != nil:
 				return nil, err
 			}
+		}
+		if wrong != nil {
+			return nil, wrong
 		}
 		var result any
 		err = run(call.Request.Context(), func(tx *store.Tx) (err error) {
@@ -160,5 +177,5 @@ func (s *Server) Handle(method, path string, e Endpoint) {
 			status = http.StatusOK
 		}
 		return jsonReply(status, result)
-	})
+	}
 }

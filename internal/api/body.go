@@ -8,7 +8,6 @@ import (
 	"math"
 	"net/http"
 	"regexp"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -177,11 +176,12 @@ func ifMatch(h http.Header) (revision int64, ok bool, err error) {
 		if ok {
 			return 0, false, fault.BadRequest("BadRequest", "Bad if-match request: Multiple revision_number etags are not supported..")
 		}
-		if revision, err = strconv.ParseInt(strings.ReplaceAll(strings.TrimSpace(text), "_", ""), 10, 64); err != nil {
+		n, err := resource.PyInt(text)
+		if err != nil {
 			return 0, false, fault.BadRequest("BadRequest",
 				"Bad if-match request: Revision number etag must be in the format of revision_number=<int>.")
 		}
-		ok = true
+		revision, ok = int64(n), true
 	}
 	return revision, ok, nil
 }

@@ -72,11 +72,11 @@ func (c *Collection[R]) negotiated(h handler) handler {
 }
 
 // fields are the attributes that the client wants. A blank name counts only for core resources, as one that does not exist.
-func (c *Collection[R]) fields(call *Call) resource.Set {
+func (c *Collection[R]) fields(call *Call, list bool) resource.Set {
 	if !c.first(call) && !slices.ContainsFunc(call.Query["fields"], func(name string) bool { return name != "" }) {
 		return c.res.Shown
 	}
-	return c.res.ParseFields(call.Query)
+	return c.res.ParseFields(call.Query, list)
 }
 
 func (c *Collection[R]) list(call *Call) (*reply, error) {
@@ -91,7 +91,7 @@ func (c *Collection[R]) list(call *Call) (*reply, error) {
 		}
 		defer made()
 	}
-	wanted := c.fields(call)
+	wanted := c.fields(call, true)
 	if !call.first { // where the other framework serves lists that are whole otherwise, it leaves out what is not wanted
 		wanted = c.res.ListFields(wanted)
 	}
@@ -167,7 +167,7 @@ func (c *Collection[R]) show(call *Call) (*reply, error) {
 			return nil, err
 		}
 	}
-	v := viewOf(c.res, call.judge, c.fields(call))
+	v := viewOf(c.res, call.judge, c.fields(call, false))
 	var obj *R
 	hidden := false
 	err := c.s.db.Read(call.Request.Context(), func(tx *store.Tx) (err error) {
@@ -282,10 +282,10 @@ func (c *Collection[R]) create(call *Call) (*reply, error) {
 	if err := cmp.Or(err, wrong); err != nil {
 		return nil, err
 	}
-	if err := cmp.Or(call.storable(body), call.checkIfMatch()); err != nil {
+	if err := call.checkIfMatch(); err != nil {
 		return nil, err
 	}
-	event := c.event(call, "create", body)
+	event, odd := c.event(call, "create", body)
 	var a *reply
 	err = c.s.db.Write(call.Request.Context(), func(tx *store.Tx) (err error) {
 		if drafts == nil {
@@ -295,6 +295,9 @@ func (c *Collection[R]) create(call *Call) (*reply, error) {
 		}
 		objs := drafts
 		drafts = nil // used up
+		if err := cmp.Or(c.allowed(tx, call, objs), odd); err != nil {
+			return err
+		}
 		changes, err := c.insert(tx, call, objs)
 		if err != nil {
 			return err
@@ -324,11 +327,8 @@ func (c *Collection[R]) allowed(tx *store.Tx, call *Call, drafts []draft[R]) err
 	return nil
 }
 
-// insert checks policy and quota for all objects, then creates them.
+// insert checks quota for all objects, then creates them.
 func (c *Collection[R]) insert(tx *store.Tx, call *Call, drafts []draft[R]) ([]*resource.Change[R], error) {
-	if err := c.allowed(tx, call, drafts); err != nil {
-		return nil, err
-	}
 	perProject := map[string]int{}
 	for _, d := range drafts {
 		project, _ := c.res.Text(d.obj, "project_id")
@@ -366,7 +366,7 @@ func (c *Collection[R]) createOne(change *resource.Change[R]) error {
 // answer reads objects as they are now and encodes them; changes are what the request did to them, none if it only
 // looks at them.
 func (c *Collection[R]) answer(tx *store.Tx, call *Call, status int, ids []string, bulk bool, changes ...*resource.Change[R]) (*reply, error) {
-	v := viewOf(c.res, call.judge, c.fields(call))
+	v := viewOf(c.res, call.judge, c.fields(call, bulk))
 	// Elevated: a caller may create what they cannot list.
 	objs, err := c.res.Select(tx, &resource.Query{Set: v.read, Caller: call.Caller.Elevated(), Where: []resource.Cond{c.res.ByID(ids...)}})
 	if err != nil {
@@ -546,10 +546,10 @@ func (c *Collection[R]) update(call *Call) (*reply, error) {
 	if _, err := c.res.Update(call.Caller, new(R), bodies[0]); err != nil {
 		return nil, err // before anything is looked up, as upstream
 	}
-	if err := cmp.Or(call.storable(body), call.checkIfMatch()); err != nil {
+	if err := call.checkIfMatch(); err != nil {
 		return nil, err
 	}
-	event := c.event(call, "update", body)
+	event, odd := c.event(call, "update", body)
 	var a *reply
 	err = c.s.db.Write(call.Request.Context(), func(tx *store.Tx) error {
 		old, err := c.whole(tx, call)
@@ -563,7 +563,7 @@ func (c *Collection[R]) update(call *Call) (*reply, error) {
 		}
 		always := func(int) bool { return true }
 		demand := policy.NewDemand(policy.Update, c.res.Name, given(c.res, named, bodies[0], always))
-		if err := c.enforce(call, demand, target[R]{c.res, &now, newParents(tx)}); err != nil {
+		if err := cmp.Or(c.enforce(call, demand, target[R]{c.res, &now, newParents(tx)}), odd); err != nil {
 			return err
 		}
 		change := &resource.Change[R]{Resource: c.res, Tx: tx, Caller: call.Caller, Old: old, New: &now, Named: named}
@@ -595,7 +595,7 @@ func (c *Collection[R]) delete(call *Call) (*reply, error) {
 	if err := call.checkIfMatch(); err != nil {
 		return nil, err
 	}
-	event := c.event(call, "delete", nil)
+	event, _ := c.event(call, "delete", nil)
 	err := c.s.db.Write(call.Request.Context(), func(tx *store.Tx) error {
 		obj, err := c.whole(tx, call)
 		if err != nil {

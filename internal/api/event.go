@@ -27,16 +27,17 @@ type Event struct {
 	Result   json.RawMessage // the answer: nil on delete
 }
 
-// event starts what listeners hear of a request; nil if there are none.
-func (c *Collection[R]) event(call *Call, action string, body map[string]any) *Event {
-	if len(c.s.listeners) == 0 {
-		return nil
+// event starts what listeners hear of a request; nil if there are none. odd is the error for a body that cannot be kept, of
+// which they do not hear; upstream asks policy before it sees that.
+func (c *Collection[R]) event(call *Call, action string, body map[string]any) (e *Event, odd error) {
+	if odd = call.storable(body); len(c.s.listeners) == 0 || odd != nil {
+		return nil, odd
 	}
-	e := &Event{Caller: call.Caller, Resource: c.res.Name, Action: action, ID: call.Path("id"), Body: body}
+	e = &Event{Caller: call.Caller, Resource: c.res.Name, Action: action, ID: call.Path("id"), Body: body}
 	for _, l := range c.s.listeners {
 		l.Requested(call.Request.Context(), e)
 	}
-	return e
+	return e, nil
 }
 
 // original notes the object as it was.

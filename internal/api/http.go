@@ -224,7 +224,7 @@ func (s *Server) endpoint(m methods, first bool) http.Handler {
 // the body, as upstream.
 func (c *Call) notServed() error {
 	var err error
-	if method := c.Request.Method; method == http.MethodPost || method == http.MethodPut {
+	if method := c.Request.Method; (method == http.MethodPost || method == http.MethodPut) && c.Request.URL.Path != "/v2.0/" {
 		_, err = c.body(method == http.MethodPut || strings.Count(c.Request.URL.Path, "/") != subcollectionDepth)
 	}
 	return cmp.Or(err, error(errMethod))

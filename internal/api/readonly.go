@@ -39,7 +39,7 @@ func ReadOnly[R any](s *Server, res *resource.Resource[R], first bool, unable fu
 }
 
 // OnlyPut is the refusal of GET by a member action.
-func OnlyPut() error { return errOnlyPut{} }
+func OnlyPut() error { return errOnlyPut }
 
 // NotServed is the refusal of a method.
 func NotServed() error { return errMethod }

@@ -88,15 +88,17 @@ var (
 	errAccept     = fault.New(http.StatusNotAcceptable, "HTTPNotAcceptable", malformed)
 )
 
-// errOnlyPut is the refusal of the one method that upstream's framework takes for the default of a member action. It tells the
-// other ones as allowed, though it refuses most of them, too.
-type errOnlyPut struct{}
+// errAllow is the refusal of a method by upstream's framework. It tells others as allowed, though it refuses most of them, too.
+type errAllow string
+
+// errOnlyPut is that of the one method that it takes for the default of a member action.
+const errOnlyPut errAllow = "DELETE, HEAD, PATCH, POST, PUT"
 
 // Error implements error.
-func (errOnlyPut) Error() string { return errMethod.Message }
+func (errAllow) Error() string { return errMethod.Message }
 
 // Unwrap is for errors.As.
-func (errOnlyPut) Unwrap() error { return errMethod }
+func (errAllow) Unwrap() error { return errMethod }
 
 // fail answers with an error. What is no fault is logged with its cause, which the client does not see.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
@@ -116,8 +118,8 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if f.Status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
-	if _, ok := errors.AsType[errOnlyPut](err); ok {
-		w.Header().Set("Allow", "DELETE, HEAD, PATCH, POST, PUT")
+	if allow, ok := errors.AsType[errAllow](err); ok {
+		w.Header().Set("Allow", string(allow))
 	}
 	if f.Challenge != "" {
 		w.Header().Set("WWW-Authenticate", f.Challenge)

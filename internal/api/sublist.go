@@ -15,7 +15,7 @@ func Query[R any](c *Call, res *resource.Resource[R]) (*resource.Query, error) {
 // other pages if q has a limit.
 func List[R any](c *Call, res *resource.Resource[R], q *resource.Query, objs []*R) json.RawMessage {
 	l := &Collection[R]{s: c.server, res: res}
-	b := l.appendMany(nil, res.ParseFields(c.Query), objs)
+	b := l.appendMany(nil, res.ParseFields(c.Query, true), objs)
 	if q.Limit > 0 {
 		b = c.appendLinks(b, res.Collection, pageOf(res, q, objs))
 	}
@@ -25,5 +25,5 @@ func List[R any](c *Call, res *resource.Resource[R], q *resource.Query, objs []*
 // One is the JSON of an object, for the answer of an Endpoint: {"binding": {...}}.
 func One[R any](c *Call, res *resource.Resource[R], obj *R) json.RawMessage {
 	l := &Collection[R]{s: c.server, res: res}
-	return l.appendOne(nil, res.ParseFields(c.Query), obj)
+	return l.appendOne(nil, res.ParseFields(c.Query, false), obj)
 }

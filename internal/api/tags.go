@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"path"
@@ -59,20 +60,19 @@ func (c *Collection[R]) mountTags() {
 			}
 		}
 		for _, method := range methods {
-			c.s.add(method, path, func(call *Call) (*reply, error) {
-				if err := call.checkIfMatch(); err != nil {
-					return nil, err
-				}
-				return c.tags(call, route)
-			})
+			c.s.add(method, path, func(call *Call) (*reply, error) { return c.tags(call, route) })
 		}
 	}
 }
 
 // tags serves the tags API. The object is looked up without regard to who asks; policy decides, with 403 where other
-// requests would get 404, as upstream.
+// requests would get 404, as upstream. Whom policy lets pass may still not see it.
 func (c *Collection[R]) tags(call *Call, route tagRoute) (*reply, error) {
-	given, err := route.given(call)
+	body, err := call.tagsBody()
+	if err != nil {
+		return nil, err
+	}
+	given, err := route.given(call, body)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,12 @@ func (c *Collection[R]) tags(call *Call, route tagRoute) (*reply, error) {
 		if err != nil {
 			return err
 		}
-		if err := call.judge.enforce(rule, target[R]{c.res, obj, newParents(tx)}); err != nil {
+		if err := call.judge.enforce(rule, tagTarget[R]{target[R]{c.res, obj, newParents(tx)}}); err != nil {
+			return err
+		}
+		if _, err := c.res.Get(tx, call.Caller, call.Path("id"), c.res.Bit("id")); err != nil && fault.As(err).Status == http.StatusNotFound {
+			return fault.NotFound("TagResourceNotFound", "Resource %s %s could not be found.", c.res.Collection, call.Path("id"))
+		} else if err != nil {
 			return err
 		}
 		now = c.res.Standard(obj).Tags
@@ -98,23 +103,57 @@ func (c *Collection[R]) tags(call *Call, route tagRoute) (*reply, error) {
 		if route.change == nil {
 			return nil
 		}
-		return c.setTags(tx, obj, route.change(now, given))
+		want := route.change(now, given)
+		checked := given // not those that the object has besides, as upstream
+		if route.one {
+			checked = want
+		}
+		if len(checked) > maxTags {
+			return fault.BadRequest("BadRequest", "Bad %s request: The number of tags exceed the per-resource limit of %d.", c.res.Collection, maxTags)
+		}
+		return c.setTags(tx, obj, want)
 	})
 	if err != nil || route.status == http.StatusNoContent {
 		return &reply{status: route.status}, err
 	}
 	var answer any // null for a single tag
-	if !route.one {
-		if route.change == nil {
-			given = now
-		}
-		answer = map[string]any{"tags": append([]string{}, given...)}
+	switch {
+	case route.change == nil:
+		answer = map[string]any{"tags": append([]string{}, now...)}
+	case !route.one:
+		answer = body
 	}
 	return jsonReply(route.status, answer)
 }
 
-// given reads the tags of a request.
-func (route *tagRoute) given(call *Call) ([]string, error) {
+// tagTarget is an object as the policy of its tags sees it: upstream reads it without what makes a network external
+// (neutron/extensions/tagging.py, _get_resource_info).
+type tagTarget[R any] struct{ target[R] }
+
+// Attr implements policy.Target.
+func (t tagTarget[R]) Attr(name string) (string, bool) {
+	if name == "router:external" {
+		return "", false
+	}
+	return t.target.Attr(name)
+}
+
+// tagsBody decodes the body of a request, whether it needs one or not, and checks its headers.
+func (c *Call) tagsBody() (any, error) {
+	raw, err := c.readBody()
+	if err != nil || len(raw) == 0 {
+		return nil, cmp.Or(err, c.checkIfMatch())
+	}
+	body, odd, err := decode(raw)
+	if err != nil {
+		return nil, errJSON
+	}
+	c.odd = odd
+	return body, c.checkIfMatch()
+}
+
+// given are the tags of a request.
+func (route *tagRoute) given(call *Call, body any) ([]string, error) {
 	if route.one {
 		tag, err := resource.String(model.MaxTagLen).Parse(call.Path("tag"))
 		if err != nil {
@@ -125,14 +164,6 @@ func (route *tagRoute) given(call *Call) ([]string, error) {
 	if route.method == http.MethodGet || route.method == http.MethodDelete {
 		return nil, nil
 	}
-	raw, err := call.readBody()
-	if err != nil {
-		return nil, err
-	}
-	body, odd, err := decode(raw)
-	if err != nil && len(raw) > 0 {
-		return nil, errJSON
-	}
 	object, _ := body.(map[string]any)
 	v, ok := object["tags"]
 	if !ok {
@@ -142,7 +173,7 @@ func (route *tagRoute) given(call *Call) ([]string, error) {
 	if err != nil {
 		return nil, fault.InvalidInput("%s", err.Error())
 	}
-	if odd && !storable(v) {
+	if call.odd && !storable(object) {
 		return nil, fault.InvalidInput("Invalid tags body")
 	}
 	return tags, nil
@@ -151,9 +182,6 @@ func (route *tagRoute) given(call *Call) ([]string, error) {
 // setTags writes the difference and counts the revision up.
 func (c *Collection[R]) setTags(tx *store.Tx, obj *R, want []string) error {
 	std := c.res.Standard(obj)
-	if len(want) > maxTags {
-		return fault.BadRequest("BadRequest", "Bad %s request: The number of tags exceed the per-resource limit of %d.", c.res.Collection, maxTags)
-	}
 	added, removed := without(want, std.Tags), without(std.Tags, want)
 	if len(added)+len(removed) == 0 {
 		return nil

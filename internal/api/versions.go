@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"neutrino/internal/resource"
@@ -62,13 +63,14 @@ func (s *Server) addVersions() {
 		}
 		return &reply{status: http.StatusOK, body: append(e.append([]byte(`{"extension":`)), '}')}, nil
 	})
-	// Upstream says 404 here, where 405 would be right.
-	for _, path := range []string{"/extensions", "/extensions/{alias}"} {
-		for _, method := range []string{http.MethodHead, http.MethodPatch} { // which its router of extensions does not know
-			s.add(method, path, func(*Call) (*reply, error) { return nil, errNoSuchPage })
-		}
-		for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete} {
-			s.add(method, path, func(*Call) (*reply, error) { return nil, errPageMissing })
+	// Upstream says 404 here, where 405 would be right, and in another form where its router of extensions knows the method.
+	for path, known := range map[string][]string{"/extensions": {http.MethodPost}, "/extensions/{alias}": {http.MethodPut, http.MethodDelete}} {
+		for _, method := range []string{http.MethodHead, http.MethodPatch, http.MethodPost, http.MethodPut, http.MethodDelete} {
+			missing := error(errNoSuchPage)
+			if slices.Contains(known, method) {
+				missing = errPageMissing
+			}
+			s.add(method, path, func(*Call) (*reply, error) { return nil, missing })
 		}
 	}
 }

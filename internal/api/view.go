@@ -18,12 +18,13 @@ type view[R any] struct {
 	read    resource.Set // what must be read for that
 	ask     []string     // attributes whose rules depend on the object
 	verdict policy.Verdict
+	narrow  bool // only some attributes are wanted, and what is not part of the API is not among what upstream reads then
 }
 
 // viewOf narrows what the caller wants to see to what the credentials allow.
 func viewOf[R any](res *resource.Resource[R], j *judge, wanted resource.Set) *view[R] {
 	rule := readRule(res.Name)
-	v := &view[R]{res: res, judge: j, show: wanted, verdict: j.Decide(rule)}
+	v := &view[R]{res: res, judge: j, show: wanted, verdict: j.Decide(rule), narrow: wanted != res.Shown}
 	v.read = res.Bits(j.NeedsAttrs(rule)...)
 	for _, attr := range j.Rules().ReadAttrs(res.Name) {
 		if v.show&res.Bit(attr) == 0 {
@@ -70,9 +71,18 @@ func (v *view[R]) visible(tx *store.Tx, objs []*R) ([]*R, error) {
 			return false
 		}
 		var ok bool
-		ok, err = v.judge.Allows(rule, target[R]{v.res, obj, parents})
+		ok, err = v.judge.Allows(rule, v.target(obj, parents))
 		return !ok
 	}), err
+}
+
+// target is an object as policy sees it.
+func (v *view[R]) target(obj *R, parents *parents) policy.Target {
+	t := target[R]{v.res, obj, parents}
+	if v.narrow {
+		return asFetched[R]{t}
+	}
+	return t
 }
 
 // decide asks the rules that depend on the object what of it may be shown.

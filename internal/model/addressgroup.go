@@ -21,7 +21,9 @@ func AddressGroups(enabled func(string) bool) *resource.Resource[AddressGroup] {
 	t := table("address_groups", std)
 	t.Visible = "t.project_id = :project OR " + sharedBy("addressgrouprbacs", "t.id")
 	t.FromZero = true
-	t.TenantShown = true
+	t.Fields = func(r *resource.Resource[AddressGroup], wanted resource.Set, _ bool) resource.Set {
+		return wanted | r.Bit("tenant_id")
+	}
 	t.Missing = NoAddressGroup
 	return resource.New("address_group", "address_groups", "address-groups", t, enabled,
 		resource.Ext("address-group", owned(std)...), resource.Ext("address-group", named(std)...), resource.Ext("address-group", standard("address_groups", std)...),

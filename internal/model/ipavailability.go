@@ -57,6 +57,17 @@ func IPAvailabilities(enabled func(string) bool) *resource.Resource[IPAvailabili
 	t := resource.Table[IPAvailability]{Name: "networks", ID: id, Missing: func(id string) error {
 		return fault.NotFound("NetworkNotFound", "Network %s could not be found.", id)
 	}}
+	t.Fields = func(r *resource.Resource[IPAvailability], wanted resource.Set, list bool) resource.Set {
+		owner := r.Bits("project_id", "tenant_id")
+		asked := owner
+		if list {
+			asked = r.Bit("project_id")
+		}
+		if wanted&asked == 0 {
+			return wanted &^ owner
+		}
+		return wanted | owner
+	}
 	return resource.New("network_ip_availability", "network_ip_availabilities", "network-ip-availabilities", t, enabled,
 		[]resource.Attr[IPAvailability]{
 			resource.Field("id", resource.UUID, hidden, id),

@@ -121,7 +121,7 @@ var portHints = resource.Type[Hints]{Name: "{openvswitch: {other_config: {tx-ste
 	Parse: func(v any) (Hints, error) {
 		m, ok := v.(map[string]any)
 		if v == nil || ok && len(m) == 0 {
-			return nil, nil
+			return m, nil // policy tells none from an empty one
 		}
 		steering := resource.OneOf("thread", "hash")
 		err := nested(v, []string{"openvswitch", "other_config", "tx-steering"}, func(leaf any) error {

@@ -91,6 +91,9 @@ func FloatingIPPools(enabled func(string) bool) *resource.Resource[FloatingIPPoo
 	project := func(p *FloatingIPPool) *string { return &p.ProjectID }
 	t := resource.Table[FloatingIPPool]{Name: "subnets", ID: func(p *FloatingIPPool) *string { return &p.SubnetID },
 		Visible: reachableBy("networkrbacs", "t.network_id") + " OR t.network_id IN (SELECT n.id FROM networks n WHERE n.project_id = :project)"}
+	t.Fields = func(r *resource.Resource[FloatingIPPool], wanted resource.Set, _ bool) resource.Set {
+		return wanted &^ r.Bit("tenant_id")
+	}
 	return resource.New("floatingip_pool", "floatingip_pools", "floatingip_pools", t, enabled, resource.Ext("floatingip-pools",
 		resource.Field("subnet_id", resource.UUID, 0, func(p *FloatingIPPool) *string { return &p.SubnetID }, resource.Column("id")),
 		resource.Field("subnet_name", resource.Name, 0, func(p *FloatingIPPool) *string { return &p.SubnetName }, resource.Column("name")),

@@ -3,6 +3,7 @@ package model
 import (
 	"database/sql/driver"
 	"fmt"
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -117,17 +118,26 @@ var shownInt = func() resource.Type[int] {
 	return t
 }()
 
-// notBlankName is a name that must say something.
+// notBlankName is a name that must say something. Upstream leaves its length to the database, see NameFits.
 var notBlankName = func() resource.Type[string] {
-	t := resource.Name
+	text := resource.NameUpTo(math.MaxInt)
+	t := text
 	t.Parse = func(v any) (string, error) {
 		if s, ok := v.(string); ok && strings.TrimSpace(s) == "" {
 			return "", resource.Reasonf("'%s' Blank strings are not permitted", s)
 		}
-		return resource.Name.Parse(v)
+		return text.Parse(v)
 	}
 	return t
 }()
+
+// NameFits refuses a pool with a name that the database cannot hold.
+func (p *Subnetpool) NameFits() error {
+	if _, err := resource.Name.Parse(p.Name); err != nil {
+		return fault.BadRequest("HTTPBadRequest", "Invalid input for name. Reason: %s.", err)
+	}
+	return nil
+}
 
 // prefixes is the type of the prefixes of a pool. Upstream refuses the same text twice before it looks at the elements
 // (neutron_lib/api/validators).

@@ -392,12 +392,12 @@ var Dictionary = resource.Type[Dict]{Name: "dictionary", Append: func(b []byte, 
 	}
 	return resource.AppendJSON(b, d)
 }, Parse: func(v any) (Dict, error) {
-	if v == nil {
-		return Dict{}, nil
-	}
 	m, ok := v.(map[string]any)
-	if !ok {
+	switch {
+	case !ok && v != nil:
 		return nil, resource.Reasonf("'%s' is not a dictionary", resource.Py(v))
+	case len(m) == 0: // as it is read
+		return nil, nil
 	}
 	return m, nil
 }}

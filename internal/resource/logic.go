@@ -47,12 +47,15 @@ type Logic[R any] struct {
 	Load func(tx *store.Tx, caller *identity.Caller, set Set, objs []*R) error
 }
 
-// Make creates an object as a POST request with this body would, but for policy and quota.
-func Make[R any](tx *store.Tx, caller *identity.Caller, res *Resource[R], logic Logic[R], body map[string]any) (*R, error) {
+// Make creates an object as a POST request with this body would, but for policy, quota, and what adjust changes.
+func Make[R any](tx *store.Tx, caller *identity.Caller, res *Resource[R], logic Logic[R], body map[string]any, adjust ...func(*R)) (*R, error) {
 	obj, named, err := res.Create(caller, body)
 	if err != nil {
 		return nil, err
 	}
 	res.SetID(obj, uuid.NewString())
+	for _, f := range adjust {
+		f(obj)
+	}
 	return obj, logic.Create(&Change[R]{Resource: res, Tx: tx, Caller: caller, New: obj, Named: named})
 }

@@ -5,7 +5,6 @@ import (
 	"math"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -15,15 +14,15 @@ import (
 // reserved are query parameters that are no filters.
 var reserved = []string{"fields", "sort_key", "sort_dir", "limit", "marker", "page_reverse"}
 
-// ParseFields reads ?fields=. Unknown names are ignored.
-func (r *engine[P]) ParseFields(values url.Values) Set {
+// ParseFields reads ?fields= of a request for a list or for one object. Unknown names are ignored.
+func (r *engine[P]) ParseFields(values url.Values, list bool) Set {
 	names := values["fields"]
 	if len(names) == 0 {
 		return r.Shown
 	}
 	set := r.Bits(names...)
-	if r.table.TenantShown {
-		set |= r.Bit("tenant_id")
+	if r.table.Fields != nil {
+		set = r.table.Fields(r, set, list)
 	}
 	return set & r.Shown
 }
@@ -276,7 +275,7 @@ func parsePage(q *Query, values url.Values, maxLimit int) error {
 		return ""
 	}
 	if s := last("limit"); values.Has("limit") {
-		n, err := strconv.Atoi(strings.TrimSpace(s))
+		n, err := PyInt(s)
 		if err != nil || n < 0 {
 			return fault.BadRequest("BadRequest", "Bad limit request: Limit must be an integer 0 or greater and not '%s'.", s)
 		}

@@ -71,8 +71,8 @@ type table[P any] struct {
 	// WholeLists says that lists ignore which attributes the caller wants, but for the id, the owner and those in Picked.
 	WholeLists bool
 	Picked     []string
-	// TenantShown says that answers hold tenant_id whichever attributes the caller wants.
-	TenantShown bool
+	// Fields are the attributes that upstream shows to a caller who wants some, of objects in a list or of one; nil means those.
+	Fields func(r *engine[P], wanted Set, list bool) Set
 	// TagsDoNotFilter says that lists ignore the filters by tags.
 	TagsDoNotFilter bool
 	// FoundByAll says that Visible limits lists only: whether a caller may see an object with a certain id, policy decides.

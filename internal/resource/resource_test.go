@@ -186,7 +186,7 @@ func list(t testing.TB, db *store.DB, r *Resource[thing], caller *identity.Calle
 	if err != nil {
 		return nil, err
 	}
-	q.Caller, q.Set = caller, r.ParseFields(values)
+	q.Caller, q.Set = caller, r.ParseFields(values, true)
 	var ids []string
 	err = db.Read(context.Background(), func(tx *store.Tx) error {
 		objs, err := r.Select(tx, q)

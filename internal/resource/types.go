@@ -182,9 +182,14 @@ func String(limit int) Type[string] {
 	}}
 }
 
-// Name is a String of at most 255 printable characters of Unicode's first plane that neither begins nor ends with a space
+// Name is a NameUpTo 255 characters, as most are.
+var Name = NameUpTo(255)
+
+// NameUpTo is a String of printable characters of Unicode's first plane that neither begins nor ends with a space
 // (neutron-lib's validate_name_string; its regular expression stops there, and overlooks a line break at the end).
-var Name = String(255).Checked(func(s string) error {
+func NameUpTo(limit int) Type[string] { return String(limit).Checked(printable) }
+
+func printable(s string) error {
 	unprintable := func(r rune) bool {
 		return r >= '\uffff' || unicode.In(r, unicode.C, unicode.Zl, unicode.Zp)
 	}
@@ -196,7 +201,7 @@ var Name = String(255).Checked(func(s string) error {
 		return Reasonf("'%s' is not a valid string", s)
 	}
 	return nil
-})
+}
 
 // Bool accepts what upstream's convert_to_boolean does, which is oslo.utils' bool_from_string(strict=True).
 var Bool = Type[bool]{Name: "boolean", Append: strconv.AppendBool, Parse: parseBool,
@@ -238,7 +243,7 @@ func parseInt(v any) (int, error) {
 			return int(f), nil
 		}
 	case string:
-		if n, err := strconv.Atoi(strings.ReplaceAll(strings.TrimSpace(x), "_", "")); err == nil {
+		if n, err := PyInt(x); err == nil {
 			return n, nil
 		}
 	case bool:
@@ -248,6 +253,43 @@ func parseInt(v any) (int, error) {
 		return 0, nil
 	}
 	return 0, fault.InvalidInput("'%s' is not an integer", Py(v))
+}
+
+// PyInt reads an integer as Python's int() does: with digits of any script, and single underscores between them.
+func PyInt(s string) (int, error) {
+	var plain []rune
+	gap := true // no digit stands just before
+	for i, r := range strings.TrimSpace(s) {
+		switch d, isDigit := digit(r); {
+		case isDigit:
+			plain, gap = append(plain, '0'+d), false
+		case r == '_' && !gap:
+			gap = true
+		case i == 0 && (r == '+' || r == '-'):
+			plain = append(plain, r)
+		default:
+			return 0, strconv.ErrSyntax
+		}
+	}
+	if gap {
+		return 0, strconv.ErrSyntax
+	}
+	return strconv.Atoi(string(plain))
+}
+
+// digit is the value of a decimal digit of any script. Unicode has the ten of a script side by side.
+func digit(r rune) (rune, bool) {
+	for _, script := range unicode.Nd.R16 {
+		if rune(script.Lo) <= r && r <= rune(script.Hi) {
+			return (r - rune(script.Lo)) % 10, true
+		}
+	}
+	for _, script := range unicode.Nd.R32 {
+		if rune(script.Lo) <= r && r <= rune(script.Hi) {
+			return (r - rune(script.Lo)) % 10, true
+		}
+	}
+	return 0, false
 }
 
 // NonNegative is an Int that is at least 0.

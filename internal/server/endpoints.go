@@ -211,7 +211,7 @@ func mountAgents(s *api.Server, enabled func(string) bool, catalog *model.Catalo
 		}
 		return map[string]any{"availability_zones": list}, err
 	}})
-	s.Handle("GET", "/agents/{id}/dhcp-networks", api.Endpoint{Rule: "get_dhcp-networks", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+	s.HandleList("/agents/{id}/dhcp-networks", api.Endpoint{Rule: "get_dhcp-networks", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		if _, err := catalog.Agents.Get(tx, nil, c.Path("id"), catalog.Agents.Bit("id")); err != nil {
 			return nil, err
 		}
@@ -226,17 +226,17 @@ func mountAgents(s *api.Server, enabled func(string) bool, catalog *model.Catalo
 	}})
 	s.Handle("POST", "/agents/{id}/dhcp-networks", api.Endpoint{Rule: "create_dhcp-network", Write: true, Status: 201,
 		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
-			network, _ := c.Body["network_id"].(string)
+			network := resource.Py(c.Body["network_id"])
 			if _, err := catalog.Networks.Get(tx, nil, network, catalog.Networks.Bit("id")); err != nil {
 				return nil, err
 			}
 			return nil, svc.AddNetwork(tx, c.Path("id"), network)
 		}})
-	s.Handle("DELETE", "/agents/{id}/dhcp-networks/{network}", api.Endpoint{Rule: "delete_dhcp-network", Write: true,
+	s.Handle("DELETE", "/agents/{id}/dhcp-networks/{item}", api.Endpoint{Rule: "delete_dhcp-network", Write: true,
 		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
-			return nil, svc.RemoveNetwork(tx, c.Path("id"), c.Path("network"))
+			return nil, svc.RemoveNetwork(tx, c.Path("id"), c.Path("item"))
 		}})
-	s.Handle("GET", "/networks/{id}/dhcp-agents", api.Endpoint{Rule: "get_dhcp-agents", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+	s.HandleList("/networks/{id}/dhcp-agents", api.Endpoint{Rule: "get_dhcp-agents", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		ids, err := store.Strings(tx.Query("SELECT dhcp_agent_id FROM networkdhcpagentbindings WHERE network_id = ? ORDER BY binding_index", c.Path("id")))
 		if err != nil {
 			return nil, err

@@ -34,7 +34,7 @@ func mountRouters(s *api.Server, catalog *model.Catalog, routers *l3.Service, qo
 			return do(tx, caller, id, body)
 		})
 	}
-	s.Handle("GET", "/agents/{id}/l3-routers", api.Endpoint{Rule: "get_l3-routers", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+	s.HandleList("/agents/{id}/l3-routers", api.Endpoint{Rule: "get_l3-routers", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		list, err := routers.RoutersOnAgent(tx, c.Path("id"))
 		if err != nil {
 			return nil, err
@@ -46,14 +46,14 @@ func mountRouters(s *api.Server, catalog *model.Catalog, routers *l3.Service, qo
 			router := resource.Py(c.Body["router_id"])
 			return nil, routers.AddRouterToAgent(tx, c.Path("id"), router)
 		}})
-	s.Handle("PUT", "/agents/{id}/l3-routers/{router}", api.Endpoint{Do: func(context.Context, *store.Tx, *api.Call) (any, error) {
+	s.Handle("PUT", "/agents/{id}/l3-routers/{item}", api.Endpoint{Rule: "update_l3-router", Do: func(context.Context, *store.Tx, *api.Call) (any, error) {
 		return nil, fault.New(501, "NotImplementedError", "Updating a router in an L3 agent is not supported for this backend")
 	}})
-	s.Handle("DELETE", "/agents/{id}/l3-routers/{router}", api.Endpoint{Rule: "delete_l3-router", Write: true,
+	s.Handle("DELETE", "/agents/{id}/l3-routers/{item}", api.Endpoint{Rule: "delete_l3-router", Write: true,
 		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
-			return nil, routers.RemoveRouterFromAgent(tx, c.Path("id"), c.Path("router"))
+			return nil, routers.RemoveRouterFromAgent(tx, c.Path("id"), c.Path("item"))
 		}})
-	s.Handle("GET", "/routers/{id}/l3-agents", api.Endpoint{Rule: "get_l3-agents", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+	s.HandleList("/routers/{id}/l3-agents", api.Endpoint{Rule: "get_l3-agents", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		list, err := routers.AgentsHostingRouter(tx, c.Caller, c.Path("id"))
 		if err != nil {
 			return nil, err

@@ -93,7 +93,11 @@ func (s *Service) Get(tx *store.Tx, caller *identity.Caller, project string) (ne
 	if err != nil {
 		return "", fmt.Errorf("save topology of project %s: %w", project, err)
 	}
-	return network, nil
+	made, err := s.catalog.Networks.Get(tx, caller.Elevated(), network, s.catalog.Networks.Bits("id", "revision_number"))
+	if err != nil {
+		return "", err
+	}
+	return network, s.catalog.Networks.Touch(tx, made) // upstream switches it on here
 }
 
 // blame replaces errors that the deployment is to blame for: those with one of the statuses, and pools that are used up.
@@ -167,7 +171,7 @@ func (s *Service) makeNetwork(tx *store.Tx, caller *identity.Caller, project str
 
 func (s *Service) makeRouter(tx *store.Tx, caller *identity.Caller, project, external string, subnets []*model.Subnet) (id string, err error) {
 	router, err := resource.Make(tx, caller, s.catalog.Routers, s.parts.Routers, map[string]any{"name": "auto_allocated_router",
-		"project_id": project, "external_gateway_info": map[string]any{"network_id": external}})
+		"project_id": project, "external_gateway_info": map[string]any{"network_id": external}}, func(r *model.Router) { r.Description = nil })
 	if err != nil {
 		return "", err
 	}

@@ -16,6 +16,7 @@ func (p *Plugin) extraNew(port *model.Port) {
 	if !p.cfg.TagNewPorts {
 		port.Tags = nil
 	}
+	dropHints(port)
 	if port.OffloadType == nil {
 		return
 	}
@@ -25,6 +26,13 @@ func (p *Plugin) extraNew(port *model.Port) {
 	capabilities, _ := port.Profile["capabilities"].([]any)
 	if !slices.Contains(capabilities, any(*port.OffloadType)) {
 		port.Profile["capabilities"] = append(capabilities, *port.OffloadType)
+	}
+}
+
+// dropHints makes empty hints none, which is what they count as.
+func dropHints(port *model.Port) {
+	if len(port.Hints) == 0 {
+		port.Hints = nil
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 func (p *Plugin) updatePort(c *resource.Change[model.Port]) error {
 	old, now := c.Old, c.New
 	givenMAC := now.MACAddress != ""
+	givenPairs := c.Has("allowed_address_pairs") && !slices.Equal(now.AddressPairs, old.AddressPairs)
 	if err := p.checkPortUpdate(c); err != nil {
 		return err
 	}
@@ -56,8 +57,8 @@ func (p *Plugin) updatePort(c *resource.Change[model.Port]) error {
 	case err != nil:
 		return err
 	}
-	if c.Has("allowed_address_pairs") && len(now.AddressPairs) > 0 && len(old.AddressPairs) > 0 && changed == 0 {
-		if err := p.catalog.Ports.Touch(c.Tx, now); err != nil { // upstream writes them anew
+	if givenPairs && changed == 0 { // upstream writes them anew, though they only left out MAC addresses
+		if err := p.catalog.Ports.Touch(c.Tx, now); err != nil {
 			return err
 		}
 	}
@@ -146,6 +147,7 @@ func (p *Plugin) checkPortUpdate(c *resource.Change[model.Port]) error {
 	if leavesCard(old, now) {
 		now.MACAddress = p.randomMAC()
 	}
+	dropHints(now)
 	if err := checkExtras(c); err != nil {
 		return err
 	}

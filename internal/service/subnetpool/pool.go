@@ -67,6 +67,9 @@ func (s *Service) create(c *resource.Change[model.Subnetpool]) error {
 	if err := s.checkScope(c, set); err != nil {
 		return err
 	}
+	if err := p.NameFits(); err != nil {
+		return err
+	}
 	if err := s.catalog.Subnetpools.Insert(c.Tx, p); err != nil {
 		return err
 	}
@@ -184,6 +187,9 @@ func (s *Service) save(c *resource.Change[model.Subnetpool], set prefixSet) erro
 		}
 	}
 	if err := s.checkScope(c, set); err != nil {
+		return err
+	}
+	if err := c.New.NameFits(); err != nil {
 		return err
 	}
 	changed, err := s.catalog.Subnetpools.Save(c.Tx, c.Old, c.New)
