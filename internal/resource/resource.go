@@ -25,6 +25,7 @@ type engine[P any] struct {
 	All, Shown, Needed Set
 
 	create func() P         // makes an object
+	maker  func() func() P  // makes a function that makes many: later ones share an allocation
 	copy   func(to, from P) // makes an object equal to another one
 	table  table[P]
 	byName map[string]int
@@ -107,9 +108,25 @@ type StandardAttr struct {
 // that is a mistake in the program.
 func New[R any](name, collection, path string, table Table[R], enabled func(alias string) bool, groups ...[]Attr[R]) *Resource[R] {
 	r := &Resource[R]{Name: name, Collection: collection, Path: path, table: table, byName: map[string]int{}, strict: enabled("filter-validation"),
-		create: func() *R { return new(R) }, copy: func(to, from *R) { *to = *from }}
+		create: func() *R { return new(R) }, maker: maker[R], copy: func(to, from *R) { *to = *from }}
 	r.compile(enabled, groups)
 	return r
+}
+
+// maker is the maker of R.
+func maker[R any]() func() *R {
+	const most = 32 // objects in an allocation
+	var block []R
+	size := 1
+	return func() *R {
+		if len(block) == 0 {
+			block = make([]R, size)
+			size = min(2*size, most)
+		}
+		r := &block[0]
+		block = block[1:]
+		return r
+	}
 }
 
 // compile takes the attributes, and finds out what the operations need to know of them.

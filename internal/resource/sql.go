@@ -148,8 +148,9 @@ func (r *engine[P]) Select(tx *store.Tx, q *Query) ([]P, error) {
 	r.from(s, read&^apart, standard, q, more...)
 	r.page(s, q, more...)
 	var objs []P
+	create := r.maker()
 	err = tx.Each(s.String(), s.args, func(row *store.Row) error {
-		obj := r.create()
+		obj := create()
 		r.copy(obj, p.blank)
 		for i, a := range attrs {
 			if err := a.scan(obj, row, i); err != nil {
