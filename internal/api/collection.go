@@ -80,7 +80,7 @@ func (c *Collection[R]) fields(call *Call, list bool) resource.Set {
 }
 
 func (c *Collection[R]) list(call *Call) (*reply, error) {
-	q, err := c.res.ParseQuery(call.Query, c.s.cfg.MaxPage, call.params()...)
+	q, err := c.res.ParseQuery(call.Query, c.s.cfg.MaxPage, c.first(call), call.params()...)
 	if err != nil {
 		return nil, err
 	}
@@ -163,7 +163,7 @@ func (c *Collection[R]) appendOne(b []byte, show resource.Set, obj *R) []byte {
 
 func (c *Collection[R]) show(call *Call) (*reply, error) {
 	if c.first(call) { // upstream's framework of the core resources reads filters here too, without effect
-		if _, err := c.res.ParseQuery(call.Query, 0, call.params()...); err != nil {
+		if _, err := c.res.ParseQuery(call.Query, 0, true, call.params()...); err != nil {
 			return nil, err
 		}
 	}

@@ -8,7 +8,7 @@ import (
 
 // Query reads the filters and the page of a list request about objects of res.
 func Query[R any](c *Call, res *resource.Resource[R]) (*resource.Query, error) {
-	return res.ParseQuery(c.Query, c.server.cfg.MaxPage, c.params()...)
+	return res.ParseQuery(c.Query, c.server.cfg.MaxPage, c.first, c.params()...)
 }
 
 // List is the JSON of the objects that a query found, for the answer of an Endpoint: {"bindings": [...]}, with links to

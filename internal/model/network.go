@@ -51,14 +51,17 @@ type Segment struct {
 // anySegment filters networks by a column of any of their segments.
 func anySegment(column string, parse func(string) (any, error)) func(values []string) (resource.Cond, error) {
 	return func(values []string) (resource.Cond, error) {
-		args := make([]any, len(values))
-		for i, v := range values {
-			args[i] = v
+		var args []any
+		for _, text := range values {
+			v := any(text)
 			if parse != nil {
 				var err error
-				if args[i], err = parse(v); err != nil {
+				if v, err = parse(text); err != nil {
 					return resource.Cond{}, err
 				}
+			}
+			if resource.Fits(v) {
+				args = append(args, v)
 			}
 		}
 		in := resource.In("s."+column, args)

@@ -31,6 +31,7 @@ type Port struct {
 	Profile    Dict
 	VIFType    string
 	VIFDetails Dict
+	NoBinding  bool // no host has it active
 
 	IPAllocation string // immediate, deferred or none; "" as immediate
 
@@ -97,18 +98,27 @@ func Ports(enabled func(string) bool) *resource.Resource[Port] {
 				Table: "extradhcpopts", Parent: "port_id", NewID: "id", Columns: []resource.Col[DHCPOpt]{
 					{Name: "opt_name", Ref: func(e *DHCPOpt) any { return &e.Name }}, {Name: "opt_value", Ref: func(e *DHCPOpt) any { return &e.Value }},
 					{Name: "ip_version", Ref: func(e *DHCPOpt) any { return &e.IPVersion }}}}, resource.Default([]DHCPOpt{}))),
-		resource.Ext("binding",
+		resource.Ext("binding", unlessUnbound(
 			resource.Field("binding:host_id", hostID, post|put|filter|policy, func(p *Port) *string { return &p.HostID }, binding("host", "''")),
 			resource.Field("binding:vnic_type", vnicType, post|put|policy, func(p *Port) *string { return &p.VNICType }, binding("vnic_type", "'normal'"), resource.Default("normal")),
 			resource.ShownAs(resource.Field("binding:profile", Dictionary, post|put|policy, func(p *Port) *Dict { return &p.Profile },
 				binding("profile", "''")), Dictionary, (*Port).BindingProfile, "trusted"),
 			resource.ShownAs(resource.Field("binding:vif_type", resource.String(64), policy, func(p *Port) *string { return &p.VIFType },
 				binding("vif_type", "'unbound'")), resource.String(64), (*Port).shownVIFType, "device_owner"),
-			resource.Field("binding:vif_details", Dictionary, policy, func(p *Port) *Dict { return &p.VIFDetails }, binding("vif_details", "''"))),
+			resource.Field("binding:vif_details", Dictionary, policy, func(p *Port) *Dict { return &p.VIFDetails }, binding("vif_details", "''")))...),
 		resource.Ext("ip_allocation",
 			resource.Field("ip_allocation", ipAllocation, filter|sort, func(p *Port) *string { return &p.IPAllocation })),
 		portQos(), portExtras(enabled), portNames(),
 	)
+}
+
+// unlessUnbound leaves the attributes of the active binding out of a port that has none: somebody deleted it.
+func unlessUnbound(attrs ...resource.Attr[Port]) []resource.Attr[Port] {
+	for i, a := range attrs {
+		attrs[i] = a.OmitWhen(func(p *Port) bool { return p.NoBinding }, "no_binding")
+	}
+	return append(attrs, resource.Field("no_binding", resource.Bool, resource.Internal|resource.Hidden, func(p *Port) *bool { return &p.NoBinding },
+		resource.Derived("ml2_port_bindings.port_id IS NULL")))
 }
 
 // hostID: null takes the port away from its host; Nova sends that when it detaches an interface. Upstream takes
@@ -121,7 +131,7 @@ var hostID = resource.Type[string]{Name: "string", Append: resource.AppendString
 	case []any, map[string]any:
 		return "", resource.Reasonf("'%s' is not a valid string", resource.Py(v))
 	}
-	return resource.Py(v), nil
+	return resource.String(255).Parse(resource.Py(v)) // upstream leaves the length to the database
 }}
 
 // decimal reads a number of 48 bits.

@@ -1,10 +1,13 @@
 package resource
 
 import (
+	"cmp"
+	"errors"
 	"maps"
 	"math"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,9 +41,10 @@ func (r *engine[P]) ListFields(wanted Set) Set {
 // Bulk tells whether one request may create several objects.
 func (r *engine[P]) Bulk() bool { return !r.table.OneByOne }
 
-// ParseQuery reads filters, order and page of a list request. maxLimit caps pages; 0 means no cap. names are the parameters
-// in the order of the request, in which errors name them; without, it is that of the alphabet.
-func (r *engine[P]) ParseQuery(values url.Values, maxLimit int, names ...string) (*Query, error) {
+// ParseQuery reads filters, order and page of a list request. maxLimit caps pages; 0 means no cap. pageFirst says that errors of
+// the page are told before those of the order. names are the parameters in the order of the request, in which errors name
+// them; without, it is that of the alphabet.
+func (r *engine[P]) ParseQuery(values url.Values, maxLimit int, pageFirst bool, names ...string) (*Query, error) {
 	q := &Query{}
 	if len(names) == 0 {
 		names = slices.Sorted(maps.Keys(values))
@@ -48,12 +52,15 @@ func (r *engine[P]) ParseQuery(values url.Values, maxLimit int, names ...string)
 	if err := r.parseFilters(q, values, names); err != nil {
 		return nil, err
 	}
-	if !r.table.OnePage { // before the order: errors of both are told in this order
-		if err := parsePage(q, values, maxLimit); err != nil {
-			return nil, err
-		}
+	var page error
+	if !r.table.OnePage {
+		page = parsePage(q, values, maxLimit)
 	}
-	return q, r.parseSort(q, values)
+	order := r.parseSort(q, values)
+	if pageFirst {
+		return q, cmp.Or(page, order)
+	}
+	return q, cmp.Or(order, page)
 }
 
 func (r *engine[P]) parseFilters(q *Query, values url.Values, names []string) error {
@@ -104,7 +111,7 @@ func (a *attr[P]) match(given []string, idColumn string) (Cond, error) {
 			}
 			return Cond{}, err
 		}
-		if n, ok := v.(int); !ok || n >= math.MinInt32 && n <= math.MaxInt32 { // columns cannot hold more
+		if Fits(v) {
 			values = append(values, v)
 		}
 	}
@@ -115,6 +122,12 @@ func (a *attr[P]) match(given []string, idColumn string) (Cond, error) {
 		return Cond{SQL: "1 = 0"}, nil
 	}
 	return In(a.column.text(), values), nil
+}
+
+// Fits tells whether a column can hold a value; PostgreSQL refuses to compare it with larger integers.
+func Fits(v any) bool {
+	n, isInt := v.(int)
+	return !isInt || n >= math.MinInt32 && n <= math.MaxInt32
 }
 
 // match finds objects by their list rows. Values may be column=value: kinds are combined with AND, values of a kind
@@ -275,8 +288,8 @@ func parsePage(q *Query, values url.Values, maxLimit int) error {
 		return ""
 	}
 	if s := last("limit"); values.Has("limit") {
-		n, err := PyInt(s)
-		if err != nil || n < 0 {
+		n, err := PyInt(s) // the largest for larger ones
+		if err != nil && !errors.Is(err, strconv.ErrRange) || n < 0 {
 			return fault.BadRequest("BadRequest", "Bad limit request: Limit must be an integer 0 or greater and not '%s'.", s)
 		}
 		q.Limit = n

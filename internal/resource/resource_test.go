@@ -182,7 +182,7 @@ func list(t testing.TB, db *store.DB, r *Resource[thing], caller *identity.Calle
 	if err != nil {
 		t.Fatal(err)
 	}
-	q, err := r.ParseQuery(values, 0)
+	q, err := r.ParseQuery(values, 0, true)
 	if err != nil {
 		return nil, err
 	}
@@ -411,7 +411,7 @@ func FuzzQuery(f *testing.F) {
 		if err != nil {
 			return
 		}
-		q, err := r.ParseQuery(values, 0)
+		q, err := r.ParseQuery(values, 0, true)
 		if err == nil {
 			q.Set = r.All
 			err = db.Read(context.Background(), func(tx *store.Tx) error { _, err := r.Select(tx, q); return err })

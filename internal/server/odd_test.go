@@ -3,12 +3,13 @@ package server
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 )
 
 // TestOddRequests: what Python makes of values and requests that are not meant that way.
 func TestOddRequests(t *testing.T) {
-	e := start(t, "[ml2]", "extension_drivers = port_security,dns_domain_ports", "[ml2_type_vlan]", "network_vlan_ranges = physnet1:1:9")
+	e := start(t, "[ml2]", "extension_drivers = port_security,dns_domain_ports,port_hints", "[ml2_type_vlan]", "network_vlan_ranges = physnet1:1:9")
 	defer e.end()
 	network := e.post("/networks", "network", object{"name": "n"})["id"].(string)
 	e.post("/networks", "network", object{"name": "m"})
@@ -25,6 +26,16 @@ func TestOddRequests(t *testing.T) {
 	paired := e.post("/ports", "port", object{"network_id": network, "allowed_address_pairs": []any{object{"ip_address": "10.1.1.1"}}})["id"].(string)
 	hidden := e.post("/networks", "network", object{"name": "h", "project_id": "q"})["id"].(string)
 	foreign := e.post("/ports", "port", object{"network_id": hidden})["id"].(string)
+	external := e.post("/networks", "network", object{"name": "e", "project_id": "q", "router:external": true})["id"].(string)
+	own := e.post("/networks", "network", object{"name": "o"})["id"].(string)
+	guest := e.post("/subnets", "subnet", object{"network_id": own, "ip_version": 4, "cidr": "10.2.0.0/24", "project_id": "q"})["id"].(string)
+	shared := e.post("/address-groups", "address_group", object{"name": "s", "project_id": "q"})["id"].(string)
+	e.post("/rbac-policies", "rbac_policy", object{"object_type": "address_group", "object_id": shared, "target_tenant": "*", "action": "access_as_shared"})
+	long := strings.Repeat("n", 256)
+	var many []any
+	for i := range 50 {
+		many = append(many, fmt.Sprint("t", i))
+	}
 	const notAllowed = "HTTPMethodNotAllowed The server could not comply with the request since it is either malformed or otherwise incorrect."
 	extra := func(destination, hop string) object {
 		return object{"router": object{"routes": []any{object{"destination": destination, "nexthop": hop}}}}
@@ -52,7 +63,7 @@ func TestOddRequests(t *testing.T) {
 		{"admin", "POST", "/ports", port("binding:host_id", 0), 201, "port binding:host_id "},
 		{"admin", "GET", "/networks?is_default=x", nil, 400, "InvalidInput Invalid input for operation: 'x' cannot be converted to boolean."},
 		{"admin", "GET", "/subnets?ipv6_ra_mode=", nil, 200, "subnets 0"},
-		{"admin", "GET", "/subnets?sort_key=ipv6_ra_mode&sort_dir=desc&fields=id", nil, 200, "subnets 1"},
+		{"admin", "GET", "/subnets?sort_key=ipv6_ra_mode&sort_dir=desc&fields=id&network_id=" + network, nil, 200, "subnets 1"},
 		{"admin", "GET", "/ports?fixed_ips=ip_address_substr=%25.%25&fixed_ips=subnet_id=" + subnet, nil, 200, "ports 5"},
 		{"admin", "GET", "/networks?limit=1&limit=2", nil, 200, "networks 2"},
 		{"admin", "PUT", "/quotas/p", object{"quota": object{"tenant_id": "x"}}, 400, "HTTPBadRequest Unrecognized attribute(s) 'project_id, tenant_id'"},
@@ -103,6 +114,35 @@ func TestOddRequests(t *testing.T) {
 		{"admin", "PUT", "/routers/" + router + "/add_extraroutes", extra("10.8.0.1", "10.0.0.9"), 200, "router routes [map[destination:10.8.0.1 nexthop:10.0.0.9]]"},
 		{"admin", "PUT", "/routers/" + router + "/remove_extraroutes", extra("x", "y"), 200, "router routes [map[destination:10.8.0.1 nexthop:10.0.0.9]]"},
 		{"admin", "PUT", "/routers/" + router + "/remove_extraroutes", extra("10.8.0.1", "10.0.0.9"), 200, "router routes []"},
+		{"admin", "PUT", "/networks/" + network + "/tags", object{"tags": []any{"a"}, "b": object{"c": 1}}, 200, "b c 1"},
+		{"admin", "POST", "/networks/" + network + "/tags", object{"tags": many}, 200, "tags 50"},
+		{"admin", "PUT", "/networks/" + network + "/tags", object{"tags": append(many, "more")}, 400, "BadRequest Bad networks request: The number of tags exceed the per-resource limit of 50."},
+		{"reader", "GET", "/networks/" + external + "/tags", nil, 403, "PolicyNotAuthorized rule:get_network:tags is disallowed by policy"},
+		{"member", "PUT", "/subnets/" + guest + "/tags/a", nil, 404, "TagResourceNotFound Resource subnets " + guest + " could not be found."},
+		{"admin", "DELETE", "/networks/" + network + "/dhcp-agents", nil, 200, "agents 0"},
+		{"member", "PATCH", "/routers/" + router + "/l3-agents", nil, 403, "PolicyNotAuthorized rule:get_l3-agents is disallowed by policy"},
+		{"admin", "PATCH", "/networks/" + network + "/dhcp-agents/x", nil, 405, notAllowed},
+		{"admin", "POST", "/agents/x/dhcp-networks", object{"network_id": 1}, 404, "NetworkNotFound Network 1 could not be found."},
+		{"member", "POST", "/agents/x/dhcp-networks", "x", 403, "PolicyNotAuthorized rule:create_dhcp-network is disallowed by policy"},
+		{"admin", "PUT", "/extensions", object{}, 404, "HTTPNotFound The resource could not be found."},
+		{"admin", "POST", "/extensions/agent", object{}, 404, "HTTPNotFound The resource could not be found."},
+		{"admin", "POST", "/", "x", 405, notAllowed},
+		{"admin", "GET", "/network-ip-availabilities/" + network + "?fields=tenant_id", nil, 200, "network_ip_availability project_id p"},
+		{"member", "GET", "/address-groups/" + shared, nil, 200, "address_group name s"},
+		{"member", "GET", "/address-groups/" + shared + "?fields=name", nil, 404, "HTTPNotFound The resource could not be found."},
+		{"admin", "PUT", "/subnetpools/x/add_prefixes", "x", 404, "SubnetPoolNotFound Subnet pool x could not be found."},
+		{"admin", "POST", "/subnetpools", object{"subnetpool": object{"name": long, "prefixes": []any{"x"}}}, 400, "HTTPBadRequest Invalid input for prefixes. Reason: 'x' is not a valid IP subnet."},
+		{"admin", "POST", "/subnetpools", object{"subnetpool": object{"name": long, "prefixes": []any{"10.40.0.0/24"}}}, 400, "HTTPBadRequest Invalid input for name. Reason: '" + long + "' exceeds maximum length of 255."},
+		{"admin", "POST", "/networks", object{"network": object{"mtu": "١٤_00"}}, 201, "network mtu 1400"},
+		{"admin", "POST", "/networks", object{"network": object{"mtu": "14__00"}}, 400, "InvalidInput Invalid input for operation: '14__00' is not an integer."},
+		{"admin", "GET", "/networks?provider:segmentation_id=99999999999", nil, 200, "networks 0"},
+		{"admin", "GET", "/networks?limit=x&sort_key=name", nil, 400, "BadRequest Bad limit request: Limit must be an integer 0 or greater and not 'x'."},
+		{"admin", "GET", "/routers?limit=x&sort_key=name", nil, 400, "HTTPBadRequest The number of sort_keys and sort_dirs must be same"},
+		{"admin", "GET", "/routers?limit=99999999999999999999&fields=id", nil, 200, "routers 2"},
+		{"member", "POST", "/ports", port("hints", object{}), 403, "PolicyNotAuthorized (rule:create_port and (rule:create_port:hints and ())) is disallowed by policy"},
+		{"admin", "POST", "/ports", port("binding:host_id", long), 400, "HTTPBadRequest Invalid input for binding:host_id. Reason: '" + long + "' exceeds maximum length of 255."},
+		{"admin", "PUT", "/ports/" + paired, object{"port": object{"allowed_address_pairs": []any{object{"ip_address": "10.1.1.1", "mac_address": "00:00:00:00:00:07"}}}}, 200, "port revision_number 3"},
+		{"admin", "PUT", "/ports/" + paired, object{"port": object{"allowed_address_pairs": []any{object{"ip_address": "10.1.1.1", "mac_address": "00:00:00:00:00:07"}}}}, 200, "port revision_number 3"},
 	} {
 		status, answer := e.do(c.method, c.path, c.body, c.role)
 		if status != c.status || !holds(answer, c.want) {

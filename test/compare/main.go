@@ -28,6 +28,7 @@ func main() {
 		password = flag.String("password", "", "password of Keystone's administrator")
 		random   = flag.String("random", "", "make up requests of these `families`: "+strings.Join(familyNames(), ", "))
 		seed     = flag.Int64("seed", 1, "which random requests")
+		callers  = flag.String("callers", usualCallers, "who makes up random requests")
 		steps    = flag.Int("steps", 300, "how many random requests")
 		verbose  = flag.Bool("v", false, "print each request and the status of both answers")
 		limit    = flag.Int("limit", 200, "how many differences to print")
@@ -56,7 +57,7 @@ func main() {
 		}
 	}
 	if *random != "" {
-		if err := r.runRandom(strings.Split(*random, ","), rand.New(rand.NewSource(*seed)), *steps); err != nil {
+		if err := r.runRandom(strings.Split(*random, ","), strings.Split(*callers, ","), rand.New(rand.NewSource(*seed)), *steps); err != nil {
 			fmt.Fprintln(os.Stderr, "compare:", err)
 			os.Exit(2)
 		}

@@ -27,9 +27,10 @@ type action struct {
 // world is what a random run has made so far.
 type world struct {
 	*rand.Rand
-	made map[string][]string // names of objects by family
-	kind string              // the family of the request that is being made up
-	next int
+	callers []string            // who asks, each as often as it is here
+	made    map[string][]string // names of objects by family
+	kind    string              // the family of the request that is being made up
+	next    int
 }
 
 // families are the kinds of objects that random requests can be about.
@@ -102,10 +103,11 @@ func (w *world) attributes(f *family, required bool, n int) map[string]any {
 
 func pick[T any](w *world, list []T) T { return list[w.Intn(len(list))] }
 
-// caller picks who asks; mostly the administrator and a member.
-func (w *world) caller() string {
-	return pick(w, []string{"admin", "admin", "admin", "admin", "member", "member", "member", "manager", "reader", "service", "other"})
-}
+// usualCallers are those of random requests that are not about somebody in particular.
+const usualCallers = "admin,admin,admin,admin,member,member,member,manager,reader,service,other"
+
+// caller picks who asks.
+func (w *world) caller() string { return pick(w, w.callers) }
 
 // request makes up a request about a family.
 func (w *world) request(kind string, f *family) request {
@@ -198,8 +200,8 @@ func (w *world) query(f *family) string {
 }
 
 // runRandom makes up requests and runs them.
-func (r *runner) runRandom(kinds []string, random *rand.Rand, steps int) error {
-	w := &world{Rand: random, made: map[string][]string{}}
+func (r *runner) runRandom(kinds, callers []string, random *rand.Rand, steps int) error {
+	w := &world{Rand: random, callers: callers, made: map[string][]string{}}
 	for _, kind := range kinds {
 		if families[kind] == nil {
 			return fmt.Errorf("no family %q", kind)

@@ -190,7 +190,7 @@ func TestAliveFilter(t *testing.T) {
 	e.dhcp("dead", "")
 	e.silent("dead", time.Hour)
 	for value, want := range map[string][]string{"true": {"alive"}, "1": {"alive"}, "False": {"dead"}} {
-		q, err := e.catalog.Agents.ParseQuery(map[string][]string{"alive": {value}}, 0)
+		q, err := e.catalog.Agents.ParseQuery(map[string][]string{"alive": {value}}, 0, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -209,7 +209,7 @@ func TestAliveFilter(t *testing.T) {
 			t.Errorf("alive=%s: %v, want %v", value, got, want)
 		}
 	}
-	if _, err := e.catalog.Agents.ParseQuery(map[string][]string{"alive": {"x"}}, 0); !fault.Is(err, "InvalidInput") {
+	if _, err := e.catalog.Agents.ParseQuery(map[string][]string{"alive": {"x"}}, 0, false); !fault.Is(err, "InvalidInput") {
 		t.Errorf("alive=x: %v", err)
 	}
 }

@@ -57,7 +57,7 @@ func (e *env) read(query url.Values) (text string, queries int64) {
 	r, logic := e.catalog.IPAvailabilities, Logic(e.catalog)
 	before := e.db.Statements()
 	err := e.db.Read(ctx, func(tx *store.Tx) error {
-		q, err := r.ParseQuery(query, 0)
+		q, err := r.ParseQuery(query, 0, false)
 		if err != nil {
 			return err
 		}

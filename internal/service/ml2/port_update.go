@@ -16,6 +16,9 @@ import (
 
 func (p *Plugin) updatePort(c *resource.Change[model.Port]) error {
 	old, now := c.Old, c.New
+	if old.NoBinding {
+		return p.catalog.Ports.NotFound(old.ID) // as upstream, until somebody makes a binding active
+	}
 	givenMAC := now.MACAddress != ""
 	givenPairs := c.Has("allowed_address_pairs") && !slices.Equal(now.AddressPairs, old.AddressPairs)
 	if err := p.checkPortUpdate(c); err != nil {
