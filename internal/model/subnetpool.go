@@ -122,6 +122,7 @@ var shownInt = func() resource.Type[int] {
 var notBlankName = func() resource.Type[string] {
 	text := resource.NameUpTo(math.MaxInt)
 	t := text
+	t.Name = resource.Name.Name
 	t.Parse = func(v any) (string, error) {
 		if s, ok := v.(string); ok && strings.TrimSpace(s) == "" {
 			return "", resource.Reasonf("'%s' Blank strings are not permitted", s)
