@@ -540,7 +540,11 @@ func TestMending(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
+	var before string
 	defer func() {
+		if t.Failed() {
+			t.Logf("before:\n%s\nnow:\n%s", before, showOr(t, "qdhcp-net1"))
+		}
 		cancel()
 		must(t, <-ended)
 		if t.Failed() {
@@ -548,7 +552,7 @@ func TestMending(t *testing.T) {
 		}
 	}()
 	eventually(t, "ports ready", s.isReady("port1-5"))
-	before := show(t, "qdhcp-net1")
+	before = show(t, "qdhcp-net1")
 	for _, harm := range []string{
 		"ip -n qdhcp-net1 addr del 10.0.0.2/24 dev ns-00000001-00",
 		"ip -n qdhcp-net1 addr del 2001:db8::2/64 dev ns-00000001-00",
