@@ -575,7 +575,7 @@ func (c *Collection[R]) update(call *Call) (*reply, error) {
 		if err != nil {
 			return err
 		}
-		if c.res.Changed(old, &now) != 0 { // upstream compares when it writes, after all other checks
+		if c.res.Changed(old, &now) != 0 || c.res.Standard(old) != nil && named&c.res.Columns() != 0 { // upstream compares when it writes, after all other checks
 			if err := c.revision(call, old); err != nil {
 				return err
 			}

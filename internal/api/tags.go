@@ -193,7 +193,8 @@ func (c *Collection[R]) setTags(tx *store.Tx, obj *R, want []string) error {
 		}
 	}
 	for _, tag := range added {
-		if _, err := tx.Exec("INSERT INTO tags (standard_attr_id, tag) VALUES (?, ?)", std.RowID, tag); err != nil {
+		// One may be there though it is another text: MariaDB does not see spaces at the end.
+		if _, err := tx.Exec(tx.Dialect().InsertIgnore("tags", "standard_attr_id", "tag"), std.RowID, tag); err != nil {
 			return fmt.Errorf("add tag: %w", err)
 		}
 	}

@@ -95,7 +95,7 @@ func SecurityGroupRules(enabled func(string) bool) *resource.Resource[SecurityGr
 		[]resource.Attr[SecurityGroupRule]{ruleDescription(put, func(r *SecurityGroupRule) *SecurityGroupRule { return r })},
 		without("description", standard("securitygrouprules", std)),
 		resource.Ext("security-groups-normalized-cidr",
-			resource.Field("normalized_cidr", resource.Nullable(CIDR), filter, func(r *SecurityGroupRule) **string { return &r.NormalizedCIDR }, resource.Unstored(),
+			resource.Field("normalized_cidr", resource.Nullable(CIDR), filter|sort, func(r *SecurityGroupRule) **string { return &r.NormalizedCIDR }, resource.Unstored(), resource.From("remote_ip_prefix"),
 				resource.Matching(func([]string) (resource.Cond, error) { return resource.Cond{SQL: "1 = 1"}, nil }))), // upstream takes the filter and ignores it
 		resource.Ext("security-groups-rules-belongs-to-default-sg",
 			resource.Field("belongs_to_default_sg", resource.Nullable(resource.Bool), filter, func(r *SecurityGroupRule) **bool { return &r.InDefaultGroup },

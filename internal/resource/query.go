@@ -252,7 +252,7 @@ func (r *engine[P]) parseSort(q *Query, values url.Values) error {
 			absent = append(absent, name)
 			continue
 		}
-		if r.Attrs[n].column == nil {
+		if c := r.Attrs[n].column; c == nil || strings.Contains(c.expr, "SELECT ") {
 			unsortable = name
 		}
 		if !slices.ContainsFunc(q.Sort, func(k SortKey) bool { return k.Attr == n }) { // the first decides
@@ -271,7 +271,7 @@ func (r *engine[P]) parseSort(q *Query, values url.Values) error {
 		return badRequest("%s is invalid value for sort_dirs, valid value is 'asc' and 'desc'", pyList(wrong))
 	}
 	if unsortable != "" {
-		return fault.BadRequest("BadRequest", "Bad %s request: '%s' is an invalid attribute for sort key.", r.Collection, unsortable)
+		return fault.BadRequest("BadRequest", "Bad %s request: '%s' is an invalid attribute for sort key.", r.table.Name, unsortable)
 	}
 	return nil
 }

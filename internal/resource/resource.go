@@ -248,6 +248,17 @@ func (r *engine[P]) Bit(name string) Set {
 	return 0
 }
 
+// Columns are the attributes with a column in the main table.
+func (r *engine[P]) Columns() Set {
+	var s Set
+	for i, a := range r.Attrs {
+		if a.column != nil && a.column.name != "" && a.column.side == "" {
+			s |= 1 << i
+		}
+	}
+	return s
+}
+
 // Bits is the Set of several attributes.
 func (r *engine[P]) Bits(names ...string) Set {
 	var s Set

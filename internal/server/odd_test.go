@@ -31,6 +31,8 @@ func TestOddRequests(t *testing.T) {
 	guest := e.post("/subnets", "subnet", object{"network_id": own, "ip_version": 4, "cidr": "10.2.0.0/24", "project_id": "q"})["id"].(string)
 	shared := e.post("/address-groups", "address_group", object{"name": "s", "project_id": "q"})["id"].(string)
 	e.post("/rbac-policies", "rbac_policy", object{"object_type": "address_group", "object_id": shared, "target_tenant": "*", "action": "access_as_shared"})
+	secGroup := e.post("/security-groups", "security_group", object{"name": "g"})["id"].(string)
+	rule := e.post("/security-group-rules", "security_group_rule", object{"security_group_id": secGroup, "direction": "ingress", "remote_ip_prefix": "10.0.0.1/24"})["id"].(string)
 	long := strings.Repeat("n", 256)
 	var many []any
 	for i := range 50 {
@@ -117,6 +119,11 @@ func TestOddRequests(t *testing.T) {
 		{"admin", "PUT", "/networks/" + network + "/tags", object{"tags": []any{"a"}, "b": object{"c": 1}}, 200, "b c 1"},
 		{"admin", "POST", "/networks/" + network + "/tags", object{"tags": many}, 200, "tags 50"},
 		{"admin", "PUT", "/networks/" + network + "/tags", object{"tags": append(many, "more")}, 400, "BadRequest Bad networks request: The number of tags exceed the per-resource limit of 50."},
+		{"admin", "PUT", "/networks/" + network + "/tags", object{"tags": []any{"a", "A", "a "}}, 200, "tags 3"}, // also on MariaDB
+		{"admin", "GET", "/security-groups?project_id=" + long, nil, 200, "security_groups 0"},
+		{"admin", "GET", "/subnetpools?sort_key=shared&sort_dir=asc", nil, 400, "BadRequest Bad subnetpools request: 'shared' is an invalid attribute for sort key."},
+		{"admin", "GET", "/security-group-rules?sort_key=normalized_cidr&sort_dir=asc", nil, 400, "BadRequest Bad securitygrouprules request: 'normalized_cidr' is an invalid attribute for sort key."},
+		{"admin", "GET", "/security-group-rules/" + rule + "?fields=normalized_cidr", nil, 200, "security_group_rule normalized_cidr 10.0.0.0/24"},
 		{"reader", "GET", "/networks/" + external + "/tags", nil, 403, "PolicyNotAuthorized rule:get_network:tags is disallowed by policy"},
 		{"member", "PUT", "/subnets/" + guest + "/tags/a", nil, 404, "TagResourceNotFound Resource subnets " + guest + " could not be found."},
 		{"admin", "DELETE", "/networks/" + network + "/dhcp-agents", nil, 200, "agents 0"},

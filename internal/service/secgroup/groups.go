@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/identity"
@@ -132,8 +133,10 @@ func (s *Service) EnsureDefault(tx *store.Tx, caller *identity.Caller, project s
 	return g.ID, err
 }
 
+const maxProject = 255 // characters that the column holds
+
 func mayEnsure(caller *identity.Caller, project string) bool {
-	return project != "" && (project == caller.ProjectID || caller.IsAdmin || caller.IsService)
+	return project != "" && utf8.RuneCountInString(project) <= maxProject && (project == caller.ProjectID || caller.IsAdmin || caller.IsService)
 }
 
 // ensureForList makes the default group before the groups or rules of a project are listed.

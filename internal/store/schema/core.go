@@ -133,7 +133,7 @@ func coreTables() []Table {
 		),
 		table("tags",
 			bigint("standard_attr_id").refers("standardattributes.id", Cascade),
-			text("tag", 255),
+			exact("tag", 255),
 			primaryKey("standard_attr_id", "tag"),
 		),
 	}

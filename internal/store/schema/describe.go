@@ -32,6 +32,14 @@ func (c Column) addTo(t *Table) {
 func text(name string, length int) Column {
 	return Column{Name: name, Type: Type{Kind: Text, Length: length}}
 }
+
+// exact is text of which case counts, where that is not so anyhow.
+func exact(name string, length int) Column {
+	c := text(name, length)
+	c.Type.Exact = true
+	return c
+}
+
 func uuid(name string) Column      { return text(name, 36) }
 func boolean(name string) Column   { return Column{Name: name, Type: Type{Kind: Boolean}} }
 func integer(name string) Column   { return Column{Name: name, Type: Type{Kind: Integer}} }

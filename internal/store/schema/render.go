@@ -36,7 +36,8 @@ type renderer struct {
 	serialKey          string            // follows the type of a Serial
 	booleans           map[string]string // literals of the defaults "0" and "1"
 	tableSuffix        string
-	indexesForeignKeys bool // by itself, as InnoDB does
+	exact              string // after the type of text of which case counts
+	indexesForeignKeys bool   // by itself, as InnoDB does
 }
 
 func renderers() map[string]renderer {
@@ -62,6 +63,7 @@ func renderers() map[string]renderer {
 			enum:               func(t Type) string { return "ENUM" + literals(t.Values) },
 			serialKey:          " AUTO_INCREMENT",
 			tableSuffix:        " ENGINE=InnoDB",
+			exact:              " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
 			indexesForeignKeys: true,
 		},
 	}
@@ -114,6 +116,9 @@ func (r renderer) createTable(t Table) string {
 
 func (r renderer) column(c Column) string {
 	out := r.quote(c.Name) + " " + r.columnType(c.Type)
+	if c.Type.Exact {
+		out += r.exact
+	}
 	if c.Default != "" {
 		literal := c.Default
 		if b, ok := r.booleans[literal]; ok && c.Type.Kind == Boolean {

@@ -75,6 +75,7 @@ const (
 type Type struct {
 	Kind   Kind
 	Length int      // of Text, in characters
+	Exact  bool     // of Text of which case counts
 	Name   string   // of Enum, where enumerations are named
 	Values []string // of Enum
 }
