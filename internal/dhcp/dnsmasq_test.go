@@ -186,7 +186,7 @@ func macOfCase(i int) MAC { return MAC{0xfa, 0x16, 0x3e, 1, 0, byte(i)} }
 // theSame makes the network of askDnsmasq for our server.
 func theSame(t *testing.T, list []extra) *Network {
 	t.Helper()
-	hosts := map[MAC]*Host{}
+	var hosts []*Host
 	parser := NewParser()
 	for i, e := range list {
 		h := &Host{MAC: macOfCase(i)}
@@ -206,13 +206,13 @@ func theSame(t *testing.T, list []extra) *Network {
 		default:
 			h.Options6 = []Option{o}
 		}
-		hosts[h.MAC] = h
+		hosts = append(hosts, h)
 	}
 	return NewNetwork(Settings{MAC: mustMAC(t, "fa:16:3e:00:00:02"), MTU: 1450, Domain: "openstacklocal", Lease: 24 * time.Hour, Subnets: []Subnet{
 		{ID: "v4", Prefix: netip.MustParsePrefix("10.0.0.0/24"), Server: netip.MustParseAddr("10.0.0.2"), Gateway: netip.MustParseAddr("10.0.0.1"),
 			DNS: []netip.Addr{netip.MustParseAddr("9.9.9.9")}},
 		{ID: "v6", Prefix: netip.MustParsePrefix("2001:db8:1::/64"), Server: netip.MustParseAddr("2001:db8:1::2"), DNS: []netip.Addr{netip.MustParseAddr("2620:fe::9")}},
-	}}, hosts)
+	}}, NewHosts(hosts...))
 }
 
 // text4 is what a client sees of a reply.

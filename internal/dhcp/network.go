@@ -1,7 +1,6 @@
 // Package dhcp answers DHCPv4 (RFC 2131) and DHCPv6 (RFC 8415) for networks whose addresses are assigned elsewhere.
 //
-// A Network says which port has which addresses and options. It is a value: replies follow from it and the packet
-// alone, so that there is no lease database, nothing to restore after a restart, and any number of servers may serve
+// A Network says which port has which addresses and options. Replies follow from it and the packet alone, so that there is no lease database, nothing to restore after a restart, and any number of servers may serve
 // one network. A Server speaks for one Network inside one network namespace.
 //
 // Options are those that upstream Neutron's dnsmasq gives, with dnsmasq's rules of who gets which: a client that sends
@@ -9,8 +8,6 @@
 package dhcp
 
 import (
-	"bytes"
-	"maps"
 	"net"
 	"net/netip"
 	"time"
@@ -88,37 +85,14 @@ type Assignment struct {
 	Name     string // host name without domain
 }
 
-// Network is a snapshot of all that a Server must know. It does not change once made.
+// Network is all that a Server must know. Its settings do not change once made; its hosts may come and go.
 type Network struct {
 	Settings
-	hosts   map[MAC]*Host
-	clients map[string]*Host
+	*Hosts
 }
 
-// NewNetwork makes a Network of hosts, which must not be changed afterwards.
-func NewNetwork(s Settings, hosts map[MAC]*Host) *Network {
-	n := &Network{Settings: s, hosts: maps.Clone(hosts), clients: map[string]*Host{}}
-	for _, h := range hosts {
-		if len(h.ClientID) > 0 {
-			n.clients[string(h.ClientID)] = h
-		}
-	}
-	return n
-}
-
-// find looks for a host by client identifier and by address, as dnsmasq does. Clients put a type octet of zero in front
-// of an identifier that is not an address (RFC 2132 section 9.14).
-func (n *Network) find(clientID []byte, mac MAC) *Host {
-	if h := n.clients[string(clientID)]; h != nil {
-		return h
-	}
-	if rest, ok := bytes.CutPrefix(clientID, []byte{0}); ok {
-		if h := n.clients[string(rest)]; h != nil {
-			return h
-		}
-	}
-	return n.hosts[mac]
-}
+// NewNetwork makes a Network that serves hosts.
+func NewNetwork(s Settings, hosts *Hosts) *Network { return &Network{s, hosts} }
 
 func (n *Network) subnet(id string) *Subnet {
 	for i := range n.Subnets {

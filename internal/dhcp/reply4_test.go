@@ -79,12 +79,9 @@ func testNetwork(t testing.TB) *Network {
 	pxe.Options6 = []Option{option(false, "bootfile-url", "tftp://[2001:db8::1]/x"), option(false, "dns-server", "[2001:db8::99]")}
 	byID := host(idMAC, Assignment{addr("10.0.0.9"), "v4", "host-10-0-0-9"})
 	byID.ClientID = ParseClientID("ff:00:01")
-	hosts := map[MAC]*Host{}
-	for _, h := range []*Host{plain, pxe, byID,
+	hosts := []*Host{plain, pxe, byID,
 		host(relayMAC, Assignment{addr("10.9.0.7"), "remote", "host-10-9-0-7"}),
-		host(v6onlyMAC, Assignment{addr("2001:db8:1::8"), "stateful", "host-8"})} {
-		hosts[h.MAC] = h
-	}
+		host(v6onlyMAC, Assignment{addr("2001:db8:1::8"), "stateful", "host-8"})}
 	return NewNetwork(Settings{
 		MAC: mustMAC(t, "fa:16:3e:00:00:02"), MTU: 1450, Domain: "openstacklocal", Lease: 24 * time.Hour,
 		Subnets: []Subnet{
@@ -96,7 +93,7 @@ func testNetwork(t testing.TB) *Network {
 			{ID: "stateless", Prefix: prefix("2001:db8:2::/64"), Server: addr("2001:db8:2::2"), Stateless: true},
 			{ID: "remote", Prefix: prefix("10.9.0.0/24"), Gateway: addr("10.9.0.1")},
 		},
-	}, hosts)
+	}, NewHosts(hosts...))
 }
 
 // request makes a packet as a client sends it, by way of the wire format.
@@ -210,7 +207,7 @@ func TestDestination4(t *testing.T) {
 		"relay": {base(dhcpv4.MessageTypeOffer, dhcpv4.WithRelay(net.IPv4(10, 9, 0, 1))), false, result{"10.9.0.1:67", true, false}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := NewNetwork(Settings{Broadcast: c.force}, nil)
+			n := NewNetwork(Settings{Broadcast: c.force}, NewHosts())
 			to, relay, broadcast := n.destination4(c.reply)
 			if got := (result{to.String(), relay, broadcast}); got != c.want {
 				t.Errorf("got %+v, want %+v", got, c.want)

@@ -205,7 +205,7 @@ func (s *Server) client6(n *Network, sock *socket, index int, packet dhcpv6.DHCP
 			return c
 		}
 	}
-	if mac, ok := eui64(peer); ok && n.hosts[mac] != nil {
+	if mac, ok := eui64(peer); ok && n.find(nil, mac) != nil {
 		c.MAC = mac
 		return c
 	}

@@ -112,7 +112,7 @@ func TestServerIPv4(t *testing.T) {
 		if _, refused := err.(*nclient4.ErrNak); !refused {
 			t.Errorf("a wrong address was not refused: %v", err)
 		}
-		empty := NewNetwork(testNetwork(t).Settings, nil) // the port is gone: nobody answers
+		empty := NewNetwork(testNetwork(t).Settings, NewHosts()) // the port is gone: nobody answers
 		must(t, s.Update(empty))
 		short, cancelShort := context.WithTimeout(ctx, 300*time.Millisecond)
 		defer cancelShort()
@@ -163,7 +163,7 @@ func TestServerFamilies(t *testing.T) {
 			v4, v6  bool
 		}{{settings.Subnets[:1], true, false}, {settings.Subnets[1:3], false, true}, {nil, false, false}, {settings.Subnets, true, true}} {
 			settings.Subnets = c.subnets
-			must(t, s.Update(NewNetwork(settings, nil)))
+			must(t, s.Update(NewNetwork(settings, NewHosts())))
 			if (s.v4 != nil) != c.v4 || (s.v6 != nil) != c.v6 {
 				t.Errorf("%d subnets: IPv4 socket %v, IPv6 socket %v", len(c.subnets), s.v4 != nil, s.v6 != nil)
 			}

@@ -1,11 +1,10 @@
 // Package dns answers DNS questions on the address of a DHCP port, as upstream's dnsmasq does: names of the network's
 // ports from a Zone, everything else from resolvers that are asked from within the network's namespace.
 //
-// A Zone is a value: answers follow from it and the question, and nothing is kept between questions.
+// Answers follow from the Zone and the question, and nothing is kept between questions.
 package dns
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -13,42 +12,17 @@ import (
 	wire "github.com/miekg/dns"
 )
 
-// Zone is what a Server answers from. It does not change once it is served.
+// Zone is what a Server answers from. It does not change once it is served, but for the names.
 type Zone struct {
 	Local     []netip.Prefix   // who may ask
-	Names     []Name           // of ports
+	Names     *Names           // of ports
 	Resolvers []netip.AddrPort // asked for the rest, in this order; none: the rest is refused
 	Text      map[string][]string
-
-	addrs map[string][]netip.Addr // by lower-case name with a final dot
-	names map[netip.Addr]string
 }
 
-// Name is the name of an address: FQDN is the whole of it, Short the first label, which is answered too.
-type Name struct {
-	Addr        netip.Addr
-	FQDN, Short string
-}
-
-// NewZone indexes z.
-func NewZone(z Zone) *Zone {
-	z.addrs, z.names = make(map[string][]netip.Addr, 2*len(z.Names)), make(map[netip.Addr]string, len(z.Names))
-	slices.SortFunc(z.Names, func(a, b Name) int { return cmp.Or(a.Addr.Compare(b.Addr), strings.Compare(a.FQDN, b.FQDN)) })
-	for _, n := range z.Names {
-		z.names[n.Addr] = wire.Fqdn(n.FQDN)
-		for _, name := range []string{n.FQDN, n.Short} {
-			name = wire.CanonicalName(name)
-			if list := z.addrs[name]; name != "." && !slices.Contains(list, n.Addr) {
-				z.addrs[name] = append(list, n.Addr)
-			}
-		}
-	}
-	return &z
-}
-
-// Equal tells whether both answer the same.
+// Equal tells whether both answer the same; o may be nil.
 func (z *Zone) Equal(o *Zone) bool {
-	return o != nil && slices.Equal(z.Local, o.Local) && slices.Equal(z.Names, o.Names) && slices.Equal(z.Resolvers, o.Resolvers)
+	return o != nil && slices.Equal(z.Local, o.Local) && z.Names == o.Names && slices.Equal(z.Resolvers, o.Resolvers)
 }
 
 // ttl of our own answers: names change with their ports, and asking again costs nothing (dnsmasq's --local-ttl).
@@ -64,7 +38,7 @@ func (z *Zone) answer(req *wire.Msg) *wire.Msg {
 	reply := new(wire.Msg).SetReply(req)
 	reply.Authoritative, reply.RecursionAvailable = true, true
 	header := wire.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: q.Qclass, Ttl: ttl}
-	addrs, known := z.addrs[name]
+	addrs, known := z.Names.addrsOf(name)
 	switch {
 	case known:
 		for _, a := range addrs {
@@ -79,7 +53,7 @@ func (z *Zone) answer(req *wire.Msg) *wire.Msg {
 		}
 		return reply
 	case q.Qtype == wire.TypePTR:
-		if full := z.names[addrOfReverse(name)]; full != "" {
+		if full := z.Names.nameOf(addrOfReverse(name)); full != "" {
 			reply.Answer = append(reply.Answer, &wire.PTR{Hdr: header, Ptr: full})
 			return reply
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"slices"
@@ -87,8 +89,8 @@ func names() []Name {
 }
 
 func zone(resolvers ...netip.AddrPort) *Zone {
-	return NewZone(Zone{Names: names(), Resolvers: resolvers, Text: ParseText(`about.example,"one, two",three`),
-		Local: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("10.5.0.0/24"), netip.MustParsePrefix("2001:db8::/64")}})
+	return &Zone{Names: NewNames(names()...), Resolvers: resolvers, Text: ParseText(`about.example,"one, two",three`),
+		Local: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("10.5.0.0/24"), netip.MustParsePrefix("2001:db8::/64")}}
 }
 
 // answer asks again while there is no answer, as a resolver does: datagrams get lost, and this machine may be busy.
@@ -166,6 +168,38 @@ func TestNames(t *testing.T) {
 	must(t, s.Update(zone(), []netip.Addr{netip.MustParseAddr("10.0.0.2")}))
 	if got := ask(t, "udp", "", "10.5.0.2", "web.", wire.TypeA); got != "no answer" {
 		t.Errorf("an address that was taken away answers %s", got)
+	}
+}
+
+// What is known after many changes is what the ports say that are left, whatever the order of the news.
+func TestNamesChange(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	said := map[int][]Name{} // by port
+	table := NewNames()
+	for range 5000 {
+		var now []Name
+		for range r.IntN(3) {
+			name := fmt.Sprintf("h%d", r.IntN(4))
+			full := name + []string{"", ".example", ".example."}[r.IntN(3)]
+			now = append(now, Name{netip.AddrFrom4([4]byte{10, 0, 0, byte(r.IntN(5))}), full, name})
+		}
+		port := r.IntN(6)
+		table.Replace(said[port], now)
+		said[port] = now
+		var all []Name
+		for _, list := range said {
+			all = append(all, list...)
+		}
+		want := NewNames(all...)
+		if diff := cmp.Diff(want.addrs, table.addrs, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+			t.Fatalf("addresses (-want +got):\n%s", diff)
+		}
+		if !maps.EqualFunc(want.names, table.names, slices.Equal) {
+			t.Fatalf("names %v, want %v", table.names, want.names)
+		}
+	}
+	if addrs, known := NewNames(names()...).addrsOf("web."); !known || len(addrs) != 2 {
+		t.Errorf("addresses %v", addrs)
 	}
 }
 

@@ -17,6 +17,7 @@ type child[P any] struct {
 	keys          []string // columns usable in column=value filters; the first is the one of plain filters
 	load          func(tx *store.Tx, from func(table, columns, key string) *statement, byID *index[P]) error
 	save          func(tx *store.Tx, id string, old, obj P) error
+	exists        string // SQL that is false if an object has no elements
 }
 
 func newChild[P, E any](c Children[E], ref func(P) *[]E) *child[P] {

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"fmt"
+	"maps"
 	"math/bits"
 	"slices"
 	"strings"
@@ -24,13 +25,23 @@ type engine[P any] struct {
 	All, Shown, Needed Set
 
 	create func() P         // makes an object
+	maker  func() func() P  // makes a function that makes many: later ones share an allocation
 	copy   func(to, from P) // makes an object equal to another one
 	table  table[P]
 	byName map[string]int
 	quiet  Set
 	checks []int // in the order in which attributes are checked
+	joins  []join
+	single string // the condition that finds one object by its id
 	// strict refuses unknown filters (extension filter-validation).
 	strict bool
+}
+
+// join is how a side table is joined.
+type join struct {
+	table string // with a dot
+	sql   string
+	users Set // the attributes that are read from it
 }
 
 // Table says where objects of R live.
@@ -97,9 +108,25 @@ type StandardAttr struct {
 // that is a mistake in the program.
 func New[R any](name, collection, path string, table Table[R], enabled func(alias string) bool, groups ...[]Attr[R]) *Resource[R] {
 	r := &Resource[R]{Name: name, Collection: collection, Path: path, table: table, byName: map[string]int{}, strict: enabled("filter-validation"),
-		create: func() *R { return new(R) }, copy: func(to, from *R) { *to = *from }}
+		create: func() *R { return new(R) }, maker: maker[R], copy: func(to, from *R) { *to = *from }}
 	r.compile(enabled, groups)
 	return r
+}
+
+// maker is the maker of R.
+func maker[R any]() func() *R {
+	const most = 32 // objects in an allocation
+	var block []R
+	size := 1
+	return func() *R {
+		if len(block) == 0 {
+			block = make([]R, size)
+			size = min(2*size, most)
+		}
+		r := &block[0]
+		block = block[1:]
+		return r
+	}
 }
 
 // compile takes the attributes, and finds out what the operations need to know of them.
@@ -131,6 +158,7 @@ func (r *engine[P]) compile(enabled func(alias string) bool, groups [][]attr[P])
 	for i := range r.Attrs {
 		r.findColumn(i)
 	}
+	r.findTables()
 	for i, a := range r.Attrs {
 		r.All |= 1 << i
 		if a.Flags&Hidden == 0 {
@@ -144,6 +172,33 @@ func (r *engine[P]) compile(enabled func(alias string) bool, groups [][]attr[P])
 		}
 	}
 	r.checks = r.checkOrder()
+}
+
+// findTables finds out which attributes need which side tables, and how to ask for the rows of lists.
+func (r *engine[P]) findTables() {
+	r.single = r.ByID("").SQL
+	for _, a := range r.Attrs {
+		switch c := a.child; {
+		case c == nil:
+		case a.optional == c.table:
+			c.exists = "EXISTS (SELECT 1 FROM " + c.table + " child WHERE child." + c.parent + " = t." + r.table.IDColumn + ")"
+		default: // its table is a query
+			c.exists = "EXISTS (SELECT 1 FROM " + a.optional + ")"
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.table.Sides)) {
+		side := r.table.Sides[name]
+		j := join{table: name + ".", sql: " LEFT JOIN " + name + " ON " + name + "." + side.Key + " = t." + r.table.IDColumn}
+		if side.And != "" {
+			j.sql += " AND " + side.And
+		}
+		for i, a := range r.Attrs {
+			if c := a.column; c != nil && (c.side == name || strings.Contains(c.expr, j.table)) {
+				j.users |= 1 << i
+			}
+		}
+		r.joins = append(r.joins, j)
+	}
 }
 
 // findColumn finds out what of attribute i need not be read.

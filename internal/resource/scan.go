@@ -77,4 +77,7 @@ func scanStandard(std *StandardAttr, row *store.Row, i int) (err error) {
 	return err
 }
 
-const standardColumns = "sa.id, sa.description, sa.revision_number, sa.created_at, sa.updated_at"
+const (
+	standardColumns = "sa.id, sa.description, sa.revision_number, sa.created_at, sa.updated_at"
+	standardCount   = 5
+)

@@ -74,33 +74,19 @@ func (s *statement) cond(c Cond) {
 // attributes if they are wanted or needed.
 func (r *engine[P]) from(s *statement, need Set, standard bool, q *Query, more ...Cond) {
 	need |= q.sorted()
-	conditions := slices.Concat(q.Where, more)
 	mentioned := func(table string) bool {
-		return slices.ContainsFunc(conditions, func(c Cond) bool { return c.mentions(table) })
+		mentions := func(c Cond) bool { return strings.Contains(c.SQL, table) }
+		return slices.ContainsFunc(q.Where, mentions) || slices.ContainsFunc(more, mentions)
 	}
 	s.WriteString(" FROM " + r.table.Name + " t")
-	if r.table.Standard != nil && (standard || need&^r.Bit("id") != 0 || mentioned("sa")) {
+	if r.table.Standard != nil && (standard || need&^r.Bit("id") != 0 || mentioned("sa.")) {
 		s.WriteString(" JOIN standardattributes sa ON sa.id = t.standard_attr_id")
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.table.Sides)) {
-		if !r.needs(need, name) && !mentioned(name) {
-			continue
-		}
-		side := r.table.Sides[name]
-		fmt.Fprintf(s, " LEFT JOIN %s ON %s.%s = t.%s", name, name, side.Key, r.table.IDColumn)
-		if side.And != "" {
-			s.WriteString(" AND " + side.And)
+	for _, j := range r.joins {
+		if need&j.users != 0 || mentioned(j.table) {
+			s.WriteString(j.sql)
 		}
 	}
-}
-
-func (r *engine[P]) needs(set Set, side string) bool {
-	for i := range set.All() {
-		if c := r.Attrs[i].column; c != nil && (c.side == side || strings.Contains(c.expr, side+".")) {
-			return true
-		}
-	}
-	return false
 }
 
 // limits tells whether the caller may not see all objects.
@@ -125,21 +111,30 @@ func (r *engine[P]) where(s *statement, q *Query, more ...Cond) {
 }
 
 // Select reads objects: one query for the rows, one for each list attribute in the set, and one that tells which tables
-// need not be asked, however many there are. On some databases side tables have queries of their own, too.
+// need not be asked, however many there are. On some databases side tables have queries of their own, too. For an object
+// with a certain id, the query of the row tells which lists it has.
 func (r *engine[P]) Select(tx *store.Tx, q *Query) ([]P, error) {
 	read := q.Set | r.Bit("id")
-	p, err := r.probe(tx, read)
+	single := slices.ContainsFunc(q.Where, func(c Cond) bool { return c.SQL == r.single })
+	p, err := r.probe(tx, read, single)
 	if err != nil {
 		return nil, err
 	}
 	read &^= p.absent
-	apart := r.apart(tx, q, read)
+	var apart Set
+	if !single {
+		apart = r.apart(tx, q, read)
+	}
 	s := &statement{}
 	if q.Caller != nil {
 		s.project = q.Caller.ProjectID
 	}
 	standard := r.table.Standard != nil && q.Set&^r.Bit("id") != 0 // read as a whole
 	attrs := r.columns(s, read&^apart, standard)
+	var lists []int
+	if single {
+		lists = r.listColumns(s, read)
+	}
 	var more []Cond
 	if q.Marker != "" {
 		after, ok, err := r.after(tx, q)
@@ -153,8 +148,9 @@ func (r *engine[P]) Select(tx *store.Tx, q *Query) ([]P, error) {
 	r.from(s, read&^apart, standard, q, more...)
 	r.page(s, q, more...)
 	var objs []P
+	create := r.maker()
 	err = tx.Each(s.String(), s.args, func(row *store.Row) error {
-		obj := r.create()
+		obj := create()
 		r.copy(obj, p.blank)
 		for i, a := range attrs {
 			if err := a.scan(obj, row, i); err != nil {
@@ -162,8 +158,17 @@ func (r *engine[P]) Select(tx *store.Tx, q *Query) ([]P, error) {
 			}
 		}
 		objs = append(objs, obj)
+		next := len(attrs)
 		if standard {
-			return scanStandard(r.table.Standard(obj), row, len(attrs))
+			if err := scanStandard(r.table.Standard(obj), row, next); err != nil {
+				return err
+			}
+			next += standardCount
+		}
+		for at, i := range lists {
+			if row.Int(next+at) == 0 {
+				p.absent |= 1 << i
+			}
 		}
 		return nil
 	})
@@ -173,7 +178,7 @@ func (r *engine[P]) Select(tx *store.Tx, q *Query) ([]P, error) {
 	if q.Reverse {
 		slices.Reverse(objs)
 	}
-	return objs, r.loadOthers(tx, q, p, read, apart, objs)
+	return objs, r.loadOthers(tx, q, p, read&^p.absent, apart, objs)
 }
 
 // page writes the conditions, the order and the limit. A page is found first, by its keys alone: what the database has to
@@ -213,6 +218,17 @@ func (r *engine[P]) columns(s *statement, read Set, standard bool) []*attr[P] {
 	return attrs
 }
 
+// listColumns adds columns that tell which lists an object has, and returns the numbers of the lists' attributes.
+func (r *engine[P]) listColumns(s *statement, read Set) (lists []int) {
+	for i := range read.All() {
+		if a := &r.Attrs[i]; a.child != nil {
+			s.WriteString(", " + a.child.exists)
+			lists = append(lists, i)
+		}
+	}
+	return lists
+}
+
 // probed is what a look at the tables tells before objects are read.
 type probed[P any] struct {
 	// absent are the attributes that no object has because their tables are empty, as those of rarely used extensions
@@ -222,10 +238,14 @@ type probed[P any] struct {
 	rows   int64 // bound of the number of rows in the main table; 0 = unknown
 }
 
-func (r *engine[P]) probe(tx *store.Tx, read Set) (*probed[P], error) {
+// probe looks at the tables, unless it is for a single object.
+func (r *engine[P]) probe(tx *store.Tx, read Set, single bool) (*probed[P], error) {
 	p := &probed[P]{blank: r.create()}
 	if r.table.Blank != nil {
 		r.table.Blank(p.blank)
+	}
+	if single {
+		return p, nil
 	}
 	tables := map[string]int{} // the columns that tell whether they have rows
 	var columns []string
@@ -277,7 +297,7 @@ func (r *engine[P]) probe(tx *store.Tx, read Set) (*probed[P], error) {
 // apart are the attributes of side tables that are read by queries of their own. Where a join means to look up each row,
 // long lists are read faster by going through both tables.
 func (r *engine[P]) apart(tx *store.Tx, q *Query, read Set) (apart Set) {
-	if tx.Dialect().RowBound(r.table.Name) == "" || slices.ContainsFunc(q.Where, func(c Cond) bool { return c.SQL == r.ByID("").SQL }) {
+	if tx.Dialect().RowBound(r.table.Name) == "" {
 		return 0
 	}
 	for i := range (read &^ q.sorted()).All() {

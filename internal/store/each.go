@@ -135,7 +135,7 @@ func eachOf(rows driver.Rows, f func(*Row) error) (err error) {
 
 // eachSlowly is Each by way of database/sql.
 func (tx *Tx) eachSlowly(query string, args []any, f func(*Row) error) error {
-	rows, err := tx.sql.QueryContext(tx.ctx, query, args...)
+	rows, err := tx.sql.QueryContext(tx.inner, query, args...)
 	if err != nil {
 		return err
 	}

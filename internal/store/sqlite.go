@@ -23,6 +23,10 @@ const busyTimeout = time.Second
 // idleReader is after what time an unused reading connection gives its memory back.
 const idleReader = time.Minute
 
+// walPages is how many pages of 4 KiB the write-ahead log gets before they are copied into the database: the more, the more
+// often a page that changed several times is copied once. SQLite's default is 1000.
+const walPages = "wal_autocheckpoint(4000)"
+
 // walLimit cuts the write-ahead log back to this many bytes once a slow reader no longer keeps it long.
 const walLimit = "journal_size_limit(16777216)"
 
@@ -44,7 +48,7 @@ func (db *DB) openSQLite(ctx context.Context, rest string) error {
 	}
 	uri := "file:" + (&url.URL{Path: path}).EscapedPath()
 	// journal_mode needs the write lock once and is kept in the file, so only the writer sets it.
-	db.writer = db.sqlitePool(uri, 1, "BEGIN IMMEDIATE", "journal_mode(WAL)", walLimit)
+	db.writer = db.sqlitePool(uri, 1, "BEGIN IMMEDIATE", "journal_mode(WAL)", walPages, walLimit)
 	db.reader = db.sqlitePool(uri, sqliteReaders(), "BEGIN", "query_only(1)")
 	db.reader.SetConnMaxIdleTime(idleReader)
 	db.shrink = func(ctx context.Context) error {
@@ -53,6 +57,7 @@ func (db *DB) openSQLite(ctx context.Context, rest string) error {
 		_, err := db.writer.ExecContext(ctx, "PRAGMA shrink_memory")
 		return err
 	}
+	db.group = &group{db: db}
 	return db.writer.PingContext(ctx)
 }
 
@@ -69,6 +74,7 @@ func (db *DB) openSQLiteMemory(ctx context.Context) error {
 	}
 	db.writer = db.sqlitePool(uri, 1, "BEGIN IMMEDIATE")
 	db.reader = db.writer
+	db.group = &group{db: db}
 	return nil
 }
 

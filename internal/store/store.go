@@ -15,6 +15,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"neutrino/internal/store/sqlite"
 )
 
 // ErrNested is returned by Write and Read when the context already belongs to a transaction: the inner one could not
@@ -43,6 +45,7 @@ type DB struct {
 	log                       *slog.Logger
 	statements                atomic.Int64
 	closers                   []func() error
+	group                     *group                      // of SQLite's writers; nil for other databases
 	shrink                    func(context.Context) error // nil: there is nothing to give back
 }
 
@@ -147,46 +150,71 @@ func (db *DB) run(ctx context.Context, p *sql.DB, readOnly bool, f func(tx *Tx) 
 
 // once is one try: it returns what to run after the commit.
 func (db *DB) once(ctx context.Context, p *sql.DB, readOnly bool, f func(tx *Tx) error) ([]func(context.Context), error) {
+	if db.group != nil && !readOnly {
+		return db.group.once(ctx, f)
+	}
 	conn, err := db.connection(ctx, p)
 	if err != nil {
-		return nil, fmt.Errorf("getting a database connection: %w", err)
+		return nil, err
 	}
 	defer conn.Close()
 	options := db.writeOptions
 	if readOnly {
 		options = db.readOptions
 	}
-	sqlTx, err := conn.BeginTx(ctx, options)
+	inner, unwatch := watch(ctx, conn)
+	defer unwatch()
+	sqlTx, err := conn.BeginTx(inner, options)
 	if err != nil {
 		return nil, fmt.Errorf("beginning a transaction: %w", err)
 	}
 	defer sqlTx.Rollback() // without effect after Commit; also runs when f panics
-	tx := &Tx{db: db, sql: sqlTx, conn: conn, readOnly: readOnly}
-	tx.ctx = context.WithValue(ctx, txKey{}, tx)
+	tx := db.newTx(ctx, inner, conn, sqlTx, readOnly)
 	if err := f(tx); err != nil {
 		return nil, err
 	}
-	if err := sqlTx.Commit(); err != nil {
-		if !db.dialect.IsRetryable(err) && IsUnavailable(err) {
-			err = &finalError{err} // it may have been committed: doing it again might do it twice
-		}
-		return nil, fmt.Errorf("committing: %w", err)
+	return tx.onCommit, db.commit(sqlTx)
+}
+
+func (db *DB) commit(tx *sql.Tx) error {
+	err := tx.Commit()
+	if err == nil {
+		return nil
 	}
-	return tx.onCommit, nil
+	if !db.dialect.IsRetryable(err) && IsUnavailable(err) {
+		err = &finalError{err} // it may have been committed: doing it again might do it twice
+	}
+	return fmt.Errorf("committing: %w", err)
+}
+
+// watch has SQLite watch ctx as a whole, so that database/sql need not do it for each statement. It returns the context for
+// statements.
+func watch(ctx context.Context, conn *sql.Conn) (inner context.Context, end func()) {
+	inner, end = ctx, func() {}
+	_ = conn.Raw(func(c any) error { // fails if the connection is lost, as the next statement will
+		if c, ok := c.(*sqlite.Conn); ok {
+			inner, end = context.WithoutCancel(ctx), c.Watch(ctx)
+		}
+		return nil
+	})
+	return inner, end
 }
 
 // connection takes a connection from the pool or makes one.
 func (db *DB) connection(ctx context.Context, p *sql.DB) (*sql.Conn, error) {
-	if db.acquire == 0 {
-		return p.Conn(ctx)
+	limited, cancel := ctx, func() {}
+	if db.acquire != 0 {
+		limited, cancel = context.WithTimeout(ctx, db.acquire)
 	}
-	limited, cancel := context.WithTimeout(ctx, db.acquire)
 	defer cancel()
 	conn, err := p.Conn(limited)
-	if errors.Is(err, context.DeadlineExceeded) {
+	if db.acquire != 0 && errors.Is(err, context.DeadlineExceeded) {
 		err = &finalError{err}
 	}
-	return conn, err
+	if err != nil {
+		return nil, fmt.Errorf("getting a database connection: %w", err)
+	}
+	return conn, nil
 }
 
 func (db *DB) retryable(err error) bool {

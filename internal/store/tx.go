@@ -18,8 +18,15 @@ type Tx struct {
 	sql      *sql.Tx
 	conn     *sql.Conn // that sql is on
 	ctx      context.Context
+	inner    context.Context // of statements: ctx, unless that is watched by other means
 	readOnly bool
 	onCommit []func(context.Context)
+}
+
+func (db *DB) newTx(ctx, inner context.Context, conn *sql.Conn, tx *sql.Tx, readOnly bool) *Tx {
+	t := &Tx{db: db, sql: tx, conn: conn, inner: inner, readOnly: readOnly}
+	t.ctx = context.WithValue(ctx, txKey{}, t)
+	return t
 }
 
 type txKey struct{}
@@ -67,17 +74,17 @@ func (tx *Tx) exec(query string, args []any) (sql.Result, error) {
 		return nil, ErrReadOnly
 	}
 	tx.db.statements.Add(1)
-	return tx.sql.ExecContext(tx.ctx, tx.db.dialect.Rewrite(query), args...)
+	return tx.sql.ExecContext(tx.inner, tx.db.dialect.Rewrite(query), args...)
 }
 
 // Query runs a SELECT. Its rows must be closed before the next statement: not every driver can do both at once.
 func (tx *Tx) Query(query string, args ...any) (*Rows, error) {
 	tx.db.statements.Add(1)
-	return tx.sql.QueryContext(tx.ctx, tx.db.dialect.Rewrite(query), args...)
+	return tx.sql.QueryContext(tx.inner, tx.db.dialect.Rewrite(query), args...)
 }
 
 // QueryRow runs a SELECT of at most one row; errors, sql.ErrNoRows among them, come from Scan.
 func (tx *Tx) QueryRow(query string, args ...any) *sql.Row {
 	tx.db.statements.Add(1)
-	return tx.sql.QueryRowContext(tx.ctx, tx.db.dialect.Rewrite(query), args...)
+	return tx.sql.QueryRowContext(tx.inner, tx.db.dialect.Rewrite(query), args...)
 }

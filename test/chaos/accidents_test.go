@@ -97,6 +97,9 @@ func restartDaemon(w *world, _ *snapshot) string {
 	if h == nil {
 		return ""
 	}
+	if err := h.WaitUp(name, 30*time.Second); err != nil { // it may have been started a moment ago
+		w.fail("a daemon that does not start", []string{err.Error()})
+	}
 	h.Daemons[name].Stop()
 	h.Daemons[name].Restart()
 	return name + " on " + h.Name

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -281,6 +282,15 @@ func (c *Cloud) ready(h *Host) {
 
 // WaitHealthy waits until the daemon's health check succeeds.
 func (h *Host) WaitHealthy(daemon string, within time.Duration) error {
+	return h.waitAnswer(daemon, within, http.StatusOK)
+}
+
+// WaitUp waits until a daemon answers health checks, whatever it says: from then on it ends without an error.
+func (h *Host) WaitUp(daemon string, within time.Duration) error {
+	return h.waitAnswer(daemon, within, http.StatusOK, http.StatusServiceUnavailable)
+}
+
+func (h *Host) waitAnswer(daemon string, within time.Duration, statuses ...int) error {
 	client := h.HTTP(patient(2 * time.Second))
 	defer client.CloseIdleConnections()
 	return Eventually(within, func() error {
@@ -292,7 +302,7 @@ func (h *Host) WaitHealthy(daemon string, within time.Duration) error {
 			return fmt.Errorf("%s on %s: %w", daemon, h.Name, err)
 		}
 		response.Body.Close()
-		if response.StatusCode != http.StatusOK {
+		if !slices.Contains(statuses, response.StatusCode) {
 			return fmt.Errorf("%s on %s is not well: %s", daemon, h.Name, response.Status)
 		}
 		return nil

@@ -30,6 +30,9 @@ func (l *Lab) datapath() string {
 // startSwitch starts Open vSwitch and connects it to the underlay.
 func (h *Host) startSwitch() {
 	h.lab.T.Helper()
+	// With the userspace datapath the kernel sees what arrives at under0, too. It would answer ARP requests for the address of
+	// the bridge, with under0's MAC, and who takes that one for the tunnel endpoint's sends into the void.
+	h.Sysctl("net/ipv4/conf/under0/arp_ignore", "1")
 	h.Run("mkdir " + switchDir)
 	h.Run("ovsdb-tool create " + switchDir + "/conf.db " + switchSchema)
 	h.SwitchDB = h.Start("ovsdb-server", "ovsdb-server", switchDir+"/conf.db", "--remote=punix:"+switchDir+"/db.sock",

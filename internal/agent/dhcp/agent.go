@@ -1,9 +1,9 @@
 // Package dhcp is the DHCP agent: for each network that the server gives it, it keeps a namespace with a port of its own
 // and answers DHCP, and where it is asked to metadata requests, from within this process.
 //
-// What the server says is kept as snapshots in a reconcile.Table; one loop fetches what must be fetched and brings
-// networks in line whose snapshot changed. Nothing of a network is touched while it stays the same, and nothing at all
-// before the first answer of the server. When the agent ends, namespaces and addresses stay for its successor.
+// What the server says is kept in a reconcile.Table; one loop fetches what must be fetched and brings networks in line
+// that changed, at a cost that follows the changes. Nothing of a network is touched while it stays the same, and nothing
+// at all before the first answer of the server. When the agent ends, namespaces and addresses stay for its successor.
 package dhcp
 
 import (
@@ -148,8 +148,11 @@ func (a *Agent) Healthy() error {
 	if !a.reporter.Alive() {
 		return errors.New("DHCP agent: the last state report did not get through")
 	}
-	if p := a.failure.Load(); p != nil && *p != nil {
-		return fmt.Errorf("DHCP agent: %w", *p)
+	switch err := a.failure.Load(); {
+	case err == nil:
+		return errors.New("DHCP agent: the server has not yet said which networks there are")
+	case *err != nil:
+		return fmt.Errorf("DHCP agent: %w", *err)
 	}
 	return nil
 }
@@ -176,13 +179,15 @@ func (a *Agent) start() {
 
 func (a *Agent) stats(c map[string]any) {
 	var networks, subnets, ports int
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	for _, n := range a.table.AllWanted() {
 		if !n.served() {
 			continue
 		}
 		networks++
 		subnets += len(n.Subnets) + len(n.NonLocalSubnets)
-		ports += len(n.ports)
+		ports += len(n.ports.byID)
 	}
 	c["networks"], c["subnets"], c["ports"] = networks, subnets, ports
 }

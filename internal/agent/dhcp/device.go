@@ -121,27 +121,36 @@ func (d device) ensure(ctx context.Context, driver plug.Driver, takeOver bool) (
 		return false, writes, err
 	}
 	defer h.Close()
+	links, err := h.LinkList()
+	if err != nil {
+		return false, writes, fmt.Errorf("devices in %s: %w", d.namespace, err)
+	}
 	if takeOver {
-		retired, err := d.retireOthers(h)
+		retired, err := d.retireOthers(h, links)
 		writes += retired
 		if err != nil {
 			return false, writes, err
 		}
+		if retired > 0 {
+			if links, err = h.LinkList(); err != nil {
+				return false, writes, fmt.Errorf("devices in %s: %w", d.namespace, err)
+			}
+		}
 	}
-	removed, err := d.removeOthers(ctx, h, driver)
+	removed, err := d.removeOthers(ctx, h, links, driver)
 	writes += removed
 	if err != nil {
 		return false, writes, err
 	}
-	if !driver.Right(h, d.port()) {
+	link := named(links, d.inner)
+	if link == nil || !driver.Right(h, d.port()) {
 		if fresh, err = d.plug(ctx, driver); err != nil {
 			return fresh, writes, err
 		}
 		writes++
-	}
-	link, err := h.LinkByName(d.inner)
-	if err != nil {
-		return fresh, writes, fmt.Errorf("inner end %s: %w", d.inner, err)
+		if link, err = h.LinkByName(d.inner); err != nil {
+			return fresh, writes, fmt.Errorf("inner end %s: %w", d.inner, err)
+		}
 	}
 	for _, step := range []func(*netlink.Handle, netlink.Link) (int, error){d.ensureAddrs, d.ensureRoutes} {
 		n, err := step(h, link)
@@ -166,9 +175,19 @@ func quietIPv6(namespace string) error {
 	})
 }
 
-// removeOthers unplugs ports that were ours on this network before.
-func (d device) removeOthers(ctx context.Context, h *netlink.Handle, driver plug.Driver) (writes int, err error) {
-	for _, name := range ourDevices(h) {
+// named is the link with the name; nil if there is none.
+func named(links []netlink.Link, name string) netlink.Link {
+	for _, l := range links {
+		if l.Attrs().Name == name {
+			return l
+		}
+	}
+	return nil
+}
+
+// removeOthers unplugs ports that were ours on this network before, out of the namespace's links.
+func (d device) removeOthers(ctx context.Context, h *netlink.Handle, links []netlink.Link, driver plug.Driver) (writes int, err error) {
+	for _, name := range ours(links) {
 		if name == d.inner {
 			continue
 		}
@@ -186,6 +205,10 @@ func ourDevices(h *netlink.Handle) []string {
 	if err != nil {
 		return nil
 	}
+	return ours(links)
+}
+
+func ours(links []netlink.Link) []string {
 	var out []string
 	for _, l := range links {
 		if name := l.Attrs().Name; strings.HasPrefix(name, pairPrefix) || strings.HasPrefix(name, switchPrefix) {

@@ -92,8 +92,10 @@ func (a *Agent) portChanged(p *rpc.DHCPPayload) {
 		return
 	}
 	n, known := a.table.Wanted(port.NetworkID)
-	if known && n.ports[port.ID] != nil && n.ports[port.ID].Revision > port.Revision {
-		return
+	if known {
+		if have := n.ports.byID[port.ID]; have != nil && have.Revision > port.Revision {
+			return
+		}
 	}
 	if a.journal != nil { // the network may be on its way without this port
 		a.journal[port.ID] = port
@@ -101,36 +103,28 @@ func (a *Agent) portChanged(p *rpc.DHCPPayload) {
 	if !known {
 		return
 	}
+	// Another port is thought to have an address of this one: the message of its deletion was lost.
+	clash := n.ports.clash(port)
 	a.table.Want(n.ID, n.with(port))
-	_, missing, _ := wantedIPs(n, port)
-	lost := missing && port.DeviceID == rpc.DHCPDeviceID(a.cfg.Host, n.ID) // perhaps because the subnet is going
-	if lost || clash(n, port) {
+	if clash || a.lostAddress(n, port) {
 		a.fetch[n.ID] = true
 	}
 }
 
-// clash tells whether another port is thought to have an address of this one: the message of its deletion was lost.
-func clash(n *network, port *rpc.Port) bool {
-	for _, other := range n.ports {
-		if other.ID == port.ID {
-			continue
-		}
-		for _, ip := range other.FixedIPs {
-			for _, mine := range port.FixedIPs {
-				if ip == mine {
-					return true
-				}
-			}
-		}
+// lostAddress tells whether port is ours and lacks an address, perhaps because the subnet is going.
+func (a *Agent) lostAddress(n *network, port *rpc.Port) bool {
+	if port.DeviceID != rpc.DHCPDeviceID(a.cfg.Host, n.ID) {
+		return false
 	}
-	return false
+	_, missing, _ := wantedIPs(n, port)
+	return missing
 }
 
 func (a *Agent) portDeleted(p *rpc.DHCPPayload) {
 	a.deleted[p.PortID] = time.Now()
 	delete(a.journal, p.PortID)
 	for _, n := range a.candidates(p) {
-		port := n.ports[p.PortID]
+		port := n.ports.byID[p.PortID]
 		if port == nil {
 			continue
 		}

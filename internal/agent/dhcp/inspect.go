@@ -56,7 +56,7 @@ func (a *Agent) mend(ctx context.Context, s *service) error {
 	if s == nil || time.Now().Before(s.notBefore) {
 		return nil
 	}
-	n, wanted := a.table.Actual(s.id)
+	n, wanted := a.table.Wanted(s.id) // what was applied may be older than our port
 	if !wanted || !n.served() {
 		return nil
 	}

@@ -447,11 +447,11 @@ func TestPortDuringFetch(t *testing.T) {
 	s.notify(t, rpc.DHCPPortDeleteEnd, rpc.DHCPPayload{PortID: "port1-6", NetworkID: "net1"})
 	must(t, a.fetchSome(t.Context(), ids))
 	n, _ := a.table.Wanted("net1")
-	if n.ports["late"] == nil || n.ports["port1-6"] != nil {
-		t.Errorf("ports %v", slices.Sorted(maps.Keys(n.ports)))
+	if n.ports.byID["late"] == nil || n.ports.byID["port1-6"] != nil {
+		t.Errorf("ports %v", slices.Sorted(maps.Keys(n.ports.byID)))
 	}
 	s.notify(t, rpc.DHCPPortUpdateEnd, rpc.DHCPPayload{Port: &rpc.Port{ID: "port1-6", NetworkID: "net1"}})
-	if n, _ := a.table.Wanted("net1"); n.ports["port1-6"] != nil {
+	if n, _ := a.table.Wanted("net1"); n.ports.byID["port1-6"] != nil {
 		t.Error("a late message brought a deleted port back")
 	}
 }
@@ -473,7 +473,7 @@ func TestPortDuringFirstFetch(t *testing.T) {
 	late := rpc.Port{ID: "late", NetworkID: "net2", MACAddress: "fa:16:3e:00:02:09", DeviceOwner: "compute:nova"}
 	s.notify(t, rpc.DHCPPortCreateEnd, rpc.DHCPPayload{Port: &late})
 	must(t, a.fetchSome(t.Context(), ids))
-	if n, _ := a.table.Wanted("net2"); n == nil || n.ports["late"] == nil {
+	if n, _ := a.table.Wanted("net2"); n == nil || n.ports.byID["late"] == nil {
 		t.Error("the port is lost")
 	}
 }
@@ -540,9 +540,19 @@ func TestMending(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
-	defer func() { cancel(); must(t, <-ended) }()
+	var before string
+	defer func() {
+		if t.Failed() {
+			t.Logf("before:\n%s\nnow:\n%s", before, showOr(t, "qdhcp-net1"))
+		}
+		cancel()
+		must(t, <-ended)
+		if t.Failed() {
+			t.Log(log.b.String())
+		}
+	}()
 	eventually(t, "ports ready", s.isReady("port1-5"))
-	before := show(t, "qdhcp-net1")
+	before = show(t, "qdhcp-net1")
 	for _, harm := range []string{
 		"ip -n qdhcp-net1 addr del 10.0.0.2/24 dev ns-00000001-00",
 		"ip -n qdhcp-net1 addr del 2001:db8::2/64 dev ns-00000001-00",

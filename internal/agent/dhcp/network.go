@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 
 	"neutrino/internal/rpc"
 )
@@ -33,49 +34,87 @@ func needsDHCP(owner string) bool {
 	return true
 }
 
-// network is what the server said of a network. It does not change once made; changes make a new one that shares the
-// ports.
-type network struct {
-	rpc.DHCPNetwork                      // its Ports are nil
-	ports           map[string]*rpc.Port // by id
+// concernsAll tells whether what others on the network are told depends on the port: those of routers and DHCP agents.
+func concernsAll(p *rpc.Port) bool {
+	return isRouterInterface(p.DeviceOwner) || p.DeviceOwner == ownerDHCP || strings.HasPrefix(p.DeviceID, "dhcp") ||
+		p.DeviceID == reservedDeviceID
 }
 
-// newNetwork makes a network of a full answer. What is the same in old, which may be nil, is taken from there, so that
-// an unchanged network is the same pointer.
+// network is what the server said of a network. A change makes a new one, which shares the ports: there may be thousands,
+// and a change of one must not cost a look at the others.
+type network struct {
+	rpc.DHCPNetwork                      // its Ports are nil
+	infra           map[string]*rpc.Port // the ports that concern all, by id; not changed once made
+	ports           *ports               // all ports; guarded by Agent.mu
+}
+
+// newNetwork makes a network of a full answer. The ports of old, which may be nil, are brought in line; if there was
+// nothing to do, it is old that is returned.
 func newNetwork(info rpc.DHCPNetwork, old *network) *network {
-	n := &network{info, make(map[string]*rpc.Port, len(info.Ports))}
+	n := &network{DHCPNetwork: info}
 	// The decoder makes room for four elements at least, and more than there are.
 	n.Subnets, n.NonLocalSubnets = slices.Clone(info.Subnets), slices.Clone(info.NonLocalSubnets)
-	for i := range info.Ports {
-		port := info.Ports[i]
-		p := &port
-		if old != nil && old.ports[p.ID] != nil && reflect.DeepEqual(old.ports[p.ID], p) {
-			p = old.ports[p.ID]
-		}
-		n.ports[p.ID] = p
-	}
 	n.Ports = nil
-	if old != nil && maps.Equal(old.ports, n.ports) && reflect.DeepEqual(old.DHCPNetwork, n.DHCPNetwork) {
+	if old == nil {
+		n.ports = &ports{byID: make(map[string]*rpc.Port, len(info.Ports)), byIP: make(map[rpc.FixedIP]*rpc.Port, len(info.Ports))}
+	} else {
+		n.ports = old.ports
+	}
+	same := n.ports.replace(info.Ports)
+	if old != nil && same && reflect.DeepEqual(old.DHCPNetwork, n.DHCPNetwork) {
 		return old
+	}
+	for id, p := range n.ports.byID {
+		if !concernsAll(p) {
+			continue
+		}
+		if n.infra == nil {
+			n.infra = map[string]*rpc.Port{}
+		}
+		n.infra[id] = p
 	}
 	return n
 }
 
+// concern makes p the port of the id that concerns all; nil if it does not, or is gone.
+func (n *network) concern(id string, p *rpc.Port) {
+	infra := maps.Clone(n.infra)
+	if infra == nil {
+		infra = map[string]*rpc.Port{}
+	}
+	if p == nil {
+		delete(infra, id)
+	} else {
+		infra[id] = p
+	}
+	n.infra = infra
+}
+
+// with makes the port one of the network's.
 func (n *network) with(p *rpc.Port) *network {
-	c := &network{n.DHCPNetwork, maps.Clone(n.ports)}
-	c.ports[p.ID] = p
-	return c
+	n.ports.put(p)
+	c := *n
+	switch {
+	case concernsAll(p):
+		c.concern(p.ID, p)
+	case n.infra[p.ID] != nil:
+		c.concern(p.ID, nil)
+	}
+	return &c
 }
 
 func (n *network) without(portID string) *network {
-	c := &network{n.DHCPNetwork, maps.Clone(n.ports)}
-	delete(c.ports, portID)
-	return c
+	n.ports.remove(portID)
+	c := *n
+	if n.infra[portID] != nil {
+		c.concern(portID, nil)
+	}
+	return &c
 }
 
-// port finds the port with the device id.
+// port finds the port with the device id, which is that of a DHCP agent.
 func (n *network) port(deviceID string) *rpc.Port {
-	for _, p := range n.ports {
+	for _, p := range n.infra {
 		if p.DeviceID == deviceID {
 			return p
 		}
@@ -111,7 +150,7 @@ func (n *network) allSubnets() []*rpc.Subnet {
 // agentAddrs are the addresses of all DHCP agents in the subnet, in an order that is the same for all of them.
 func (n *network) agentAddrs(subnetID string) []netip.Addr {
 	var out []netip.Addr
-	for _, p := range n.ports {
+	for _, p := range n.infra {
 		if p.DeviceOwner != ownerDHCP || p.DeviceID == reservedDeviceID {
 			continue
 		}
@@ -134,7 +173,7 @@ func (n *network) routed() map[string]bool {
 		}
 	}
 	out := map[string]bool{}
-	for _, p := range n.ports {
+	for _, p := range n.infra {
 		if !isRouterInterface(p.DeviceOwner) {
 			continue
 		}
@@ -174,7 +213,7 @@ func (n *network) metadataRouter() string {
 		if err != nil || !linkLocal.Contains(p.Addr()) || p.Bits() < linkLocal.Bits() {
 			continue
 		}
-		for _, port := range n.ports {
+		for _, port := range n.infra {
 			if isRouterInterface(port.DeviceOwner) {
 				return port.DeviceID
 			}

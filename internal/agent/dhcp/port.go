@@ -74,7 +74,7 @@ func wantedIPs(n *network, own *rpc.Port) (want []rpc.FixedIPRequest, missing, e
 
 // adoptPort takes over a reserved port; nil if there is none left.
 func (a *Agent) adoptPort(ctx context.Context, n *network, id string) (*rpc.Port, error) {
-	for _, p := range n.ports {
+	for _, p := range n.infra {
 		if p.DeviceID != reservedDeviceID {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"time"
 
@@ -21,7 +22,10 @@ type service struct {
 	server   *dhcp.Server
 	dns      *dns.Server
 	zone     *dns.Zone         // that dns answers from
-	hosts    map[string]served // by port id, of the ports that were translated
+	known    *ports            // what has been translated, with all changes taken from it
+	served   map[string]served // by port id, of the ports that were translated
+	hosts    *dhcp.Hosts       // that server answers
+	names    *dns.Names        // of zone
 	metadata map[string]io.Closer
 	source   metadata.Source      // of all in metadata
 	asked    []rpc.FixedIPRequest // last request to change our port
@@ -77,8 +81,8 @@ func (a *Agent) serve(ctx context.Context, s *service, n *network) error {
 			return err
 		}
 	}
-	s.translate(a.translator, n)
-	if err := a.answerDHCP(s, dhcp.NewNetwork(a.translator.settings(n, own), s.byMAC())); err != nil {
+	s.translate(a.translator, a.news(s, n))
+	if err := a.answerDHCP(s, dhcp.NewNetwork(a.translator.settings(n, own), s.hosts)); err != nil {
 		return err
 	}
 	if err := a.answerDNS(s); err != nil {
@@ -111,37 +115,54 @@ func (a *Agent) plug(ctx context.Context, s *service, d device) error {
 	return nil
 }
 
-// translate makes hosts of the network's new and changed ports, which are to be reported, new ones first.
-func (s *service) translate(t *translator, n *network) {
-	var changed []string
-	for id, p := range n.ports {
-		old, known := s.hosts[id]
-		if known && old.port == p {
-			continue
+// news are the ports of n that s has not yet translated as they are, by id; nil for those that are gone.
+func (a *Agent) news(s *service, n *network) map[string]*rpc.Port {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := n.ports.take()
+	if s.known != n.ports {
+		s.known = n.ports
+		for id := range s.served {
+			out[id] = nil
 		}
-		s.hosts[id] = served{p, t.host(p), t.names(p)}
-		if known {
-			changed = append(changed, id)
-		} else {
-			s.pending = append(s.pending, id)
-		}
-	}
-	s.pending = append(s.pending, changed...)
-	for id := range s.hosts {
-		if n.ports[id] == nil {
-			delete(s.hosts, id)
-		}
-	}
-}
-
-func (s *service) byMAC() map[dhcp.MAC]*dhcp.Host {
-	out := make(map[dhcp.MAC]*dhcp.Host, len(s.hosts))
-	for _, h := range s.hosts {
-		if h.host != nil {
-			out[h.host.MAC] = h.host
-		}
+		maps.Copy(out, n.ports.byID)
 	}
 	return out
+}
+
+// translate makes hosts and names of new and changed ports, which are to be reported, new ones first.
+func (s *service) translate(t *translator, news map[string]*rpc.Port) {
+	var changed []string
+	for id, p := range news {
+		old, known := s.served[id]
+		switch {
+		case p == nil:
+			s.answer(old, served{})
+			delete(s.served, id)
+			continue
+		case known && old.port == p:
+			continue
+		case known:
+			changed = append(changed, id)
+		default:
+			s.pending = append(s.pending, id)
+		}
+		now := served{p, t.host(p), t.names(p)}
+		s.answer(old, now)
+		s.served[id] = now
+	}
+	s.pending = append(s.pending, changed...)
+}
+
+// answer makes the responders know now instead of old.
+func (s *service) answer(old, now served) {
+	s.hosts.Replace(old.host, now.host)
+	s.names.Replace(old.names, now.names)
+}
+
+// forget makes s know no ports.
+func (s *service) forget() {
+	s.known, s.served, s.hosts, s.names = nil, map[string]served{}, dhcp.NewHosts(), dns.NewNames()
 }
 
 func (a *Agent) answerDHCP(s *service, n *dhcp.Network) (err error) {
@@ -154,18 +175,14 @@ func (a *Agent) answerDHCP(s *service, n *dhcp.Network) (err error) {
 
 // answerDNS answers names at the addresses of our port.
 func (a *Agent) answerDNS(s *service) error {
-	z := dns.Zone{Resolvers: a.cfg.Resolvers, Text: a.cfg.Text}
+	zone := &dns.Zone{Resolvers: a.cfg.Resolvers, Text: a.cfg.Text, Names: s.names}
 	var at []netip.Addr
 	for _, p := range s.device.addrs {
 		if p != metadata4 && p != metadata6 {
 			at = append(at, p.Addr())
-			z.Local = append(z.Local, p.Masked())
+			zone.Local = append(zone.Local, p.Masked())
 		}
 	}
-	for _, h := range s.hosts {
-		z.Names = append(z.Names, h.names...)
-	}
-	zone := dns.NewZone(z)
 	if s.dns == nil {
 		s.dns, s.zone = dns.NewServer(a.poller, s.device.namespace, s.device.inner, a.log), nil
 	} else if zone.Equal(s.zone) {
@@ -244,6 +261,7 @@ func (a *Agent) withdraw(ctx context.Context, s *service) error {
 		writes, failed = removeNamespace(ctx, namespacePrefix+s.id, a.cfg.Plug)
 	}
 	a.writes.Add(int64(writes))
-	s.device, s.hosts, s.pending, s.asked = device{}, map[string]served{}, nil, nil
+	s.device, s.pending, s.asked = device{}, nil, nil
+	s.forget()
 	return errors.Join(err, failed, a.releasePort(ctx, s.id))
 }

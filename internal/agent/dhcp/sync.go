@@ -157,7 +157,7 @@ func (a *Agent) merge(info rpc.DHCPNetwork) *network {
 	old, _ := a.table.Wanted(info.ID)
 	n := newNetwork(info, old)
 	for _, p := range a.journal {
-		have := n.ports[p.ID]
+		have := n.ports.byID[p.ID]
 		if p.NetworkID == info.ID && (have == nil || have.Revision <= p.Revision && have != p) {
 			n = n.with(p)
 		}
@@ -263,7 +263,8 @@ func (a *Agent) note(mu *sync.Mutex, failed map[string]error, id string, err err
 func (a *Agent) service(id string) *service {
 	s := a.services[id]
 	if s == nil {
-		s = &service{id: id, hosts: map[string]served{}, metadata: map[string]io.Closer{}}
+		s = &service{id: id, metadata: map[string]io.Closer{}}
+		s.forget()
 		a.services[id] = s
 	}
 	return s
@@ -282,7 +283,7 @@ func (a *Agent) sweep(ctx context.Context) error {
 	}
 	for _, id := range gone {
 		a.log.Info("removing what is left of a network", "network", id)
-		err = errors.Join(err, a.withdraw(ctx, &service{id: id, hosts: map[string]served{}}))
+		err = errors.Join(err, a.withdraw(ctx, &service{id: id}))
 	}
 	return err
 }

@@ -121,12 +121,8 @@ func (a *Agent) endLeft(networkID string) error {
 	return nil
 }
 
-// retireOthers clears the network's namespace of the devices that upstream's agent left.
-func (d device) retireOthers(h *netlink.Handle) (writes int, err error) {
-	links, err := h.LinkList()
-	if err != nil {
-		return 0, fmt.Errorf("devices in %s: %w", d.namespace, err)
-	}
+// retireOthers clears the network's namespace of the devices, out of its links, that upstream's agent left.
+func (d device) retireOthers(h *netlink.Handle, links []netlink.Link) (writes int, err error) {
 	for _, l := range links {
 		if name := l.Attrs().Name; name == d.inner || !strings.HasPrefix(name, "tap") || len(name) != 14 {
 			continue

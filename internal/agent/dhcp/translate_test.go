@@ -105,7 +105,7 @@ b 10.1.0.0/24 server 10.1.0.2 gateway 10.1.0.8 dns []
 		t.Run(name, func(t *testing.T) {
 			n := dualStack()
 			tr := &translator{&c.cfg, dhcp.NewParser(), quiet}
-			if diff := cmp.Diff(c.want, describe(tr.settings(n, n.ports["d"]))); diff != "" {
+			if diff := cmp.Diff(c.want, describe(tr.settings(n, n.ports.byID["d"]))); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -138,7 +138,7 @@ func TestHost(t *testing.T) {
 
 func TestServesMetadata(t *testing.T) {
 	isolated := dualStack()
-	routed := newNetwork(rpc.DHCPNetwork{Subnets: isolated.Subnets[:1], Ports: []rpc.Port{*isolated.ports["r"]}}, nil)
+	routed := newNetwork(rpc.DHCPNetwork{Subnets: isolated.Subnets[:1], Ports: []rpc.Port{*isolated.ports.byID["r"]}}, nil)
 	link := rpc.Subnet{ID: "m", IPVersion: 4, CIDR: "169.254.0.0/16", EnableDHCP: true, GatewayIP: ptr("169.254.0.1")}
 	meta := newNetwork(rpc.DHCPNetwork{Subnets: []rpc.Subnet{link}, Ports: []rpc.Port{{ID: "r", DeviceID: "router9",
 		DeviceOwner: "network:router_interface", FixedIPs: []rpc.FixedIP{{SubnetID: "m", IPAddress: "169.254.0.1"}}}}}, nil)
@@ -177,11 +177,70 @@ func TestNetworkKeepsPointers(t *testing.T) {
 	if newNetwork(info(), old) != old {
 		t.Error("an unchanged network is another one")
 	}
+	old.ports.take()
 	changed := info()
 	changed.Ports[1].Revision++
-	n := newNetwork(changed, old)
-	if n == old || n.ports["port1-5"] != old.ports["port1-5"] || n.ports["port1-6"] == old.ports["port1-6"] {
-		t.Error("a changed port is not the only one that changed")
+	if n := newNetwork(changed, old); n == old {
+		t.Error("a changed network is the same")
+	}
+	if news := old.ports.take(); len(news) != 1 || news["port1-6"] == nil || news["port1-6"].Revision != 1 {
+		t.Errorf("news %v", news)
+	}
+	changed.Ports = changed.Ports[:1]
+	newNetwork(changed, old)
+	if news := old.ports.take(); len(news) != 1 || news["port1-6"] != nil {
+		t.Errorf("news %v", news)
+	}
+}
+
+// The ports that concern all are those of the network, whatever happened to them.
+func TestInfraPorts(t *testing.T) {
+	n := newNetwork(*testNetwork(1), nil)
+	port := func(owner string, ip string) *rpc.Port {
+		return &rpc.Port{ID: "p", DeviceOwner: owner, DeviceID: "x", FixedIPs: []rpc.FixedIP{{SubnetID: "sub1", IPAddress: ip}}}
+	}
+	for _, c := range []struct {
+		p      *rpc.Port
+		routed bool
+		dns    int
+	}{
+		{port("network:router_interface", "10.0.0.1"), true, 0}, {port("compute:nova", "10.0.0.1"), false, 0},
+		{port(ownerDHCP, "10.0.0.2"), false, 1}, {port("", "10.0.0.2"), false, 0}, {port(ownerDHCP, "10.0.0.2"), false, 1}, {nil, false, 0},
+	} {
+		before := len(n.agentAddrs("sub1"))
+		next := n
+		if c.p == nil {
+			next = n.without("p")
+		} else {
+			next = n.with(c.p)
+		}
+		if len(n.agentAddrs("sub1")) != before {
+			t.Error("a change shows in the network before")
+		}
+		n = next
+		if n.routed()["sub1"] != c.routed || len(n.agentAddrs("sub1")) != c.dns {
+			t.Errorf("%v: routed %v, agents %v", c.p, n.routed(), n.agentAddrs("sub1"))
+		}
+	}
+}
+
+// Two ports with one address are noticed, and no longer when one of them moved.
+func TestClash(t *testing.T) {
+	n := newNetwork(*testNetwork(1), nil) // 10.0.0.5 and 10.0.0.6
+	port := func(id, ip string) *rpc.Port {
+		return &rpc.Port{ID: id, FixedIPs: []rpc.FixedIP{{SubnetID: "sub1", IPAddress: ip}}}
+	}
+	for _, c := range []struct {
+		p    *rpc.Port
+		want bool
+	}{
+		{port("a", "10.0.0.9"), false}, {port("a", "10.0.0.5"), true}, {port("port1-5", "10.0.0.7"), false}, {port("a", "10.0.0.9"), false},
+		{port("b", "10.0.0.5"), false}, {port("b", "10.0.0.6"), true},
+	} {
+		if got := n.ports.clash(c.p); got != c.want {
+			t.Errorf("%s with %v: %v", c.p.ID, c.p.FixedIPs, got)
+		}
+		n = n.with(c.p)
 	}
 }
 
@@ -192,10 +251,10 @@ func TestWantedIPs(t *testing.T) {
 		wants          int
 		missing, extra bool
 	}{
-		"all":     {n.ports["d"].FixedIPs, 7, false, false},
+		"all":     {n.ports.byID["d"].FixedIPs, 7, false, false},
 		"none":    {nil, 7, true, false},
-		"foreign": {append([]rpc.FixedIP{{SubnetID: "c", IPAddress: "10.2.0.2"}}, n.ports["d"].FixedIPs...), 7, false, true},
-		"some":    {n.ports["d"].FixedIPs[:2], 7, true, false},
+		"foreign": {append([]rpc.FixedIP{{SubnetID: "c", IPAddress: "10.2.0.2"}}, n.ports.byID["d"].FixedIPs...), 7, false, true},
+		"some":    {n.ports.byID["d"].FixedIPs[:2], 7, true, false},
 	} {
 		want, missing, extra := wantedIPs(n, &rpc.Port{FixedIPs: c.has})
 		if len(want) != c.wants || missing != c.missing || extra != c.extra {

@@ -24,7 +24,7 @@ func likeUpstream(t *testing.T, br string, vni, zone int, peer string, all ...*i
 		ip link add vxlan-%[2]d mtu 1400 type vxlan id %[2]d dev %[3]s local %[4]s dstport 4789 && ip link set vxlan-%[2]d master %[1]s up
 		sysctl -qw net.ipv6.conf.vxlan-%[2]d.disable_ipv6=1 net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1
 		bridge fdb add 00:00:00:00:00:00 dev vxlan-%[2]d dst %[5]s
-		bridge fdb replace fa:16:3e:00:00:02 dev vxlan-%[2]d dst %[5]s`, br, vni, underlay[0], endpoints[0], peer))
+		bridge fdb replace fa:16:3e:00:00:02 dev vxlan-%[2]d dst %[5]s`, br, vni, underlay[0], endpoints()[0], peer))
 	filter := `*filter
 :neutron-filter-top - [0:0]
 :neutron-linuxbri-FORWARD - [0:0]
@@ -122,7 +122,7 @@ func TestAdoption(t *testing.T) {
 		rpc.SecurityGroupRule{Direction: "ingress", Ethertype: "IPv4", Protocol: "tcp", PortRangeMin: ptr(22), PortRangeMax: ptr(22), Stateful: true})
 	const br, zone = "brqaaaa0000-00", 4242
 	remote := netip.MustParseAddr("10.0.0.2")
-	likeUpstream(t, br, 5, zone, endpoints[1].String(), a, c)
+	likeUpstream(t, br, 5, zone, endpoints()[1].String(), a, c)
 	a.reaches(remote, true)
 	shell := a.connect(c, 22)
 	shell.echoes(true)

@@ -51,6 +51,7 @@ type Agent struct {
 	announced      bool                      // the tunnel endpoint is known to the server
 	verified       time.Time
 	nextRetry      *time.Timer
+	told           atomic.Bool // the server has sent them, once
 	deviceCount    atomic.Int64
 
 	failure atomic.Pointer[error] // of the last pass
@@ -100,7 +101,10 @@ func (a *Agent) Writes() int64 { return a.writes.Load() }
 
 // Healthy returns why the agent does not do its work, or nil.
 func (a *Agent) Healthy() error {
-	if err := a.failure.Load(); err != nil && *err != nil {
+	switch err := a.failure.Load(); {
+	case err == nil:
+		return errors.New("the server has not yet said which ports there are")
+	case *err != nil:
 		return *err
 	}
 	if !a.reporter.Alive() {

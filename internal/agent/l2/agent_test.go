@@ -77,7 +77,7 @@ func newRig(t *testing.T) *rig {
 }
 
 func testConfig() Config {
-	return Config{Host: "h1", LocalIP: netip.MustParseAddr("192.168.50.1"), Coalesce: 5 * time.Millisecond,
+	return Config{Host: "h1", LocalIP: endpoints()[0], Coalesce: 5 * time.Millisecond,
 		StaleAfter: patient(300 * time.Millisecond)}
 }
 
@@ -160,6 +160,23 @@ func TestWiringAndGroups(t *testing.T) {
 	r.members(groupDefault, a, b)
 	r.start()
 	r.server.waitFor(t, a.device, b.device, c.device)
+	r.groupsWork(t, a, b, c)
+}
+
+// A host whose tunnel endpoint is of no use to the server serves its ports all the same.
+func TestRefusedEndpoint(t *testing.T) {
+	r := newRig(t)
+	r.server.refuses = true
+	a, b := newInstance(t, r.server, netA, 1, groupDefault).plug(), newInstance(t, r.server, netA, 2, groupDefault).plug()
+	r.members(groupDefault, a, b)
+	r.start()
+	r.server.waitFor(t, a.device, b.device)
+	a.reaches(b.v4, true)
+}
+
+// groupsWork changes members and rules. a and b are in groupDefault, c is in groupClosed and joins the other one.
+func (r *rig) groupsWork(t *testing.T, a, b, c *instance) {
+	t.Helper()
 	a.reaches(b.v4, true)
 	a.reaches(c.v4, false)
 	c.reaches(a.v4, false) // not a member

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"neutrino/internal/bus"
+	"neutrino/internal/fault"
 	"neutrino/internal/rpc"
 )
 
@@ -105,6 +106,7 @@ type fakeServer struct {
 	known   []map[string][]string // members that the agent knew at each
 	among   int                   // requests for members among addresses
 	old     bool                  // does not know that method
+	refuses bool                  // takes no tunnel endpoint
 	hold    chan struct{}         // details are answered when it is closed; nil: at once
 }
 
@@ -118,7 +120,7 @@ func newFakeServer(t testing.TB, b *memoryBus) *fakeServer {
 	rpc.Handle(x, rpc.SecurityGroupInfoForDevices, s.filters)
 	rpc.Handle(x, rpc.SecurityGroupMembersAmong, s.membersAmong)
 	rpc.Handle(x, rpc.UpdateDeviceList, s.report)
-	rpc.Handle(x, rpc.TunnelSync, func(context.Context, rpc.TunnelSyncArgs) (rpc.Tunnels, error) { return rpc.Tunnels{}, nil })
+	rpc.Handle(x, rpc.TunnelSync, s.tunnels)
 	stop, err := x.Serve(b, "server")
 	if err != nil {
 		panic(err)
@@ -127,6 +129,15 @@ func newFakeServer(t testing.TB, b *memoryBus) *fakeServer {
 		t.Cleanup(stop)
 	}
 	return s
+}
+
+func (s *fakeServer) tunnels(context.Context, rpc.TunnelSyncArgs) (rpc.Tunnels, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refuses {
+		return rpc.Tunnels{}, fault.InvalidInput("no tunnels of this type")
+	}
+	return rpc.Tunnels{}, nil
 }
 
 func (s *fakeServer) details(_ context.Context, args rpc.DevicesArgs) (r rpc.DevicesDetails, err error) {

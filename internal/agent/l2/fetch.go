@@ -47,21 +47,30 @@ func (a *Agent) fetch(ctx context.Context) error {
 
 func (a *Agent) agentID() string { return a.cfg.idPrefix() + a.cfg.Host }
 
+// fetchTunnels tells the server of this host's endpoint and learns those of others. A server that refuses it, as its configuration
+// is another one's, is asked again in every pass; all but tunnels works meanwhile.
 func (a *Agent) fetchTunnels(ctx context.Context) error {
 	if !a.cfg.LocalIP.IsValid() || a.announced {
 		return nil
 	}
+	announced := true
 	for _, kind := range a.driver.TunnelTypes() {
 		r, err := rpc.TunnelSync.Call(ctx, a.transport, "",
 			rpc.TunnelSyncArgs{TunnelIP: a.cfg.LocalIP.String(), TunnelType: kind, Host: a.cfg.Host})
-		if err != nil {
+		var refused *bus.RemoteError
+		switch {
+		case errors.As(err, &refused) && refused.Class == "InvalidInput":
+			a.log.Error("the server refuses the tunnel endpoint", "type", kind, "local_ip", a.cfg.LocalIP, "error", err)
+			announced = false
+			continue
+		case err != nil:
 			return err
 		}
 		for _, e := range r.Tunnels {
 			a.remotes.endpoint(e.IPAddress, true)
 		}
 	}
-	a.announced = true
+	a.announced = announced
 	return nil
 }
 

@@ -249,7 +249,7 @@ func TestOpenVSwitchLearning(t *testing.T) {
 	r.server.change(func() { clear(r.server.FDB) })
 	sw.plugNova(a)
 	r.server.waitFor(t, a.device)
-	if err := rpc.TunnelUpdate.Fanout(t.Context(), r.bus, rpc.TunnelArgs{TunnelIP: endpoints[1].String(), TunnelType: "vxlan"}); err != nil {
+	if err := rpc.TunnelUpdate.Fanout(t.Context(), r.bus, rpc.TunnelArgs{TunnelIP: endpoints()[1].String(), TunnelType: "vxlan"}); err != nil {
 		t.Fatal(err)
 	}
 	a.reaches(netip.MustParseAddr("10.0.0.2"), true)

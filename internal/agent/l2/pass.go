@@ -55,7 +55,7 @@ func (a *Agent) run(ctx context.Context) error {
 	}
 	a.wire(ctx)
 	errs := []error{fetchErr, a.remove(), a.remotes.apply(ctx, a.entries)}
-	if err := a.driver.Commit(ctx, a.allFetched()); err != nil { // nothing is told that is not done
+	if err := a.driver.Commit(ctx, a.allFetched(), a.told.Load() || len(a.networks) == 0); err != nil { // nothing is told that is not done
 		return errors.Join(append(errs, err)...)
 	}
 	errs = append(errs, a.tell(ctx))

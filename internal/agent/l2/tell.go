@@ -61,6 +61,7 @@ func (a *Agent) expireLater(ctx context.Context, round int) {
 	time.AfterFunc(a.cfg.StaleAfter, func() {
 		if ctx.Err() == nil {
 			a.remotes.expire(round)
+			a.told.Store(true)
 			a.loop.Kick()
 		}
 	})

@@ -27,10 +27,24 @@ import (
 // otherHost says that this process is the second host of TestTunnel.
 const otherHost = "NEUTRINO_L2_TEST_HOST"
 
-var (
-	endpoints = [2]netip.Addr{netip.MustParseAddr("192.168.50.1"), netip.MustParseAddr("192.168.50.2")}
-	underlay  = [2]string{"underlay1", "underlay2"}
-)
+var underlay = [2]string{"underlay1", "underlay2"}
+
+// underlayFamily is "6" if the hosts' tunnels are to go over IPv6, for both of them.
+const underlayFamily = "NEUTRINO_L2_TEST_UNDERLAY"
+
+// endpoints are the hosts' tunnel endpoints.
+func endpoints() [2]netip.Addr {
+	if os.Getenv(underlayFamily) == "6" {
+		return [2]netip.Addr{netip.MustParseAddr("fd00:50::1"), netip.MustParseAddr("fd00:50::2")}
+	}
+	return [2]netip.Addr{netip.MustParseAddr("192.168.50.1"), netip.MustParseAddr("192.168.50.2")}
+}
+
+// underlayAddress is the address of a host's end, in use at once.
+func underlayAddress(host int) *netlink.Addr {
+	ip := endpoints()[host]
+	return &netlink.Addr{IPNet: &net.IPNet{IP: ip.AsSlice(), Mask: net.CIDRMask(ip.BitLen()-8, ip.BitLen())}, Flags: unix.IFA_F_NODAD}
+}
 
 // hostTB is a testing.TB for a process that is not a test.
 type hostTB struct{ testing.TB }
@@ -55,7 +69,7 @@ func runOtherHost() {
 	s := newFakeServer(nil, b)
 	i := tunnelHost(t, s, 1)
 	cfg := testConfig()
-	cfg.Host, cfg.LocalIP = "h2", endpoints[1]
+	cfg.Host, cfg.LocalIP = "h2", endpoints()[1]
 	onOtherHost(&cfg, s, i)
 	if dir := os.Getenv(otherSwitch); dir != "" {
 		sw := startSwitch(t, dir)
@@ -89,7 +103,7 @@ func tunnelHost(t testing.TB, s *fakeServer, host int) *instance {
 	other := 1 - host
 	mac := fmt.Sprintf("fa:16:3e:00:00:%02x", other+1)
 	s.FDB[netA] = rpc.NetworkFDB{NetworkType: tunnelType(), SegmentID: 5, Ports: map[string][]rpc.FDBEntry{
-		endpoints[other].String(): {rpc.FloodEntry, {MAC: mac, IP: fmt.Sprintf("10.0.0.%d", other+1)},
+		endpoints()[other].String(): {rpc.FloodEntry, {MAC: mac, IP: fmt.Sprintf("10.0.0.%d", other+1)},
 			{MAC: mac, IP: fmt.Sprintf("fd00::%d", other+1)}}}}
 	return i
 }
@@ -104,8 +118,7 @@ func setUnderlay(host int) error {
 	if err != nil {
 		return err
 	}
-	ip := &net.IPNet{IP: endpoints[host].AsSlice(), Mask: net.CIDRMask(24, 32)}
-	if err := netlink.AddrAdd(l, &netlink.Addr{IPNet: ip}); err != nil {
+	if err := netlink.AddrAdd(l, underlayAddress(host)); err != nil {
 		return err
 	}
 	return netlink.LinkSetUp(l)
@@ -177,7 +190,7 @@ func TestTunnel(t *testing.T) {
 		p := wire.next()
 		if target := resolved(p.inner); target != "" && bytes.Equal(p.inner[6:12], a.mac) {
 			asked[target] = true
-			if p.dst != endpoints[1] {
+			if p.dst != endpoints()[1] {
 				t.Errorf("question for %s went to %s", target, p.dst)
 			}
 		}
@@ -190,6 +203,18 @@ func TestTunnel(t *testing.T) {
 	tracked, err := conntrack.List(func(f *conntrack.Flow) bool { return f.Protocol == unix.IPPROTO_UDP && f.DestPort == 4789 })
 	if err != nil || len(tracked) > 0 {
 		t.Errorf("tunnel packets are tracked: %v, %v", tracked, err)
+	}
+}
+
+func TestTunnelOverIPv6(t *testing.T) {
+	t.Setenv(underlayFamily, "6")
+	r := newRig(t)
+	startOtherHost(t, setUnderlay)
+	a := tunnelHost(t, r.server, 0).plug()
+	r.start()
+	r.server.waitFor(t, a.device)
+	for _, remote := range []string{"10.0.0.2", "fd00::2"} {
+		a.reaches(netip.MustParseAddr(remote), true)
 	}
 }
 
@@ -237,7 +262,7 @@ func (c *tunnelTap) next() tunnelPacket {
 		}
 		b := buf[:n]
 		if n < outer+14 || binary.BigEndian.Uint16(b[12:]) != unix.ETH_P_IP || b[23] != unix.IPPROTO_UDP ||
-			binary.BigEndian.Uint16(b[36:]) != 4789 || !bytes.Equal(b[26:30], endpoints[0].AsSlice()) {
+			binary.BigEndian.Uint16(b[36:]) != 4789 || !bytes.Equal(b[26:30], endpoints()[0].AsSlice()) {
 			continue
 		}
 		dst, _ := netip.AddrFromSlice(b[30:34])

@@ -122,7 +122,7 @@ func TestMulticastTunnel(t *testing.T) {
 	clear(r.server.FDB)
 	r.start()
 	r.server.waitFor(t, a.device)
-	wire := sniff(t, "udp and dst host 239.1.0.5 and src host "+endpoints[0].String()) // VNI 5
+	wire := sniff(t, "udp and dst host 239.1.0.5 and src host "+endpoints()[0].String()) // VNI 5
 	for _, remote := range []string{"10.0.0.2", "fd00::2"} {
 		a.reaches(netip.MustParseAddr(remote), true)
 	}

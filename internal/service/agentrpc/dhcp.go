@@ -193,9 +193,19 @@ func (s *Server) releaseDHCPPort(ctx context.Context, args rpc.ReleaseDHCPPortAr
 	})
 }
 
+// dhcpReady ends the waiting of ports for DHCP. Most do not wait: agents name all ports, and only those bound to a host do.
 func (s *Server) dhcpReady(ctx context.Context, args rpc.PortIDsArgs) (rpc.None, error) {
+	in := resource.In("p.id", args.PortIDs)
+	waiting, err := read(ctx, s.db, func(tx *store.Tx) ([]string, error) {
+		rows, err := tx.Query("SELECT p.id FROM ports p JOIN provisioningblocks b ON b.standard_attr_id = p.standard_attr_id "+
+			"WHERE b.entity = ? AND "+in.SQL, append([]any{EntityDHCP}, in.Args...)...)
+		return store.Strings(rows, err)
+	})
+	if err != nil || len(waiting) == 0 {
+		return rpc.None{}, err
+	}
 	return rpc.None{}, s.db.Write(ctx, func(tx *store.Tx) error {
-		return s.core.ProvisioningComplete(tx, EntityDHCP, args.PortIDs...)
+		return s.core.ProvisioningComplete(tx, EntityDHCP, waiting...)
 	})
 }
 

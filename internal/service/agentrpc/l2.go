@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"neutrino/internal/fault"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
 	"neutrino/internal/rpc"
@@ -281,79 +280,73 @@ var endpointTables = map[string]string{"vxlan": "ml2_vxlan_endpoints", "gre": "m
 // vxlanPort is what the table says of VXLAN endpoints; no agent reads it.
 const vxlanPort = 4789
 
-// tunnelSync stores a host's tunnel endpoint and returns all (upstream drivers/type_tunnel.py). An address that was another
-// host's is this one's from now on.
+// tunnelSync stores a host's tunnel endpoint and returns all (upstream drivers/type_tunnel.py).
 func (s *Server) tunnelSync(ctx context.Context, args rpc.TunnelSyncArgs) (rpc.Tunnels, error) {
-	table := endpointTables[args.TunnelType]
-	switch {
-	case args.TunnelIP == "":
-		return rpc.Tunnels{}, fault.InvalidInput("Tunnel IP value needed by the ML2 plugin")
-	case args.TunnelType == "":
-		return rpc.Tunnels{}, fault.InvalidInput("Network type value needed by the ML2 plugin")
-	case table == "":
-		return rpc.Tunnels{}, fault.InvalidInput("Network type value %s not supported, host: %s with tunnel IP: %s", args.TunnelType, args.Host, args.TunnelIP)
+	if err := s.core.CheckEndpoint(args.TunnelType, args.Host, args.TunnelIP); err != nil {
+		return rpc.Tunnels{}, err
 	}
-	out := rpc.Tunnels{Tunnels: []rpc.TunnelEndpoint{}}
-	var moved []string
-	err := s.db.Write(ctx, func(tx *store.Tx) error {
-		moved, out.Tunnels = nil, out.Tunnels[:0]
-		rows, err := tx.Query("SELECT ip_address, host FROM " + table)
-		all, err := store.All(rows, err, func(rows *store.Rows) (e rpc.TunnelEndpoint, err error) {
-			var host *string
-			err = rows.Scan(&e.IPAddress, &host)
-			if host != nil {
-				e.Host = *host
-			}
-			return e, err
-		})
-		if err != nil {
-			return err
-		}
-		mine := rpc.TunnelEndpoint{IPAddress: args.TunnelIP, Host: args.Host}
-		known := false
-		for _, e := range all {
-			switch {
-			case e == mine:
-				known = true
-				continue
-			case e.Host == args.Host && !slices.ContainsFunc(all, func(o rpc.TunnelEndpoint) bool { return o.IPAddress == mine.IPAddress }):
-				moved = append(moved, e.IPAddress) // otherwise the old address may be somebody's already
-				fallthrough
-			case e.Host == args.Host || e.IPAddress == args.TunnelIP:
-				if _, err := tx.Exec("DELETE FROM "+table+" WHERE ip_address = ?", e.IPAddress); err != nil {
-					return err
-				}
-				continue
-			}
-			out.Tunnels = append(out.Tunnels, e)
-		}
-		out.Tunnels = append(out.Tunnels, mine)
-		if args.TunnelType == "vxlan" {
-			for i := range out.Tunnels {
-				out.Tunnels[i].UDPPort = vxlanPort
-			}
-		}
-		if known {
-			return nil
-		}
-		columns, values := []string{"ip_address", "host"}, []any{mine.IPAddress, mine.Host}
-		if args.TunnelType == "vxlan" {
-			columns, values = append(columns, "udp_port"), append(values, vxlanPort)
-		}
-		err = tx.InsertRows(table, columns, [][]any{values})
-		if store.IsDuplicate(err) {
-			return store.Retry(err)
-		}
+	var all []rpc.TunnelEndpoint
+	var left []string
+	err := s.db.Write(ctx, func(tx *store.Tx) (err error) {
+		all, left, err = placeEndpoint(tx, args.TunnelType, rpc.TunnelEndpoint{IPAddress: args.TunnelIP, Host: args.Host})
 		return err
 	})
 	if err != nil {
-		return out, err
+		return rpc.Tunnels{}, err
 	}
-	for _, ip := range moved {
+	for _, ip := range left {
 		s.cast("tunnel_delete", rpc.TunnelDelete.Fanout(ctx, s.bus, rpc.TunnelArgs{TunnelIP: ip, TunnelType: args.TunnelType}))
 	}
 	s.cast("tunnel_update", rpc.TunnelUpdate.Fanout(ctx, s.bus, rpc.TunnelArgs{TunnelIP: args.TunnelIP, TunnelType: args.TunnelType}))
-	return out, nil
+	return rpc.Tunnels{Tunnels: all}, nil
+}
+
+// placeEndpoint stores a host's endpoint in place of those that it had; an address that was another host's is this one's from now on.
+// It returns all endpoints and the addresses that nobody has any more.
+func placeEndpoint(tx *store.Tx, kind string, mine rpc.TunnelEndpoint) (all []rpc.TunnelEndpoint, left []string, err error) {
+	table := endpointTables[kind]
+	rows, err := tx.Query("SELECT ip_address, host FROM " + table)
+	before, err := store.All(rows, err, func(rows *store.Rows) (e rpc.TunnelEndpoint, err error) {
+		var host *string
+		err = rows.Scan(&e.IPAddress, &host)
+		if host != nil {
+			e.Host = *host
+		}
+		return e, err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	taken := slices.ContainsFunc(before, func(e rpc.TunnelEndpoint) bool { return e.IPAddress == mine.IPAddress })
+	for _, e := range before {
+		switch {
+		case e == mine:
+		case e.Host == mine.Host || e.IPAddress == mine.IPAddress:
+			if _, err := tx.Exec("DELETE FROM "+table+" WHERE ip_address = ?", e.IPAddress); err != nil {
+				return nil, nil, err
+			}
+			if e.Host == mine.Host && !taken { // otherwise the old address may be somebody's already
+				left = append(left, e.IPAddress)
+			}
+		default:
+			all = append(all, e)
+		}
+	}
+	columns, values := []string{"ip_address", "host"}, []any{mine.IPAddress, mine.Host}
+	all = append(all, mine)
+	if kind == "vxlan" {
+		columns, values = append(columns, "udp_port"), append(values, vxlanPort)
+		for i := range all {
+			all[i].UDPPort = vxlanPort
+		}
+	}
+	if slices.Contains(before, mine) {
+		return all, left, nil
+	}
+	if err = tx.InsertRows(table, columns, [][]any{values}); store.IsDuplicate(err) {
+		return nil, nil, store.Retry(err)
+	}
+	return all, left, err
 }
 
 // cast logs a message that could not be sent. It is not repeated: agents fetch everything when the bus is back.

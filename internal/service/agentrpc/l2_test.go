@@ -136,7 +136,8 @@ func TestTunnelSync(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", kind, diff)
 		}
 	}
-	for _, args := range []rpc.TunnelSyncArgs{{Host: "h3", TunnelType: "vxlan"}, {Host: "h3", TunnelIP: "192.0.2.3"}, {Host: "h3", TunnelIP: "192.0.2.3", TunnelType: "stt"}} {
+	for _, args := range []rpc.TunnelSyncArgs{{Host: "h3", TunnelType: "vxlan"}, {Host: "h3", TunnelIP: "192.0.2.3"}, {Host: "h3", TunnelIP: "192.0.2.3", TunnelType: "stt"},
+		{Host: "h3", TunnelIP: "2001:db8::3", TunnelType: "vxlan"}, {Host: "h3", TunnelIP: "192.0.2.3", TunnelType: "vlan"}} {
 		if _, err := rpc.TunnelSync.Call(e.ctx, e.bus, "", args); err == nil {
 			t.Errorf("%+v was taken", args)
 		}

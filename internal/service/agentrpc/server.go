@@ -25,6 +25,8 @@ type Core interface {
 	ProvisioningComplete(tx *store.Tx, entity string, portIDs ...string) error
 	// UpdatePortStatus sets the status of those of the ports that are bound to host.
 	UpdatePortStatus(tx *store.Tx, status, host string, portIDs ...string) error
+	// CheckEndpoint tells why a host cannot have a tunnel endpoint.
+	CheckEndpoint(kind, host, address string) error
 }
 
 // Provisioning entities (upstream db/provisioning_blocks.py).

@@ -154,6 +154,17 @@ func (n *Network) choose(tx *store.Tx, requests []*request) error {
 	}
 	for _, group := range groups {
 		for _, s := range group[0].choices {
+			if len(group) == 1 && !group[0].lowest {
+				a, ok, err := s.guess(tx)
+				if err != nil {
+					return err
+				}
+				if ok {
+					group[0].subnet, group[0].addr = s, a
+					group = nil
+					break
+				}
+			}
 			found, err := s.free(tx, len(group), group[0].lowest)
 			if err != nil {
 				return err

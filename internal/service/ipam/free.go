@@ -52,6 +52,20 @@ func (s *Subnet) free(tx *store.Tx, n int, lowest bool) ([]netip.Addr, error) {
 	}
 }
 
+// guess takes an address at random near the start of the pools if it is free, as most are in most subnets.
+func (s *Subnet) guess(tx *store.Tx) (a netip.Addr, ok bool, err error) {
+	total := s.pools.size()
+	if total == 0 {
+		return a, false, nil
+	}
+	a = s.pools.at(rand.Int64N(min(window, total)))
+	n, err := tx.Exec(tx.Dialect().InsertIgnore("ipamallocations", "ip_address", "status", "ipam_subnet_id"), a.String(), "ALLOCATED", s.ipamID)
+	if store.IsForeignKey(err) {
+		err = store.Retry(err)
+	}
+	return a, n == 1, err
+}
+
 func cut(found []netip.Addr, n int) []netip.Addr { return found[:min(n, len(found))] }
 
 func firstOffsets(total, n int64) []int64 {

@@ -1,6 +1,8 @@
 package ml2
 
 import (
+	"net/netip"
+
 	"neutrino/internal/fault"
 	"neutrino/internal/model"
 	"neutrino/internal/store"
@@ -85,6 +87,25 @@ func (d *tunnel) mtu(string) int {
 		ipHeader = 40
 	}
 	return mtu - ipHeader - d.overhead
+}
+
+// CheckEndpoint tells why a host cannot have a tunnel endpoint: InvalidInput (upstream drivers/type_tunnel.py, tunnel_sync).
+func (p *Plugin) CheckEndpoint(kind, host, address string) error {
+	if address == "" {
+		return fault.InvalidInput("Tunnel IP value needed by the ML2 plugin")
+	}
+	ip, err := netip.ParseAddr(address)
+	if err != nil || ip.Is4() != (p.cfg.OverlayIPVersion == 4) {
+		return fault.InvalidInput("Tunnel IP version does not match ML2 overlay_ip_version: %d, host: %s, tunnel_ip: %s",
+			p.cfg.OverlayIPVersion, host, address)
+	}
+	if kind == "" {
+		return fault.InvalidInput("Network type value needed by the ML2 plugin")
+	}
+	if _, ok := p.types[kind].(*tunnel); !ok {
+		return fault.InvalidInput("Network type value %s not supported, host: %s with tunnel IP: %s", kind, host, address)
+	}
+	return nil
 }
 
 func (d *tunnel) synchronise(tx *store.Tx) error {

@@ -61,7 +61,7 @@ type Conn struct {
 	mu     sync.Mutex // between the connection's goroutine and those that interrupt it
 	closed bool       // under mu
 	ctx    context.Context
-	unwait func() // ends the watch on ctx; nil outside of transactions
+	unwait func() // ends the watch on ctx; nil while there is none
 }
 
 func (c *Conn) open(uri string) error {
@@ -132,10 +132,26 @@ func (c *Conn) watch(ctx context.Context) func() {
 	}
 }
 
-// during watches ctx for one statement, unless the transaction does that already.
+// Watch interrupts statements when ctx ends, until the function that it returns is called. Meanwhile the statements' own
+// contexts need not end, which saves database/sql a goroutine for each.
+func (c *Conn) Watch(ctx context.Context) (end func()) {
+	unwait := c.watch(ctx)
+	c.ctx, c.unwait = ctx, unwait
+	return func() {
+		unwait()
+		c.ctx, c.unwait = nil, nil
+	}
+}
+
+// during watches ctx for one statement, unless it is watched already.
 func (c *Conn) during(ctx context.Context) (end func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if c.unwait != nil {
+		if err := c.ctx.Err(); err != nil {
+			return nil, err
+		}
 	}
 	if c.unwait != nil && c.ctx.Done() == ctx.Done() {
 		return func() {}, nil
@@ -151,19 +167,28 @@ func (c *Conn) BeginTx(ctx context.Context, _ driver.TxOptions) (driver.Tx, erro
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	unwait := c.watch(ctx)
-	if _, err := c.ExecContext(context.WithoutCancel(ctx), c.begin, nil); err != nil {
-		unwait()
-		return nil, cancelled(ctx, err)
+	unwatch := func() {}
+	if c.unwait == nil {
+		unwatch = c.Watch(ctx)
 	}
-	c.ctx, c.unwait = ctx, unwait
+	if _, err := c.ExecContext(context.WithoutCancel(ctx), c.begin, nil); err != nil {
+		err = c.cancelled(ctx, err)
+		unwatch()
+		return nil, err
+	}
 	return (*tx)(c), nil
 }
 
-// cancelled is the error of ctx if that is why err happened.
-func cancelled(ctx context.Context, err error) error {
+// cancelled is the error of ctx, or of the context that is watched, if that is why err happened.
+func (c *Conn) cancelled(ctx context.Context, err error) error {
 	var e *Error
-	if errors.As(err, &e) && e.Code&0xff == sqlite3.SQLITE_INTERRUPT && ctx.Err() != nil {
+	if !errors.As(err, &e) || e.Code&0xff != sqlite3.SQLITE_INTERRUPT {
+		return err
+	}
+	if ctx.Err() == nil && c.ctx != nil {
+		ctx = c.ctx
+	}
+	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	return err
@@ -174,7 +199,7 @@ type tx Conn
 // Commit implements driver.Tx.
 func (t *tx) Commit() error {
 	err := t.end("COMMIT")
-	if err != nil && !(*Conn)(t).idle() { // busy, for example: database/sql takes the transaction for ended
+	if err != nil && !(*Conn)(t).Idle() { // busy, for example: database/sql takes the transaction for ended
 		err = errors.Join(err, t.end("ROLLBACK"))
 	}
 	return err
@@ -182,7 +207,7 @@ func (t *tx) Commit() error {
 
 // Rollback implements driver.Tx.
 func (t *tx) Rollback() error {
-	if (*Conn)(t).idle() { // some failures roll back on their own
+	if (*Conn)(t).Idle() { // some failures roll back on their own
 		return t.end("")
 	}
 	return t.end("ROLLBACK")
@@ -201,8 +226,8 @@ func (t *tx) end(statement string) error {
 	return err
 }
 
-// idle tells whether no transaction is open.
-func (c *Conn) idle() bool { return sqlite3.Xsqlite3_get_autocommit(c.tls, c.db) != 0 }
+// Idle tells whether no transaction is open: some failures end it.
+func (c *Conn) Idle() bool { return sqlite3.Xsqlite3_get_autocommit(c.tls, c.db) != 0 }
 
 // ResetSession implements driver.SessionResetter.
 func (c *Conn) ResetSession(context.Context) error {
@@ -213,4 +238,4 @@ func (c *Conn) ResetSession(context.Context) error {
 }
 
 // IsValid implements driver.Validator.
-func (c *Conn) IsValid() bool { return !c.closed && c.idle() }
+func (c *Conn) IsValid() bool { return !c.closed && c.Idle() }

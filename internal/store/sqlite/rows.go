@@ -68,7 +68,7 @@ func (c *Conn) Each(ctx context.Context, query string, args []driver.NamedValue,
 	for n := 0; ; n++ {
 		more, err := c.step(s)
 		if err != nil || !more {
-			return cancelled(ctx, err)
+			return c.cancelled(ctx, err)
 		}
 		if err := f(row); err != nil {
 			return err
@@ -115,7 +115,7 @@ func (r *rows) Next(dest []driver.Value) error {
 	more, err := r.c.step(r.s)
 	switch {
 	case err != nil:
-		return cancelled(r.ctx, err)
+		return r.c.cancelled(r.ctx, err)
 	case !more:
 		return io.EOF
 	}

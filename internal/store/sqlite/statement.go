@@ -233,7 +233,7 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	defer c.give(s)
 	for more := true; more; {
 		if more, err = c.step(s); err != nil {
-			return nil, cancelled(ctx, err)
+			return nil, c.cancelled(ctx, err)
 		}
 	}
 	return result{sqlite3.Xsqlite3_last_insert_rowid(c.tls, c.db), sqlite3.Xsqlite3_changes64(c.tls, c.db)}, nil

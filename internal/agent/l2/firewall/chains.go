@@ -83,12 +83,14 @@ type chain struct {
 	Sum   string // fingerprint, kept in the kernel as comment of the last rule
 }
 
-// dhcpServer and dhcpClient are the port pairs of DHCPv4 and v6 (RFC 2131, RFC 8415), source first; ownMAC drops what a
-// port sends with an address that is not its own.
+// What servers of DHCPv4 and v6 send, and clients (RFC 2131, RFC 8415); ownMAC drops what a port sends with an address that is
+// not its own. For the chains that every packet passes comparisons are cheaper than a set.
 const (
-	dhcpServer = "udp sport . udp dport { 67 . 68, 547 . 546 }"
-	dhcpClient = "udp sport . udp dport { 68 . 67, 546 . 547 }"
-	ownMAC     = "iifname . ether saddr != @macs drop"
+	dhcpServer4 = "udp sport 67 udp dport 68"
+	dhcpServer6 = "udp sport 547 udp dport 546"
+	dhcpServer  = "udp sport . udp dport { 67 . 68, 547 . 546 }"
+	dhcpClient  = "udp sport . udp dport { 68 . 67, 546 . 547 }"
+	ownMAC      = "iifname . ether saddr != @macs drop"
 )
 
 // sharedChains are the chains that do not depend on ports and groups. bridges are the name patterns of our bridges.
@@ -104,7 +106,7 @@ func sharedChains(bridges []string, vxlanPort int) map[object]chain {
 			"drop", // also VLAN tags, which would hide the packet from all that follows
 		}},
 		inBridge("guard4"): {Rules: []string{
-			dhcpServer + " drop",
+			dhcpServer4 + " drop",
 			"iifname . ether saddr . ip saddr @pairs4 accept",
 			ownMAC,
 			"ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 udp dport 67 accept",
@@ -112,7 +114,7 @@ func sharedChains(bridges []string, vxlanPort int) map[object]chain {
 			"drop",
 		}},
 		inBridge("guard6"): {Rules: []string{
-			dhcpServer + " drop",
+			dhcpServer6 + " drop",
 			"icmpv6 type nd-router-advert drop",
 			"icmpv6 type nd-neighbor-advert goto guard_advert",
 			"iifname . ether saddr . ip6 saddr @pairs6 accept",
@@ -146,7 +148,8 @@ func sharedChains(bridges []string, vxlanPort int) map[object]chain {
 			`iifname "tap*" iifname != @ports jump stranger`,
 			`oifname "tap*" oifname != @ports iifname @ports drop`,
 			// Fragments were put together meanwhile; what was hidden in them must not count as established.
-			dhcpServer + " iifname vmap @egress",
+			dhcpServer4 + " iifname vmap @egress",
+			dhcpServer6 + " iifname vmap @egress",
 			fmt.Sprintf("meta mark & %#x != 0 jump %s", markEstablished, chainEstablished.Name),
 			"iifname vmap @egress",
 			"oifname vmap @ingress",

@@ -120,7 +120,7 @@ func (d *Driver) Verify() {
 
 // Commit has nothing to do but to remove the filters of others once ours are complete: those of upstream's agent, or ours
 // if they were switched off.
-func (d *Driver) Commit(ctx context.Context, complete bool) error {
+func (d *Driver) Commit(ctx context.Context, complete, _ bool) error {
 	if !complete || d.cleared {
 		return nil
 	}

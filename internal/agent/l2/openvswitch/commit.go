@@ -2,6 +2,7 @@ package openvswitch
 
 import (
 	"context"
+	"encoding/base32"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -14,6 +15,8 @@ import (
 	"neutrino/internal/agent/l2/wiring"
 	"neutrino/internal/linux/bridge"
 	"neutrino/internal/ovs"
+
+	"golang.org/x/crypto/blake2b"
 )
 
 // flowsOf is what the flows of a port were made of: they are made again when it changes.
@@ -43,14 +46,14 @@ func (d *Driver) mode(name string) firewall.Mode {
 
 // Commit sends what changed: one bundle of flows for each bridge, then one transaction. So a port's flows are there before
 // it gets its VLAN, and what has no flows is closed.
-func (d *Driver) Commit(ctx context.Context, complete bool) error {
+func (d *Driver) Commit(ctx context.Context, complete, told bool) error {
 	d.mend(ctx)
 	if err := d.shut(ctx); err != nil {
 		return err
 	}
 	p := d.picture.Load()
 	t := d.db.Begin(p.State)
-	d.tunnelPorts(t, p, complete)
+	d.tunnelPorts(t, p, complete && told)
 	d.makeFlows(p)
 	if err := d.sendFlows(ctx, complete); err != nil {
 		return err
@@ -301,22 +304,20 @@ func (d *Driver) member(vlan int, used map[conjunctionKey]uint32, p netip.Prefix
 	d.table(d.cfg.IntegrationBridge).Want(fmt.Sprintf("member %d %s", vlan, p), flows...)
 }
 
-// tunnelName is upstream's name of the port to an endpoint.
+// tunnelName is upstream's name of the port to an endpoint: the address, or as much as a device's name may have of a hash
+// (neutron/plugins/ml2/drivers/openvswitch/agent/ovs_neutron_agent.py, get_tunnel_name).
 func tunnelName(kind string, endpoint netip.Addr) string {
 	if endpoint.Is4() {
-		b := endpoint.As4()
-		return fmt.Sprintf("%s-%02x%02x%02x%02x", kind, b[0], b[1], b[2], b[3])
+		return fmt.Sprintf("%s-%08x", kind, endpoint.AsSlice())
 	}
-	b := endpoint.As16()
-	var sum uint32 = 2166136261
-	for _, x := range b {
-		sum = (sum ^ uint32(x)) * 16777619
-	}
-	return fmt.Sprintf("%s-%08x", kind, sum)
+	h, _ := blake2b.New(20, nil) // an error means a size that there is not
+	h.Write([]byte(endpoint.String()))
+	return cut(kind + "-" + strings.ToLower(base32.StdEncoding.EncodeToString(h.Sum(nil))))
 }
 
 // tunnelPorts adds the tunnels that networks need and, once everything is known, removes the others of ours.
-func (d *Driver) tunnelPorts(t *ovs.Transaction, p *picture, complete bool) {
+// That is later than at the start: the flows that told an earlier run's entries may be lost with an ovs-vswitchd of before.
+func (d *Driver) tunnelPorts(t *ovs.Transaction, p *picture, known bool) {
 	if len(d.TunnelTypes()) == 0 {
 		return
 	}
@@ -341,7 +342,7 @@ func (d *Driver) tunnelPorts(t *ovs.Transaction, p *picture, complete bool) {
 			continue
 		}
 		table := d.table(d.cfg.TunnelBridge)
-		if !needed[name] && complete && d.cfg.L2Population && len(d.restored) == 0 {
+		if !needed[name] && known && d.cfg.L2Population && len(d.restored) == 0 {
 			t.RemovePort(name)
 			delete(d.tunnels, i.Type) // it may come back, and was not lost
 			table.Want("tunnel " + name)

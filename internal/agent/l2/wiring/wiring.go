@@ -62,8 +62,9 @@ type Driver interface {
 	Verify()
 	// Unplug forgets a device that is gone or not to be wired any more.
 	Unplug(device string)
-	// Commit does what has only been noted so far. Unless complete, there may be wiring of which the agent does not know yet.
-	Commit(ctx context.Context, complete bool) error
+	// Commit does what has only been noted so far. Unless complete, there may be wiring of which the agent does not know yet;
+	// unless told, there may be forwarding entries that it has still to be told.
+	Commit(ctx context.Context, complete, told bool) error
 
 	// Forwards tells whether the network has forwarding entries, and by which number they name it.
 	Forwards(n Network) (number int, ok bool)
