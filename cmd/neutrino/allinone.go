@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"neutrino/internal/bus"
 	"neutrino/internal/config"
@@ -82,8 +81,7 @@ func allInOne(c *call) error {
 func addAgents(d *daemon.Daemon, s *serverd.Server) error {
 	var backend metadata.Backend
 	l2 := d.AddL2
-	drivers := config.MechanismDrivers.Get(d.File)
-	if i := slices.Index(drivers, "openvswitch"); i >= 0 && !slices.Contains(drivers[:i], "linuxbridge") {
+	if daemon.FirstMechanism(d.File, "openvswitch", "linuxbridge") {
 		l2 = d.AddOpenVSwitch
 	}
 	type agent struct {

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
+	"unicode/utf8"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/identity"
@@ -21,6 +23,7 @@ type Call struct {
 	Request *http.Request
 
 	first   bool   // upstream serves the path by its first framework, whatever the collection
+	core    bool   // and because of the collection
 	raw     []byte // the body as it came
 	odd     bool   // it may have what databases and others' JSON have not, see storable
 	release func() // ends the work on a long body, nil without one
@@ -28,8 +31,28 @@ type Call struct {
 	judge   *judge
 }
 
-// Path is the value of a wildcard of the route, such as "id".
-func (c *Call) Path(name string) string { return c.Request.PathValue(name) }
+// Path is the value of a wildcard of the route, such as "id". Upstream's second framework takes its bytes for characters of
+// ISO 8859-1, as WSGI hands them on (PEP 3333).
+func (c *Call) Path(name string) string {
+	value := c.Request.PathValue(name)
+	if c.first || c.core {
+		return value
+	}
+	for i := range len(value) {
+		if value[i] >= utf8.RuneSelf {
+			return latin1(value)
+		}
+	}
+	return value
+}
+
+func latin1(s string) string {
+	runes := make([]rune, len(s))
+	for i := range len(s) {
+		runes[i] = rune(s[i])
+	}
+	return string(runes)
+}
 
 // Enforce asks a policy rule about a target with the given attributes; the error is the 403 for the caller.
 func (c *Call) Enforce(rule string, target map[string]string) error {
@@ -43,8 +66,18 @@ type ActionFunc func(ctx context.Context, tx *store.Tx, caller *identity.Caller,
 // Action adds PUT /<collection>/{id}/<name>. The policy rule has the same name.
 func (c *Collection[R]) Action(name string, do ActionFunc) {
 	path := "/" + c.res.Path + "/{id}/" + name
-	c.s.add(http.MethodGet, path, func(*Call) (*reply, error) { return nil, errOnlyPut })
-	c.s.add(http.MethodPost, path, c.strayBody)
+	if slices.Contains(coreResources, c.res.Name) { // whose actions upstream routes by method
+		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch, http.MethodDelete} {
+			c.s.add(method, path, func(*Call) (*reply, error) { return nil, errNoSuchPage })
+		}
+	} else {
+		c.editForm()
+		c.s.add(http.MethodGet, path, func(call *Call) (*reply, error) {
+			_, err := c.res.ParseQuery(call.Query, 0, true, call.params()...)
+			return nil, cmp.Or(err, error(errOnlyPut))
+		})
+		c.s.add(http.MethodPost, path, c.strayBody)
+	}
 	c.s.add(http.MethodPut, path, func(call *Call) (*reply, error) {
 		if err := call.checkIfMatch(); err != nil {
 			return nil, err
@@ -53,7 +86,9 @@ func (c *Collection[R]) Action(name string, do ActionFunc) {
 		if wrong != nil && wrong != errInvalidBody {
 			return nil, wrong
 		}
-		wrong = cmp.Or(wrong, call.storable(body))
+		if call.odd && !storable(body, true) { // odd numbers are no names of anything
+			wrong = cmp.Or(wrong, error(errInvalidBody))
+		}
 		var a *reply
 		err := c.s.db.Write(call.Request.Context(), func(tx *store.Tx) error {
 			obj, err := c.whole(tx, call)
@@ -87,6 +122,22 @@ func (c *Collection[R]) Action(name string, do ActionFunc) {
 	})
 }
 
+// editForm adds the path of a form to edit an object, which nobody serves: upstream's router knows it for resources with member
+// actions, looks for the object, and allows no other method.
+func (c *Collection[R]) editForm() {
+	path := "/" + c.res.Path + "/{id}/edit"
+	if c.s.routes["/v2.0"+path] != nil {
+		return
+	}
+	c.s.add(http.MethodGet, path, func(call *Call) (*reply, error) {
+		err := c.s.db.Read(call.Request.Context(), func(tx *store.Tx) error {
+			_, err := c.whole(tx, call)
+			return err
+		})
+		return nil, cmp.Or(err, error(errNoSuchPage))
+	})
+}
+
 // actionDemand is what policy must allow of a member action. Upstream lays the resource in the body over the object and asks
 // about what it names; without one about every attribute of the object that is not as by default (_handle_action in
 // neutron/api/v2/base.py).
@@ -108,20 +159,28 @@ type Endpoint struct {
 	// Refused is the answer to those whom the rule refuses: a list, of which they do not see the elements. Nil: the refusal.
 	Refused any
 	// Target gives the attributes that the rule may look at; nil = none.
-	Target func(c *Call) map[string]string
-	Write  bool // the transaction may write
-	Status int  // 0 = 200, or 204 if Do returns nil
-	Do     func(ctx context.Context, tx *store.Tx, c *Call) (any, error)
+	Target  func(c *Call) map[string]string
+	Write   bool // the transaction may write
+	Odd     bool // it stores nothing that it could not: a body may have what only Python's JSON has
+	AnyBody bool // DELETE reads a body and does not look at it: openstacksdk sends one to the agents' lists
+	Status  int  // 0 = 200, or 204 if Do returns nil
+	Do      func(ctx context.Context, tx *store.Tx, c *Call) (any, error)
 }
 
 // HandleList adds a list below an object, such as "/networks/{id}/dhcp-agents". Upstream answers with it whatever it has no other
 // meaning for, and refuses most methods of its elements.
 func (s *Server) HandleList(path string, e Endpoint) {
-	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPatch, http.MethodDelete} {
-		s.add(method, path, s.handler(http.MethodGet, e))
-	}
+	s.HandleGet(path, e, http.MethodHead, http.MethodPatch, http.MethodDelete)
 	for _, method := range []string{http.MethodHead, http.MethodPatch, http.MethodPost} {
 		s.add(method, path+"/{item}", func(*Call) (*reply, error) { return nil, errAllow("DELETE, PUT") })
+	}
+}
+
+// HandleGet adds a route that serves GET, and answers other methods in the same way, as upstream's first framework does where it
+// has no other meaning for them. It does not look at their bodies.
+func (s *Server) HandleGet(path string, e Endpoint, others ...string) {
+	for _, method := range append([]string{http.MethodGet}, others...) {
+		s.add(method, path, s.handler(http.MethodGet, e))
 	}
 }
 
@@ -134,18 +193,28 @@ func (s *Server) handler(method string, e Endpoint) handler {
 		run = s.db.Write
 	}
 	return func(call *Call) (a *reply, err error) {
-		if err := call.checkIfMatch(); err != nil {
+		if method != http.MethodGet || call.Request.Method == method {
+			err = call.readable()
+		}
+		if err := cmp.Or(err, call.checkIfMatch()); err != nil {
 			return nil, err
 		}
-		if method == http.MethodDelete {
-			err = call.noBody(false)
-		} else if method != http.MethodGet {
+		switch method {
+		case http.MethodGet:
+		case http.MethodDelete:
+			if !e.AnyBody {
+				err = call.noBody(false)
+			}
+		default:
 			call.Body, err = call.body(false)
 		}
 		if err != nil && err != errInvalidBody {
 			return nil, err
 		}
-		wrong := cmp.Or(err, call.storable(call.Body))
+		wrong := err
+		if !e.Odd {
+			wrong = cmp.Or(err, call.storable(call.Body))
+		}
 		if e.Rule != "" {
 			var t map[string]string
 			if e.Target != nil {

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -17,8 +18,8 @@ import (
 
 // readBody reads the whole body of a request, nil if there is none.
 func (c *Call) readBody() ([]byte, error) {
-	if c.Request.Body == nil || c.Request.ContentLength == 0 {
-		return nil, nil
+	if c.raw != nil || c.Request.Body == nil || c.Request.ContentLength == 0 {
+		return c.raw, nil
 	}
 	limit := c.server.cfg.MaxBody
 	raw, err := io.ReadAll(http.MaxBytesReader(nil, c.Request.Body, limit))
@@ -29,7 +30,7 @@ func (c *Call) readBody() ([]byte, error) {
 	if err != nil {
 		return nil, fault.BadRequest("HTTPBadRequest", "Body contains invalid data").Because(err)
 	}
-	if len(raw) > longBody && c.raw == nil {
+	if len(raw) > longBody {
 		if err := c.server.limits.bodies.Acquire(c.Request.Context(), int64(len(raw))); err != nil {
 			return nil, err
 		}
@@ -44,6 +45,28 @@ var (
 	errEncoding = errors.New("not UTF-8")
 	errSyntax   = errors.New("not JSON")
 )
+
+// largeInteger is an integer that may have more than 64 bits.
+var largeInteger = regexp.MustCompile(`-?[0-9]{19,}`)
+
+// wholeDigits puts integers of the body with more than 64 bits back into an error, in place of those that stood for them.
+func (c *Call) wholeDigits(err error) error {
+	f, isFault := errors.AsType[*fault.Error](err)
+	const most = "922337203685477580" // 7 or 8: what stands for them
+	if !isFault || !strings.Contains(f.Message, most) {
+		return err
+	}
+	for _, found := range largeInteger.FindAll(c.raw, 8) {
+		digits := string(found)
+		n, wrong := strconv.Atoi(digits)
+		if stood := strconv.Itoa(n); wrong != nil && strings.Contains(f.Message, stood) {
+			whole := *f
+			whole.Message = strings.ReplaceAll(f.Message, stood, digits)
+			return &whole
+		}
+	}
+	return err
+}
 
 // maxDigits is Python's limit for the conversion of integers.
 const maxDigits = 4300
@@ -131,7 +154,7 @@ func (c *Call) body(core bool) (map[string]any, error) {
 
 // storable refuses a body, once all checks have passed, of which the database could not keep all.
 func (c *Call) storable(body map[string]any) error {
-	if c.odd && !storable(body) {
+	if c.odd && !storable(body, false) {
 		return errInvalidBody
 	}
 	return nil
@@ -150,7 +173,24 @@ func (c *Call) updateBody(core bool) (map[string]any, error) {
 			return nil, err
 		}
 	}
-	return nil, fault.BadRequest("BadRequest", "Bad body request: Invalid format: %s.", resource.PyBytes(c.raw))
+	return nil, c.InvalidFormat()
+}
+
+// InvalidFormat says that the body is no object and no list.
+func (c *Call) InvalidFormat() error {
+	return fault.BadRequest("BadRequest", "Bad body request: Invalid format: %s.", resource.PyBytes(c.raw))
+}
+
+// readable refuses a body that is no JSON where it does not matter what it says: upstream's second framework decodes all.
+func (c *Call) readable() error {
+	raw, err := c.readBody()
+	if err != nil || len(raw) == 0 {
+		return err
+	}
+	if _, _, wrong := decode(raw); wrong != nil {
+		return errJSON
+	}
+	return nil
 }
 
 // noBody refuses a body where none belongs.

@@ -45,7 +45,7 @@ func Mount[R any](s *Server, res *resource.Resource[R], logic resource.Logic[R],
 	}
 	s.add(http.MethodPost, one, c.stray)
 	s.add(http.MethodPut, many, c.updateNone)
-	s.add(http.MethodDelete, many, func(*Call) (*reply, error) { return nil, c.res.NotFound("None") }) // upstream looks for an object without id
+	s.add(http.MethodDelete, many, func(*Call) (*reply, error) { return nil, c.withoutID() })
 	if slices.Contains(taggable, res.Name) && s.exts.Enabled("standard-attr-tag") {
 		c.mountTags()
 	}
@@ -59,8 +59,14 @@ func (c *Collection[R]) first(call *Call) bool { return c.core || call.first }
 // If-Match headers; that framework looks at the body first.
 func (c *Collection[R]) negotiated(h handler) handler {
 	return func(call *Call) (*reply, error) {
+		call.core = c.core
 		if c.first(call) && !wantsJSON(call.Request) {
 			return nil, errAccept
+		}
+		if call.Request.Method == http.MethodGet && !c.first(call) {
+			if err := call.readable(); err != nil {
+				return nil, err
+			}
 		}
 		if writes := call.Request.Method == http.MethodPost || call.Request.Method == http.MethodPut; !writes || !c.first(call) {
 			if err := call.checkIfMatch(); err != nil {
@@ -71,9 +77,11 @@ func (c *Collection[R]) negotiated(h handler) handler {
 	}
 }
 
-// fields are the attributes that the client wants. A blank name counts only for core resources, as one that does not exist.
+// fields are the attributes that the client wants. A blank name counts only for core resources, as one that does not exist, and
+// answers to changes of others are whole.
 func (c *Collection[R]) fields(call *Call, list bool) resource.Set {
-	if !c.first(call) && !slices.ContainsFunc(call.Query["fields"], func(name string) bool { return name != "" }) {
+	writes := call.Request.Method == http.MethodPost || call.Request.Method == http.MethodPut
+	if !c.first(call) && (writes || !slices.ContainsFunc(call.Query["fields"], func(name string) bool { return name != "" })) {
 		return c.res.Shown
 	}
 	return c.res.ParseFields(call.Query, list)
@@ -446,7 +454,11 @@ func (c *Collection[R]) enforce(call *Call, d policy.Demand, t target[R]) error 
 	if refused == nil || fault.As(refused).Status != http.StatusForbidden {
 		return refused
 	}
-	seen, err := call.judge.Allows(readRule(c.res.Name), asFetched[R]{t})
+	var shown policy.Target = asFetched[R]{t}
+	if call.Request.Method == http.MethodDelete { // for which upstream reads everything
+		shown = t
+	}
+	seen, err := call.judge.Allows(readRule(c.res.Name), shown)
 	if err != nil {
 		return err
 	}
@@ -487,10 +499,18 @@ func (c *Collection[R]) revision(call *Call, obj *R) error {
 	return nil
 }
 
-// named tells whether a body has the resource.
+// alwaysWritten are resources that upstream writes even if a request to update them names nothing.
+var alwaysWritten = []string{"subnet", "router", "subnetpool", "network_segment_range"}
+
+// written tells whether upstream writes an object though these attributes have the values that they had.
+func (c *Collection[R]) written(named resource.Set) bool {
+	return named&(c.res.Columns()|c.res.Bit("description")) != 0 || slices.Contains(alwaysWritten, c.res.Name)
+}
+
+// named tells whether a body has the resource, as upstream's first framework finds it.
 func (c *Collection[R]) named(body map[string]any) bool {
 	_, one := body[c.res.Name]
-	_, many := body[c.res.Name+"s"]
+	_, many := body[c.res.Collection]
 	return one || many
 }
 
@@ -519,13 +539,31 @@ func (c *Collection[R]) strayDrafts(call *Call) ([]draft[R], error) {
 	return drafts, cmp.Or(err, wrong)
 }
 
+// withoutID is the outcome of a change of an object without id: upstream's first framework looks for one, unless its name is
+// that of the list.
+func (c *Collection[R]) withoutID() error {
+	if c.res.Name == c.res.Collection {
+		return errMethod
+	}
+	return c.res.NotFound("None")
+}
+
 // updateNone is an update without an id, which upstream's first framework serves.
 func (c *Collection[R]) updateNone(call *Call) (*reply, error) {
+	return nil, cmp.Or(c.strayUpdate(call), c.withoutID())
+}
+
+// strayUpdate looks at the body of a PUT where nothing can be changed, as upstream's first framework does.
+func (c *Collection[R]) strayUpdate(call *Call) error {
 	body, err := call.updateBody(true)
-	if err == nil && c.named(body) {
-		_, _, err = c.bodies(call, body, false)
+	if err != nil || !c.named(body) {
+		return err
 	}
-	return nil, cmp.Or(err, c.res.NotFound("None"))
+	bodies, _, err := c.bodies(call, body, false)
+	if err == nil {
+		_, err = c.res.Update(call.Caller, new(R), bodies[0])
+	}
+	return err
 }
 
 func (c *Collection[R]) update(call *Call) (*reply, error) {
@@ -533,7 +571,10 @@ func (c *Collection[R]) update(call *Call) (*reply, error) {
 	if err != nil {
 		return nil, err
 	}
-	bodies, _, err := c.bodies(call, body, false)
+	bodies, bulk, err := c.bodies(call, body, !c.first(call))
+	if bulk {
+		return nil, c.updateMany(call, bodies, err)
+	}
 	if err != nil {
 		if c.first(call) && !c.named(body) { // which upstream sees once it has the object
 			err = cmp.Or(c.s.db.Read(call.Request.Context(), func(tx *store.Tx) error {
@@ -575,7 +616,7 @@ func (c *Collection[R]) update(call *Call) (*reply, error) {
 		if err != nil {
 			return err
 		}
-		if c.res.Changed(old, &now) != 0 || c.res.Standard(old) != nil && named&c.res.Columns() != 0 { // upstream compares when it writes, after all other checks
+		if c.res.Changed(old, &now) != 0 || c.res.Standard(old) != nil && c.written(named) { // upstream compares when it writes, after all other checks
 			if err := c.revision(call, old); err != nil {
 				return err
 			}
@@ -585,6 +626,22 @@ func (c *Collection[R]) update(call *Call) (*reply, error) {
 		return err
 	})
 	return c.s.done(call, event, a, err)
+}
+
+// updateMany refuses to update several objects. Upstream's second framework checks each before it fails.
+func (c *Collection[R]) updateMany(call *Call, bodies []map[string]any, wrong error) error {
+	for _, body := range bodies {
+		if _, err := c.res.Update(call.Caller, new(R), body); err != nil {
+			return err
+		}
+	}
+	if wrong != nil {
+		return wrong
+	}
+	return cmp.Or(c.s.db.Read(call.Request.Context(), func(tx *store.Tx) error {
+		_, err := c.whole(tx, call)
+		return err
+	}), error(fault.BadRequest("HTTPBadRequest", "Bulk operation not supported")))
 }
 
 func (c *Collection[R]) delete(call *Call) (*reply, error) {

@@ -40,7 +40,7 @@ func (c *CORS) apply(h http.Header, r *http.Request) {
 func (c *CORS) origin(r *http.Request) string {
 	origin := r.Header.Get("Origin")
 	switch {
-	case origin == "":
+	case r.Header["Origin"] == nil:
 	case slices.Contains(c.Origins, origin):
 		return origin
 	case slices.Contains(c.Origins, "*"):

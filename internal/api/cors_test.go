@@ -40,6 +40,7 @@ func TestCORS(t *testing.T) {
 		{"request", named, "GET", got("https://a.org"), http.Header{"Vary": {"Origin"}, "Access-Control-Allow-Origin": {"https://a.org"},
 			"Access-Control-Allow-Credentials": {"true"}, "Access-Control-Expose-Headers": {"X-A,X-B"}}},
 		{"any site", all, "GET", got("https://b.org"), http.Header{"Vary": {"Origin"}, "Access-Control-Allow-Origin": {"*"}}},
+		{"any site without a name", all, "GET", http.Header{"Origin": {""}}, http.Header{"Vary": {"Origin"}, "Access-Control-Allow-Origin": {"*"}}},
 		{"preflight", named, "OPTIONS", asks("https://a.org", "PUT", "x-auth-token, Accept"), http.Header{"Vary": {"Origin"}, "Access-Control-Allow-Origin": {"https://a.org"},
 			"Access-Control-Allow-Credentials": {"true"}, "Access-Control-Max-Age": {"60"}, "Access-Control-Allow-Methods": {"PUT"}, "Access-Control-Allow-Headers": {"x-auth-token,Accept"}}},
 		{"preflight without headers", all, "OPTIONS", asks("https://b.org", "GET", ""), http.Header{"Vary": {"Origin"}, "Access-Control-Allow-Origin": {"*"}, "Access-Control-Allow-Methods": {"GET"}}},
@@ -60,5 +61,17 @@ func TestCORS(t *testing.T) {
 				t.Errorf("headers (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestHealthIsNotForBrowsers: the health check answers every method alike, and nothing of CORS.
+func TestHealthIsNotForBrowsers(t *testing.T) {
+	g := newRig(t, Config{CORS: CORS{Origins: []string{"*"}, Methods: []string{"GET"}}})
+	for _, method := range []string{"GET", "OPTIONS", "POST"} {
+		w := g.send(http.Header{"Origin": {"https://a.org"}, "Access-Control-Request-Method": {"GET"}}, method, "/healthcheck", "")
+		g.want(w, 200, "OK")
+		if w.Header().Get("Vary") != "" {
+			t.Errorf("%s: headers %v", method, w.Header())
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"path"
 	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -50,9 +51,14 @@ func (s *Server) outer(next http.Handler) http.Handler {
 		}
 		ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), infoKey{}, &info), s.cfg.Timeout)
 		defer cancel()
-		w.Header().Set(requestIDHeader, info.ID)
-		rec := &recorder{ResponseWriter: w, options: r.Method == http.MethodOptions, cors: func() { s.cfg.CORS.apply(w.Header(), r) }}
+		rec := &recorder{ResponseWriter: w, cors: func() {}}
+		if r.URL.Path != healthPath { // upstream's has no such middleware
+			rec.options, rec.cors = r.Method == http.MethodOptions, func() { s.cfg.CORS.apply(w.Header(), r) }
+		}
 		r = normalize(r.WithContext(ctx))
+		if r.URL.Path == "/v2.0" || strings.HasPrefix(r.URL.Path, "/v2.0/") { // upstream's root has no such middleware either
+			w.Header().Set(requestIDHeader, info.ID)
+		}
 		defer func() {
 			if p := recover(); p != nil {
 				s.log.ErrorContext(logging.WithRequest(ctx, info), "panic", "cause", p, "stack", string(debug.Stack()))
@@ -73,7 +79,10 @@ func (s *Server) outer(next http.Handler) http.Handler {
 	})
 }
 
-const requestIDHeader = "X-Openstack-Request-Id"
+const (
+	healthPath      = "/healthcheck"
+	requestIDHeader = "X-Openstack-Request-Id"
+)
 
 // requestIDForm is what oslo.middleware (request_id.py) accepts from a client.
 var requestIDForm = regexp.MustCompile(`^req-[a-f0-9]{8}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{12}$`)
@@ -135,22 +144,47 @@ func normalize(r *http.Request) *http.Request {
 			text += "/"
 		}
 	}
-	if under, ok := strings.CutPrefix(text, "/v2.0/"); ok && under != "" && path.Clean(text) != strings.TrimSuffix(text, "/") {
-		text = "/v2.0/ " // escaped dots: there is nothing, and the multiplexer would redirect to elsewhere
-	}
-	if strings.HasPrefix(text, "/v2.0/") && !strings.HasSuffix(text, "/.json") {
-		text = strings.TrimSuffix(text, ".json")
-	}
 	if text != "/v2.0/" && text != "/" {
 		text = strings.TrimSuffix(text, "/")
 	}
-	if text == "" || text == r.URL.Path && r.URL.RawPath == "" {
+	if end := len(text) - len(".json"); strings.HasPrefix(text, "/v2.0/") && strings.EqualFold(text[end:], ".json") && text[end-1] != '/' &&
+		(text[end:] == ".json" || ignoresCase(text[len("/v2.0/"):end])) {
+		text = text[:end]
+	}
+	raw := ""
+	if strings.HasPrefix(text, "/v2.0/") && path.Clean(text) != strings.TrimSuffix(text, "/") { // the multiplexer would redirect
+		raw = escapeDots(text)
+	}
+	if text == "" || text == r.URL.Path && r.URL.RawPath == raw {
 		return r
 	}
 	u := *r.URL
-	u.Path, u.RawPath = text, ""
+	u.Path, u.RawPath = text, raw
 	r.URL = &u
 	return r
+}
+
+// falls tells whether upstream's router leaves a path to the first framework that its second would serve without the slash at its end.
+func falls(uri string) bool {
+	text, _, _ := strings.Cut(uri, "?")
+	return strings.HasSuffix(text, "/")
+}
+
+// ignoresCase tells whether upstream's first framework serves a path below the version; the second knows only ".json".
+func ignoresCase(under string) bool {
+	collection, _, isObject := strings.Cut(under, "/")
+	return !isObject || slices.ContainsFunc(coreResources, func(name string) bool { return name+"s" == collection })
+}
+
+// escapeDots writes a path whose segments "." and ".." are names like others.
+func escapeDots(text string) string {
+	parts := strings.Split(text, "/")
+	for i, part := range parts {
+		if parts[i] = url.PathEscape(part); part == "." || part == ".." {
+			parts[i] = strings.ReplaceAll(part, ".", "%2E")
+		}
+	}
+	return strings.Join(parts, "/")
 }
 
 // methodOf is the method that a request counts as: upstream's frameworks serve all that they do not know as GET.
@@ -189,21 +223,24 @@ func (s *Server) endpoint(m methods, first bool) http.Handler {
 			s.fail(w, r, err)
 			return
 		}
-		call.first = first
-		h := m[methodOf(r)]
+		call.first = first || falls(r.RequestURI)
+		h, garbled := m[methodOf(r)], call.check()
 		switch {
 		case !utf8.ValidString(r.URL.Path):
 			s.fail(w, r, errBadRequest)
 			return
 		case m == nil:
-			s.fail(w, r, errNoSuchPage)
+			s.fail(w, r, cmp.Or(garbled, error(errNoSuchPage)))
+			return
+		case h == nil && !wantsJSON(r):
+			s.fail(w, r, errAccept)
 			return
 		case h == nil:
 			s.fail(w, r, call.notServed())
 			return
 		}
-		if err := call.check(); err != nil {
-			s.fail(w, r, err)
+		if garbled != nil {
+			s.fail(w, r, garbled)
 			return
 		}
 		answer, err := h(call)
@@ -211,11 +248,10 @@ func (s *Server) endpoint(m methods, first bool) http.Handler {
 			call.release()
 		}
 		if err != nil {
-			s.fail(w, r, err)
+			s.fail(w, r, call.wholeDigits(err))
 			return
 		}
 		s.write(w, answer)
-		s.huge(answer)
 		answer.release()
 	})
 }
@@ -224,8 +260,15 @@ func (s *Server) endpoint(m methods, first bool) http.Handler {
 // the body, as upstream.
 func (c *Call) notServed() error {
 	var err error
-	if method := c.Request.Method; (method == http.MethodPost || method == http.MethodPut) && c.Request.URL.Path != "/v2.0/" {
-		_, err = c.body(method == http.MethodPut || strings.Count(c.Request.URL.Path, "/") != subcollectionDepth)
+	depth := strings.Count(c.Request.URL.Path, "/")
+	switch method := c.Request.Method; {
+	case c.Request.URL.Path == "/v2.0/":
+	case method == http.MethodPost, method == http.MethodPut:
+		_, err = c.body(method == http.MethodPut || depth != subcollectionDepth)
+	case method == http.MethodGet && depth == subcollectionDepth-1:
+		err = c.readable()
+	case method == http.MethodDelete && depth == subcollectionDepth-1:
+		err = c.noBody(false)
 	}
 	return cmp.Or(err, error(errMethod))
 }

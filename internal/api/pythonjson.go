@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,11 +18,14 @@ var (
 	halfMark   = "\ufdd0"
 )
 
+// negativeZero is the integer -0, with the character before and the one behind, neither of which may be part of another number.
+var negativeZero = regexp.MustCompile(`^[\s\[,:]?-0[\s,\]}]?$`)
+
 type oddNumber struct{ python, standIn string }
 
-// pythonJSON puts stand-ins into JSON for what only Python reads; odd tells whether there are any.
+// pythonJSON puts stand-ins into JSON for what only Python reads; odd tells whether there are any. The integer -0 is Python's 0.
 func pythonJSON(raw []byte) (text []byte, odd bool) {
-	if !bytes.Contains(raw, []byte("NaN")) && !bytes.Contains(raw, []byte("Infinity")) && !bytes.Contains(raw, []byte(`\u`)) {
+	if !bytes.Contains(raw, []byte("NaN")) && !bytes.Contains(raw, []byte("Infinity")) && !bytes.Contains(raw, []byte(`\u`)) && !bytes.Contains(raw, []byte("-0")) {
 		return raw, false
 	}
 	for i := 0; i < len(raw); {
@@ -31,6 +35,9 @@ func pythonJSON(raw []byte) (text []byte, odd bool) {
 			text, halves = appendHalves(text, raw[i:end])
 			odd, i = odd || halves, end
 			continue
+		}
+		if raw[i] == '-' && negativeZero.Match(raw[max(i-1, 0):min(i+3, len(raw))]) {
+			i++
 		}
 		found := false
 		for _, n := range oddNumbers {
@@ -136,18 +143,18 @@ func halves(s string) string {
 	return before + string([]byte{0xe0 | byte(n>>12), 0x80 | byte(n>>6)&0x3f, 0x80 | byte(n)&0x3f}) + halves(rest[4:])
 }
 
-// storable tells whether a decoded value has nothing that a database or RFC 8259 would refuse.
-func storable(v any) bool {
+// storable tells whether a decoded value has nothing that a database or RFC 8259 would refuse; numbers may be odd if told.
+func storable(v any, oddly bool) bool {
 	switch v := v.(type) {
 	case json.Number:
-		return !slices.ContainsFunc(oddNumbers, func(n oddNumber) bool { return string(v) == n.python })
+		return oddly || !slices.ContainsFunc(oddNumbers, func(n oddNumber) bool { return string(v) == n.python })
 	case string:
 		return utf8.ValidString(v)
 	case []any:
-		return !slices.ContainsFunc(v, func(e any) bool { return !storable(e) })
+		return !slices.ContainsFunc(v, func(e any) bool { return !storable(e, oddly) })
 	case map[string]any:
 		for key, e := range v {
-			if !utf8.ValidString(key) || !storable(e) {
+			if !utf8.ValidString(key) || !storable(e, oddly) {
 				return false
 			}
 		}

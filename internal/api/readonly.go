@@ -33,9 +33,22 @@ func ReadOnly[R any](s *Server, res *resource.Resource[R], first bool, unable fu
 		_, err = res.Update(call.Caller, new(R), bodies[0])
 		return nil, cmp.Or(err, unable(call))
 	}))
+	s.add(http.MethodPut, "/"+res.Path, func(call *Call) (*reply, error) { return nil, cmp.Or(c.strayUpdate(call), unable(call)) })
 	if !first {
 		s.add(http.MethodPost, "/"+res.Path+"/{id}", c.stray)
 	}
+}
+
+// Undeletable answers requests to delete objects that nobody can delete, as upstream does: those that the caller does not see
+// are not there.
+func (c *Collection[R]) Undeletable() {
+	c.s.add(http.MethodDelete, "/"+c.res.Path+"/{id}", c.negotiated(func(call *Call) (*reply, error) {
+		if err := call.noBody(c.first(call)); err != nil {
+			return nil, err
+		}
+		_, err := c.show(call)
+		return nil, cmp.Or(err, error(errMethod))
+	}))
 }
 
 // OnlyPut is the refusal of GET by a member action.
@@ -43,6 +56,14 @@ func OnlyPut() error { return errOnlyPut }
 
 // NotServed is the refusal of a method.
 func NotServed() error { return errMethod }
+
+// Unchangeable is the refusal to change a list, or one of its objects, of which none is found.
+func Unchangeable(c *Call) error {
+	if c.Path("id") == "" {
+		return errMethod
+	}
+	return errNoSuchPage
+}
 
 // NotThere is what there is to say of objects that nobody can address.
 func NotThere(*Call) error { return errNoSuchPage }

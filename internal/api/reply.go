@@ -6,10 +6,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
 	"strconv"
 	"sync"
-	"time"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/logging"
@@ -38,26 +36,6 @@ func (a *reply) release() {
 	if a.pooled && cap(a.body) <= maxPooled {
 		buffers.Put(&a.body)
 	}
-}
-
-// idleAfter is how long after the last huge answer memory goes back to the system. Go by itself keeps it for minutes.
-const idleAfter = 2 * time.Second
-
-// huge tells that an answer was made that took much memory.
-func (s *Server) huge(a *reply) {
-	if cap(a.body) > maxPooled {
-		s.idle.Reset(idleAfter)
-	}
-}
-
-// shrink gives back what huge answers needed.
-func (s *Server) shrink() {
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.Timeout)
-	defer cancel()
-	if err := s.db.Shrink(ctx); err != nil {
-		s.log.Warn("memory of the database was not given back", "error", err)
-	}
-	debug.FreeOSMemory()
 }
 
 // jsonReply is an answer for values that come from functions; json.RawMessage passes as it is.

@@ -155,7 +155,11 @@ func TestIfMatch(t *testing.T) {
 	}
 	h := admin.Clone()
 	h.Set("If-Match", "revision_number=3")
-	g.want(g.send(h, "PUT", path+"?fields=revision_number", `{"network":{}}`), 200, `{"network":{"revision_number":4}}`)                                                                                    // nothing to write
+	g.want(g.send(h, "PUT", path+"?fields=revision_number", `{"network":{}}`), 200, `{"network":{"revision_number":4}}`) // nothing to write
+	const stale = `{"NeutronError": {"type": "RevisionNumberConstraintFailed", "message": "Constrained to 3, but current revision is %d", "detail": ""}}`
+	g.want(g.send(h, "PUT", path, `{"network":{"description":""}}`), 412, fmt.Sprintf(stale, 4)) // written, though as it was
+	router := "/v2.0/routers/" + g.make(admin, "routers", `{"router":{}}`)
+	g.want(g.send(h, "PUT", router, `{"router":{}}`), 412, fmt.Sprintf(stale, 1))
 	g.want(g.send(h, "PUT", path, `{"network":{"name":"7"}}`), 412, `{"NeutronError": {"type": "RevisionNumberConstraintFailed", "message": "Constrained to 3, but current revision is 4", "detail": ""}}`) // writes what is there
 	g.want(g.send(h, "DELETE", path, ""), 412, `{"NeutronError": {"type": "RevisionNumberConstraintFailed", "message": "Constrained to 3, but current revision is 4", "detail": ""}}`)
 	h.Set("If-Match", "revision_number=4")

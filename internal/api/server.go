@@ -70,7 +70,6 @@ type Server struct {
 	limits    *limits
 	routes    map[string]methods
 	core      []coreResource
-	idle      *time.Timer // gives memory back
 }
 
 // New makes an API that so far has only versions, extensions and the health check.
@@ -83,8 +82,6 @@ func New(cfg Config, deps Deps) *Server {
 	}
 	s := &Server{cfg: cfg, db: deps.DB, log: deps.Log, auth: deps.Auth, rules: deps.Rules, quota: deps.Quota,
 		exts: deps.Extensions, listeners: deps.Listeners, metrics: newMetrics(deps.DB), limits: newLimits(cfg.MaxBody), routes: map[string]methods{}}
-	s.idle = time.AfterFunc(idleAfter, s.shrink)
-	s.idle.Stop() // until Serve
 	s.addVersions()
 	return s
 }
@@ -110,7 +107,7 @@ func (s *Server) Handler() http.Handler {
 		errRootMissing.write(w, r)
 	})
 	operator := s.Metrics()
-	mux.Handle("/healthcheck", operator)
+	mux.Handle(healthPath, operator)
 	if s.cfg.Metrics {
 		mux.Handle("/metrics", operator)
 	}
@@ -176,8 +173,6 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // noise of broken clients
 	}
-	s.idle.Reset(idleAfter) // the start takes memory, too
-	defer s.idle.Stop()
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(l) }()
 	select {

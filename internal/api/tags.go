@@ -173,7 +173,7 @@ func (route *tagRoute) given(call *Call, body any) ([]string, error) {
 	if err != nil {
 		return nil, fault.InvalidInput("%s", err.Error())
 	}
-	if call.odd && !storable(object) {
+	if call.odd && !storable(object, false) {
 		return nil, fault.InvalidInput("Invalid tags body")
 	}
 	return tags, nil

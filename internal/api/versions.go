@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strings"
@@ -8,7 +9,7 @@ import (
 	"neutrino/internal/resource"
 )
 
-// coreResources are those that exist without any extension; GET /v2.0/ lists them.
+// coreResources are those that exist without any extension; GET /v2.0/ lists them in this order.
 var coreResources = []string{"network", "subnet", "subnetpool", "port"}
 
 type coreResource struct{ name, path string }
@@ -51,13 +52,19 @@ func (s *Server) versions(w http.ResponseWriter, r *http.Request) {
 // addVersions adds the routes that describe the API.
 func (s *Server) addVersions() {
 	s.add(http.MethodGet, "/{$}", s.listResources)
-	s.add(http.MethodGet, "", func(*Call) (*reply, error) { return nil, errNoSuchPage }) // upstream wants the slash
+	s.add(http.MethodGet, "", func(c *Call) (*reply, error) {
+		if !wantsJSON(c.Request) {
+			return nil, errAccept
+		}
+		return nil, errNoSuchPage // upstream wants the slash
+	})
 	list := newReply(http.StatusOK)
 	advertised := s.exts.Advertised()
 	list.body = advertised.appendTo(list.body)
 	s.add(http.MethodGet, "/extensions", func(*Call) (*reply, error) { return &reply{status: http.StatusOK, body: list.body}, nil })
 	s.add(http.MethodGet, "/extensions/{alias}", func(c *Call) (*reply, error) {
-		e, ok := advertised.find(c.Path("alias"))
+		alias, _, _ := strings.Cut(c.Path("alias"), ".") // what follows is a format, of which upstream takes any here
+		e, ok := advertised.find(cmp.Or(alias, c.Path("alias")))
 		if !ok {
 			return nil, &webPage{status: http.StatusNotFound, explanation: errNoSuchPage.Message, detail: "Extension with alias " + c.Path("alias") + " does not exist"}
 		}
@@ -76,6 +83,9 @@ func (s *Server) addVersions() {
 }
 
 func (s *Server) listResources(c *Call) (*reply, error) {
+	if !wantsJSON(c.Request) {
+		return nil, errAccept
+	}
 	base := s.requestURL(c.Request).String()
 	type entry struct {
 		Name       string `json:"name"`
@@ -83,8 +93,11 @@ func (s *Server) listResources(c *Call) (*reply, error) {
 		Links      []link `json:"links"`
 	}
 	entries := []entry{}
-	for _, r := range s.core {
-		entries = append(entries, entry{r.name, r.path, []link{{"self", base + r.path}}})
+	for _, name := range coreResources {
+		if i := slices.IndexFunc(s.core, func(r coreResource) bool { return r.name == name }); i >= 0 {
+			r := s.core[i]
+			entries = append(entries, entry{r.name, r.path, []link{{"self", base + r.path}}})
+		}
 	}
 	return jsonReply(http.StatusOK, map[string]any{"resources": entries})
 }

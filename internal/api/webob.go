@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"neutrino/internal/resource"
@@ -88,28 +89,38 @@ func (p *webPage) json(status string) string {
 	return fmt.Sprintf(`{"code": %d, "title": %s, "description": %s}`, p.status, title, description)
 }
 
-// accepts tells whether an Accept header names a type, or several at once of which it is one.
+// mediaRange is an entry of an Accept header as WebOb reads it; one of another form makes the whole header count as none.
+var mediaRange = regexp.MustCompile(`^[^\s/;,]+/[^\s/;,]+\s*(;\s*[^\s=;]+=("[^"]*"|[^\s;"]*)\s*)*$`)
+
+// quality is the value of q of such an entry.
+var quality = regexp.MustCompile(`^(0(\.\d{0,3})?|1(\.0{0,3})?)$`)
+
+// accepts tells whether an Accept header names a type, or several at once of which it is one. Entries with parameters are
+// about other types.
 func accepts(header, kind string) bool {
 	family, _, _ := strings.Cut(kind, "/")
+	found := false
 	for entry := range strings.SplitSeq(header, ",") {
-		name, params, _ := strings.Cut(entry, ";")
-		switch name = strings.ToLower(strings.TrimSpace(name)); name {
-		case "*/*", family + "/*", kind:
-			return !refused(params)
+		if entry = strings.TrimSpace(entry); entry == "" {
+			continue
 		}
-	}
-	return false
-}
-
-// refused tells whether the parameters of an entry of an Accept header have q=0.
-func refused(params string) bool {
-	for param := range strings.SplitSeq(params, ";") {
-		key, value, _ := strings.Cut(param, "=")
-		if strings.TrimSpace(key) == "q" && strings.Trim(strings.TrimSpace(value), "0.") == "" {
+		if !mediaRange.MatchString(entry) {
 			return true
 		}
+		name, params, with := strings.Cut(entry, ";")
+		q := ""
+		if key, value, _ := strings.Cut(params, "="); with && strings.TrimSpace(key) == "q" {
+			if q = strings.TrimSpace(value); !quality.MatchString(q) {
+				return true
+			}
+			with = false
+		}
+		switch name = strings.ToLower(strings.TrimSpace(name)); name {
+		case "*/*", family + "/*", kind:
+			found = found || !with && (q == "" || strings.Trim(q, "0.") != "")
+		}
 	}
-	return false
+	return found
 }
 
 // wantsJSON tells whether the Accept header of a request admits JSON. One that cannot be parsed admits everything.
@@ -121,6 +132,7 @@ func wantsJSON(r *http.Request) bool {
 	for entry := range strings.SplitSeq(header, ",") {
 		kind, _, _ := strings.Cut(entry, ";")
 		switch kind = strings.ToLower(strings.TrimSpace(kind)); {
+		case kind == "": // an entry of nothing
 		case kind == "*/*", kind == "application/*", kind == "application/json", !strings.Contains(kind, "/"):
 			return true
 		}

@@ -12,6 +12,7 @@ func TestErrorPages(t *testing.T) {
 		head = "<html>\n <head>\n  <title>404 Not Found</title>\n </head>\n <body>\n  <h1>404 Not Found</h1>\n  The resource could not be found.<br /><br />\n"
 		tail = "\n </body>\n</html>"
 	)
+	const notAcceptable = `{"NeutronError": {"type": "HTTPNotAcceptable", "message": "` + malformed + `", "detail": ""}}`
 	for _, tc := range []struct {
 		method, path, accept string
 		status               int
@@ -21,6 +22,15 @@ func TestErrorPages(t *testing.T) {
 		{"GET", "/nothing", "*/*", 404, "text/html; charset=UTF-8", head + "\n\n" + tail},
 		{"GET", "/nothing", "application/json", 404, "application/json", `{"code": 404, "title": "Not Found", "description": null}`},
 		{"GET", "/nothing", "text/html;q=0, application/json", 404, "application/json", `{"code": 404, "title": "Not Found", "description": null}`},
+		{"GET", "/nothing", "x", 404, "text/html; charset=UTF-8", head + "\n\n" + tail}, // no such header: everything is welcome
+		{"GET", "/nothing", "application/json;q=x", 404, "text/html; charset=UTF-8", head + "\n\n" + tail},
+		{"GET", "/nothing", "application/json;version=2", 404, "text/plain; charset=UTF-8", "404 Not Found\n\nThe resource could not be found.\n\n   "},
+		{"GET", "/v2.0/", "text/html", 406, "application/json", notAcceptable},
+		{"GET", "/v2.0", "text/html", 406, "application/json", notAcceptable},
+		{"GET", "/v2.0/networks", ",", 406, "application/json", notAcceptable},
+		{"PATCH", "/v2.0/networks", "text/html", 406, "application/json", notAcceptable},
+		{"GET", "/v2.0/networks.json/", "", 200, "application/json", `{"networks":[]}`},
+		{"GET", "/v2.0/networks.JSON", "", 200, "application/json", `{"networks":[]}`},
 		{"POST", "/", "application/json", 405, "application/json", `{"code": 405, "title": "Method Not Allowed", "description": ""}`},
 		{"HEAD", "/", "", 405, "text/html; charset=UTF-8", ""},
 		{"GET", "/", "application/xml", 406, "text/plain; charset=UTF-8",

@@ -176,7 +176,7 @@ var (
 	securityGroup       = neutron.Section("Server and L2 agent", "securitygroup")
 	EnableSecurityGroup = securityGroup.Bool("enable_security_group", true, "Offer and enforce security groups.")
 	FirewallDriver      = securityGroup.String("firewall_driver", "", "`noop` lets everything through; with any other value the L2 agent's own filter is used.")
-	PermittedEthertypes = securityGroup.List("permitted_ethertypes", nil, "Further Ethernet types that ports may use, such as `0x4008`.").NoEffect()
+	PermittedEthertypes = securityGroup.List("permitted_ethertypes", nil, "Further Ethernet types that ports may use, such as `0x4008`.")
 	_                   = securityGroup.Ignore("addresses of groups are always kept in sets", "enable_ipset")
 )
 

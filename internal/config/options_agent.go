@@ -16,7 +16,7 @@ var (
 
 	agentDefault = neutron.Section("All agents", Default)
 
-	InterfaceDriver = agentDefault.String("interface_driver", "linuxbridge", "How the DHCP and L3 agents plug their interfaces: `openvswitch` by internal ports of [ovs] integration_bridge, found by [ovs] ovsdb_connection; `linuxbridge` by veth pairs, which the L2 agent of either kind puts into its networks. Upstream's default is openvswitch.").
+	InterfaceDriver = agentDefault.String("interface_driver", "openvswitch", "How the DHCP and L3 agents plug their interfaces: `openvswitch` by internal ports of [ovs] integration_bridge, found by [ovs] ovsdb_connection; `linuxbridge` by veth pairs, which the L2 agent of either kind puts into its networks. The default is linuxbridge where the files name the mechanism driver linuxbridge first, or name none and Open vSwitch is not installed.").
 			Limit(OneOf("openvswitch", "linuxbridge", "neutron.agent.linux.interface.OVSInterfaceDriver", "neutron.agent.linux.interface.BridgeInterfaceDriver"))
 	OVSUseVeth = agentDefault.Bool("ovs_use_veth", false, "With interface_driver openvswitch, plug by veth pairs all the same.")
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -36,7 +37,7 @@ func (d *Daemon) AddL2(t bus.Transport) error {
 	f := d.File
 	cfg := l2.Config{Host: d.Host, PhysicalInterfaceMappings: config.PhysicalInterfaceMappings.Get(f), BridgeMappings: config.BridgeMappings.Get(f),
 		UDPPort: config.UDPDestPort.Get(f), DisableL2Population: !config.L2Population.Get(f), ReportInterval: config.ReportInterval.Get(f),
-		DisableFirewall: !config.EnableSecurityGroup.Get(f) || config.FirewallDriver.Get(f) == "noop"}
+		DisableFirewall: !config.EnableSecurityGroup.Get(f) || config.FirewallDriver.Get(f) == "noop", PermittedEthertypes: d.permittedEthertypes()}
 	if ip := config.LocalIP.Get(f); ip != "" && config.EnableVXLAN.Get(f) {
 		addr, err := netip.ParseAddr(ip)
 		if err != nil {
@@ -52,6 +53,21 @@ func (d *Daemon) AddL2(t bus.Transport) error {
 	d.CountWrites("l2", a.Writes)
 	d.Go("L2 agent", a.Run)
 	return nil
+}
+
+// permittedEthertypes are those that ports may use beside IP and ARP. As upstream, what is not in hexadecimal is left out with a warning.
+func (d *Daemon) permittedEthertypes() (all []uint16) {
+	for _, text := range config.PermittedEthertypes.Get(d.File) {
+		digits, hexadecimal := strings.CutPrefix(strings.ToLower(text), "0x")
+		kind, err := strconv.ParseUint(digits, 16, 16)
+		if err != nil || !hexadecimal {
+			d.Log.Warn("[securitygroup] permitted_ethertypes: not a hexadecimal number of 16 bits", "value", text)
+			continue
+		}
+		all = append(all, uint16(kind))
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // tunnels says how the tunnel packets of Linux bridges look.
@@ -122,7 +138,7 @@ func (d *Daemon) AddOpenVSwitch(t bus.Transport) error {
 	}
 	cfg := l2.Config{Host: d.Host, BridgeMappings: config.OVSBridgeMappings.Get(f), DisableL2Population: !config.OVSL2Population.Get(f),
 		ReportInterval: config.ReportInterval.Get(f), DisableFirewall: !config.EnableSecurityGroup.Get(f) || config.FirewallDriver.Get(f) == "noop",
-		OpenVSwitch: &openvswitch.Config{Endpoint: endpoint, RunDir: directory, IntegrationBridge: config.OVSIntegrationBridge.Get(f),
+		PermittedEthertypes: d.permittedEthertypes(), OpenVSwitch: &openvswitch.Config{Endpoint: endpoint, RunDir: directory, IntegrationBridge: config.OVSIntegrationBridge.Get(f),
 			TunnelBridge: config.OVSTunnelBridge.Get(f), PatchToTunnels: config.OVSIntPatchPort.Get(f), PatchFromTunnels: config.OVSTunPatchPort.Get(f),
 			DatapathType: config.OVSDatapathType.Get(f), TunnelTypes: config.TunnelTypes.Get(f), VXLANPort: config.VXLANUDPPort.Get(f),
 			SkipFragment: !config.DontFragment.Get(f), TunnelChecksum: config.TunnelChecksum.Get(f), ARPResponder: config.OVSARPResponder.Get(f),
@@ -146,10 +162,29 @@ func (d *Daemon) AddOpenVSwitch(t bus.Transport) error {
 	return nil
 }
 
+// interfaceDriver is the option. If no file sets it, it is upstream's default, openvswitch, unless the files name the linuxbridge
+// mechanism driver before that of openvswitch, or Open vSwitch is not installed.
+func (d *Daemon) interfaceDriver() string {
+	if !config.InterfaceDriver.Given(d.File) {
+		_, err := exec.LookPath("ovs-vswitchd")
+		if FirstMechanism(d.File, "linuxbridge", "openvswitch") || err != nil && !FirstMechanism(d.File, "openvswitch", "linuxbridge") {
+			return "linuxbridge"
+		}
+	}
+	return config.InterfaceDriver.Get(d.File)
+}
+
+// FirstMechanism tells whether a mechanism driver is configured, and before another one if that is, too.
+func FirstMechanism(f *config.File, name, other string) bool {
+	drivers := config.MechanismDrivers.Get(f)
+	i := slices.Index(drivers, name)
+	return i >= 0 && !slices.Contains(drivers[:i], other)
+}
+
 // plugDriver is how the agents of services plug their interfaces.
 func (d *Daemon) plugDriver() plug.Driver {
 	f := d.File
-	switch config.InterfaceDriver.Get(f) {
+	switch d.interfaceDriver() {
 	case "openvswitch", "neutron.agent.linux.interface.OVSInterfaceDriver":
 		if !config.OVSUseVeth.Get(f) {
 			return plug.NewOpenVSwitch(config.OVSDBConnection.Get(f), config.OVSIntegrationBridge.Get(f), d.Logger("agent.plug"))
@@ -246,7 +281,7 @@ func (d *Daemon) AddL3(t bus.Transport, backend md.Backend) error {
 	f := d.File
 	cfg := l3.Config{Host: d.Host, AvailabilityZone: config.AvailabilityZone.Get(f), ReportInterval: config.ReportInterval.Get(f),
 		MetadataPort:    config.MetadataPort.Get(f),
-		InterfaceDriver: config.InterfaceDriver.Get(f), Plug: d.plugDriver(),
+		InterfaceDriver: d.interfaceDriver(), Plug: d.plugDriver(),
 		CleanUpOnStop:  config.CleanupOnShutdown.Get(f),
 		NoInternalOnly: !config.HandleInternalOnlyRouters.Get(f),
 		Advertisements: ra.Interval{Min: config.MinRtrAdvInterval.Get(f), Max: config.MaxRtrAdvInterval.Get(f)}}

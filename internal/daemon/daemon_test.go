@@ -160,3 +160,22 @@ func TestConfigurationIsChecked(t *testing.T) {
 		t.Error("a wrong option was taken")
 	}
 }
+
+func TestInterfaceDriver(t *testing.T) {
+	_, err := exec.LookPath("ovs-vswitchd")
+	fallback := map[bool]string{true: "openvswitch", false: "linuxbridge"}[err == nil]
+	for text, want := range map[string]string{
+		"":                          fallback,
+		"mechanism_drivers = sriov": fallback,
+		"mechanism_drivers = linuxbridge,l2population":                               "linuxbridge",
+		"mechanism_drivers = linuxbridge,openvswitch":                                "linuxbridge",
+		"mechanism_drivers = l2population,openvswitch":                               "openvswitch",
+		"mechanism_drivers = openvswitch,linuxbridge":                                "openvswitch",
+		"mechanism_drivers = linuxbridge\n[DEFAULT]\ninterface_driver = openvswitch": "openvswitch",
+		"mechanism_drivers = openvswitch\n[DEFAULT]\ninterface_driver = linuxbridge": "linuxbridge",
+	} {
+		if got := fresh(t, "[ml2]\n"+text+"\n").interfaceDriver(); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}

@@ -328,6 +328,15 @@ func TestMessagesAsDnsmasq(t *testing.T) {
 		{"broadcast", macOfCase(0), []dhcpv4.Modifier{relay, dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover), dhcpv4.WithBroadcast(true)}},
 		{"inform", macOfCase(0), []dhcpv4.Modifier{relay, dhcpv4.WithMessageType(dhcpv4.MessageTypeInform), dhcpv4.WithClientIP(own)}},
 		{"client id", MAC{2, 2, 2, 2, 2, 2}, []dhcpv4.Modifier{relay, dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover), option(dhcpv4.OptionClientIdentifier, "\x01\x02\x03\x04")}},
+		{"subnet selection", macOfCase(0), []dhcpv4.Modifier{dhcpv4.WithRelay(net.IPv4(10, 0, 0, 1)), dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover), option(dhcpv4.OptionSubnetSelection, "\x0a\x00\x00\x00")}},
+		{"link selection", macOfCase(0), []dhcpv4.Modifier{dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover), relay, option(dhcpv4.OptionRelayAgentInformation, "\x05\x04\x0a\x00\x00\x00")}},
+		{"long name", macOfCase(0), request(dhcpv4.WithClientIP(own), option(dhcpv4.OptionHostName, strings.Repeat("a", 200)))},
+		{"small maximum", macOfCase(0), request(dhcpv4.WithClientIP(own), option(dhcpv4.OptionMaximumDHCPMessageSize, "\x02\x40"))},
+		{"rapid commit", macOfCase(0), []dhcpv4.Modifier{relay, dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover), option(dhcpv4.GenericOptionCode(80), "")}},
+		{"server override", macOfCase(0), []dhcpv4.Modifier{dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover), relay, option(dhcpv4.OptionRelayAgentInformation, "\x0b\x04\x0a\x00\x00\x01")}},
+		{"server override, request", macOfCase(0), request(dhcpv4.WithOption(dhcpv4.OptRequestedIPAddress(own)), dhcpv4.WithOption(dhcpv4.OptServerIdentifier(net.IPv4(10, 0, 0, 1))), option(dhcpv4.OptionRelayAgentInformation, "\x0b\x04\x0a\x00\x00\x01"))},
+		{"BOOTP", macOfCase(0), []dhcpv4.Modifier{relay}},
+		{"BOOTP of another", macOfCase(1), []dhcpv4.Modifier{relay}},
 		{"other client id", macOfCase(1), []dhcpv4.Modifier{relay, dhcpv4.WithMessageType(dhcpv4.MessageTypeDiscover), option(dhcpv4.OptionClientIdentifier, "\x09\x09")}},
 	} {
 		req, err := dhcpv4.New(append([]dhcpv4.Modifier{dhcpv4.WithHwAddr(net.HardwareAddr(c.mac[:]))}, c.with...)...)
@@ -338,8 +347,11 @@ func TestMessagesAsDnsmasq(t *testing.T) {
 			delete(want, code)
 			delete(got, code)
 		}
-		if c.name == "inform" {
+		switch c.name {
+		case "inform":
 			delete(want, "51")
+		case "link selection": // dnsmasq says what a relay chose as if the client had chosen it
+			delete(want, "118")
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-dnsmasq +ours):\n%s", c.name, diff)

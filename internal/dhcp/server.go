@@ -154,15 +154,19 @@ func (s *Server) handle4(sock *socket, frames *frames, b []byte) error {
 		return nil
 	}
 	s.log.Debug("DHCP", "request", req.MessageType(), "reply", reply.MessageType(), "mac", req.ClientHWAddr, "address", reply.YourIPAddr)
-	to, relay, broadcast := n.destination4(reply)
-	if relay {
+	to, routed, broadcast := n.destination4(reply)
+	if routed {
 		return sock.write(reply.ToBytes(), &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
 	}
 	mac, _ := macOf(reply.ClientHWAddr)
 	if broadcast {
 		mac = MAC{255, 255, 255, 255, 255, 255}
 	}
-	from := netip.AddrPortFrom(addr4(reply.ServerIdentifier()), dhcpv4.ServerPort)
+	server := addr4(reply.ServerIdentifier())
+	if !server.IsValid() { // BOOTP has none
+		server = n.address(nil, true)
+	}
+	from := netip.AddrPortFrom(server, dhcpv4.ServerPort)
 	return frames.send(datagram4(from, to, reply.ToBytes()), mac)
 }
 

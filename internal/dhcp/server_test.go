@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -120,6 +122,46 @@ func TestServerIPv4(t *testing.T) {
 			t.Errorf("a deleted port was offered %s", offer.YourIPAddr)
 		}
 	})
+}
+
+// TestServerIPv4Odd: a client on another segment renews by way of a router, and one knows only BOOTP.
+func TestServerIPv4Odd(t *testing.T) {
+	ns, client := link(t, hostMAC, "fe80::1")
+	listen(t, ns)
+	for _, line := range []string{"ip addr add 10.0.0.1/24 dev " + client, "ip addr add 10.9.0.7/32 dev " + client, "ip link set " + client + " up",
+		"ip -n " + ns + " route add default via 10.0.0.1"} {
+		if out, err := exec.Command("ip", strings.Fields(line)[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %s", line, out)
+		}
+	}
+	for _, c := range []struct {
+		name, from string
+		req        *dhcpv4.DHCPv4
+		kind       dhcpv4.MessageType
+		address    string
+	}{
+		{"renewal", "10.9.0.7", request(t, dhcpv4.MessageTypeRequest, relayMAC, dhcpv4.WithClientIP(net.IPv4(10, 9, 0, 7))), dhcpv4.MessageTypeAck, "10.9.0.7"},
+		{"BOOTP", "0.0.0.0", request(t, dhcpv4.MessageTypeNone, hostMAC, dhcpv4.WithBroadcast(true),
+			func(d *dhcpv4.DHCPv4) { delete(d.Options, uint8(dhcpv4.OptionDHCPMessageType)) }), dhcpv4.MessageTypeNone, "10.0.0.5"},
+	} {
+		conn, err := net.ListenPacket("udp4", c.from+":68")
+		must(t, err)
+		buf, got := make([]byte, 2048), (*dhcpv4.DHCPv4)(nil)
+		for range 20 {
+			_, err = conn.WriteTo(c.req.ToBytes(), &net.UDPAddr{IP: net.IPv4(10, 0, 0, 2), Port: 67})
+			must(t, err)
+			must(t, conn.SetReadDeadline(time.Now().Add(500*time.Millisecond)))
+			if n, _, err := conn.ReadFrom(buf); err == nil {
+				got, err = dhcpv4.FromBytes(buf[:n])
+				must(t, err)
+				break
+			}
+		}
+		must(t, conn.Close())
+		if got == nil || got.MessageType() != c.kind || got.YourIPAddr.String() != c.address {
+			t.Errorf("%s is answered by %v", c.name, got)
+		}
+	}
 }
 
 func TestServerIPv6(t *testing.T) {

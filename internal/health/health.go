@@ -33,11 +33,11 @@ func Registry() *prometheus.Registry {
 func Handler(metrics *prometheus.Registry, checks ...Check) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{Registry: metrics}))
-	mux.HandleFunc("GET /healthcheck", func(w http.ResponseWriter, r *http.Request) { answer(w, r, checks) })
+	mux.HandleFunc("/healthcheck", func(w http.ResponseWriter, r *http.Request) { answer(w, r, checks) })
 	return mux
 }
 
-// answer is oslo_middleware/healthcheck: 200 "OK" (204 to HEAD), or 503 with one reason a line.
+// answer is oslo_middleware/healthcheck: 200 "OK" whatever the method (204 to HEAD), or 503 with one reason a line.
 func answer(w http.ResponseWriter, r *http.Request, checks []Check) {
 	var reasons []string
 	for _, check := range checks {
@@ -51,6 +51,7 @@ func answer(w http.ResponseWriter, r *http.Request, checks []Check) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		fmt.Fprint(w, strings.Join(reasons, "\n"))
 	case r.Method == http.MethodHead:
+		w.Header().Del("Content-Type")
 		w.WriteHeader(http.StatusNoContent)
 	default:
 		fmt.Fprint(w, "OK")

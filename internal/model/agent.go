@@ -60,9 +60,9 @@ func Agents(enabled func(string) bool) *resource.Resource[Agent] {
 			resource.Field("resource_versions", Dictionary, inner, func(a *Agent) *Dict { return &a.ResourceVersions }),
 			resource.Field("load", resource.Int, inner, func(a *Agent) *int { return &a.Load }),
 			resource.Field("description", resource.Nullable(resource.String(255)), put|filter|sort, func(a *Agent) **string { return &a.Description })),
-		resource.Ext("availability_zone",
-			resource.Field("availability_zone", resource.Nullable(resource.String(255)), filter, func(a *Agent) **string { return &a.AvailabilityZone })),
 		resource.Ext("agent-resources-synced",
 			resource.Field("resources_synced", resource.Nullable(resource.Bool), 0, func(a *Agent) **bool { return &a.ResourcesSynced })),
+		resource.Ext("availability_zone",
+			resource.Field("availability_zone", resource.Nullable(resource.String(255)), filter, func(a *Agent) **string { return &a.AvailabilityZone })),
 	)
 }

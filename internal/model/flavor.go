@@ -1,6 +1,8 @@
 package model
 
 import (
+	"encoding/json"
+
 	"neutrino/internal/fault"
 	"neutrino/internal/resource"
 )
@@ -47,10 +49,10 @@ func Flavors(enabled func(string) bool) *resource.Resource[Flavor] {
 		resource.Field("description", resource.Nullable(resource.String(1024)), post|put|filter|sort,
 			func(f *Flavor) **string { return &f.Description }, resource.Default(new(string))),
 		resource.Field("service_type", serviceType, post|filter|sort|must, func(f *Flavor) *string { return &f.ServiceType }),
-		resource.Field("enabled", enabledFlag, post|put|filter|sort, func(f *Flavor) *bool { return &f.Enabled }, resource.Default(true)),
 		resource.List("service_profiles", givenUUIDs, post|put, func(f *Flavor) *[]string { return &f.Profiles }, resource.Children[string]{
 			Table: "flavorserviceprofilebindings", Parent: "flavor_id", ReadOnly: true,
-			Columns: []resource.Col[string]{{Name: "service_profile_id", Ref: func(e *string) any { return e }}}})))
+			Columns: []resource.Col[string]{{Name: "service_profile_id", Ref: func(e *string) any { return e }}}}),
+		resource.Field("enabled", enabledFlag, post|put|filter|sort, func(f *Flavor) *bool { return &f.Enabled }, resource.Default(true))))
 }
 
 // givenUUIDs does not take null for an empty list.
@@ -80,16 +82,23 @@ func ServiceProfiles(enabled func(string) bool) *resource.Resource[ServiceProfil
 		resource.Field("metainfo", metainfo, post|put|sort, func(p *ServiceProfile) **string { return &p.Metainfo }, resource.Default(new(string)))))
 }
 
-// metainfo is any scalar as text.
+// metainfo is any scalar as text, and anything else, which upstream's database refuses, as text of JSON.
 var metainfo = resource.Type[*string]{Name: "text or null", Append: resource.AppendNullable(resource.AppendString),
 	Parse: func(v any) (*string, error) {
+		text := resource.Py(v)
 		switch v.(type) {
 		case nil:
 			return nil, nil
 		case map[string]any, []any:
-			return nil, resource.Reasonf("'%s' is not a valid string", resource.Py(v))
+			if resource.Falsy(v) {
+				return new(string), nil
+			}
+			raw, err := json.Marshal(v)
+			if err != nil {
+				return nil, resource.Reasonf("'%s' is not a valid string", text)
+			}
+			text = string(raw)
 		}
-		text := resource.Py(v)
 		return &text, nil
 	}}
 

@@ -26,7 +26,7 @@ type MeteringLabelRule struct {
 // MeteringLabels describes metering labels. They cannot be changed.
 func MeteringLabels(enabled func(string) bool) *resource.Resource[MeteringLabel] {
 	std := func(l *MeteringLabel) *Standard { return &l.Standard }
-	t := resource.Table[MeteringLabel]{Name: "meteringlabels", WholeLists: true, ID: func(l *MeteringLabel) *string { return &l.ID },
+	t := resource.Table[MeteringLabel]{Name: "meteringlabels", Order: checkOrder["meteringlabels"], WholeLists: true, ID: func(l *MeteringLabel) *string { return &l.ID },
 		Visible: "t.project_id = :project OR t.shared",
 		Missing: func(id string) error {
 			return fault.NotFound("MeteringLabelNotFound", "Metering label '%s' does not exist.", id)
@@ -43,7 +43,7 @@ func MeteringLabels(enabled func(string) bool) *resource.Resource[MeteringLabel]
 
 // MeteringLabelRules describes metering label rules. They cannot be changed.
 func MeteringLabelRules(enabled func(string) bool) *resource.Resource[MeteringLabelRule] {
-	t := resource.Table[MeteringLabelRule]{Name: "meteringlabelrules", WholeLists: true, Picked: []string{"metering_label_id"}, ID: func(r *MeteringLabelRule) *string { return &r.ID },
+	t := resource.Table[MeteringLabelRule]{Name: "meteringlabelrules", Order: checkOrder["meteringlabelrules"], WholeLists: true, Picked: []string{"metering_label_id"}, ID: func(r *MeteringLabelRule) *string { return &r.ID },
 		Visible: "EXISTS (SELECT 1 FROM meteringlabels l WHERE l.id = t.metering_label_id AND l.project_id = :project)",
 		Missing: func(id string) error {
 			return fault.NotFound("MeteringLabelRuleNotFound", "Metering label rule '%s' does not exist.", id)
@@ -61,30 +61,16 @@ func MeteringLabelRules(enabled func(string) bool) *resource.Resource[MeteringLa
 			resource.Field("project_id", resource.String(255), post|hidden|needed, project, ofLabel),
 			resource.Field("remote_ip_prefix", meteringPrefix, post|filter|sort, func(r *MeteringLabelRule) **string { return &r.RemotePrefix }, none)),
 		resource.Ext("metering_source_and_destination_fields",
-			resource.Field("source_ip_prefix", meteringPrefix, post|filter|sort, func(r *MeteringLabelRule) **string { return &r.SourcePrefix }, none),
-			resource.Field("destination_ip_prefix", meteringPrefix, post|filter|sort, func(r *MeteringLabelRule) **string { return &r.DestPrefix }, none)))
+			resource.Field("source_ip_prefix", meteringPrefix, post|put|filter|sort, func(r *MeteringLabelRule) **string { return &r.SourcePrefix }, none),
+			resource.Field("destination_ip_prefix", meteringPrefix, post|put|filter|sort, func(r *MeteringLabelRule) **string { return &r.DestPrefix }, none)))
 }
 
 // meteringPrefix is text or nothing, as which upstream takes whatever Python calls false. The service looks at the
 // text.
 var meteringPrefix = resource.Type[*string]{Name: "prefix or null", Append: resource.AppendNullable(resource.AppendString),
 	Parse: func(v any) (*string, error) {
-		switch x := v.(type) {
-		case nil:
+		if resource.Falsy(v) {
 			return nil, nil
-		case string:
-			if x != "" {
-				return &x, nil
-			}
-			return nil, nil
-		case []any:
-			if len(x) == 0 {
-				return nil, nil
-			}
-		case map[string]any:
-			if len(x) == 0 {
-				return nil, nil
-			}
 		}
-		return nil, resource.Reasonf("'%s' is not a valid string", resource.Py(v))
+		return new(resource.Py(v)), nil
 	}}

@@ -33,11 +33,19 @@ var checkOrder = map[string][]string{
 	"securitygrouprules": strings.Fields(`id security_group_id remote_group_id direction protocol port_range_min port_range_max ethertype
 		remote_ip_prefix tenant_id revision_number created_at updated_at description normalized_cidr
 		remote_address_group_id belongs_to_default_sg project_id`),
+	"securitygroupdefaultrules": strings.Fields(`id tenant_id description remote_group_id remote_address_group_id direction protocol port_range_min
+		port_range_max ethertype remote_ip_prefix used_in_default_sg used_in_non_default_sg project_id`),
+	"meteringlabelrules": strings.Fields(`id metering_label_id direction excluded remote_ip_prefix tenant_id source_ip_prefix
+		destination_ip_prefix project_id`),
 	"subnetpools": strings.Fields(`id name tenant_id prefixes default_quota ip_version default_prefixlen min_prefixlen max_prefixlen
 		is_default shared address_scope_id revision_number tags created_at updated_at description project_id`),
+	"floatingip_pools": strings.Fields(`subnet_id subnet_name network_id cidr project_id tenant_id`),
 	"networksegments": strings.Fields(`id tenant_id network_id physical_network network_type segmentation_id name revision_number
 		created_at updated_at description project_id`),
-	"network_segment_ranges": strings.Fields(`revision_number tags created_at updated_at id name default shared project_id network_type
-		physical_network minimum maximum used available description tenant_id`),
-	"address_groups": strings.Fields(`id name description project_id addresses shared revision_number created_at updated_at tenant_id`),
+	"network_segment_ranges": strings.Fields(`id name default shared project_id network_type physical_network minimum maximum used
+		available revision_number tags created_at updated_at description tenant_id`),
+	"security_groups_default_statefulness": strings.Fields(`id project_id stateful tenant_id`),
+	"meteringlabels":                       strings.Fields(`id name description tenant_id shared project_id`),
+	"ml2_port_bindings":                    strings.Fields(`vif_type vif_details vnic_type profile host status project_id tenant_id`),
+	"address_groups":                       strings.Fields(`id name description project_id addresses shared revision_number created_at updated_at tenant_id`),
 }

@@ -17,7 +17,7 @@ type PortBinding struct {
 // PortBindings describes the bindings of one port. Rows are written by the ML2 plug-in.
 func PortBindings(enabled func(string) bool) *resource.Resource[PortBinding] {
 	project := func(b *PortBinding) *string { return &b.ProjectID }
-	return resource.New("binding", "bindings", "", resource.Table[PortBinding]{Name: "ml2_port_bindings", IDColumn: "host",
+	return resource.New("binding", "bindings", "", resource.Table[PortBinding]{Name: "ml2_port_bindings", Order: checkOrder["ml2_port_bindings"], IDColumn: "host",
 		ID: func(b *PortBinding) *string { return &b.Host }}, enabled,
 		resource.Ext("binding-extended",
 			resource.Field("host", hostID, post|put|filter|must, func(b *PortBinding) *string { return &b.Host }),

@@ -89,7 +89,7 @@ type FloatingIPPool struct {
 // FloatingIPPools describes the pools that the caller may use.
 func FloatingIPPools(enabled func(string) bool) *resource.Resource[FloatingIPPool] {
 	project := func(p *FloatingIPPool) *string { return &p.ProjectID }
-	t := resource.Table[FloatingIPPool]{Name: "subnets", ID: func(p *FloatingIPPool) *string { return &p.SubnetID },
+	t := resource.Table[FloatingIPPool]{Name: "subnets", Order: checkOrder["floatingip_pools"], ID: func(p *FloatingIPPool) *string { return &p.SubnetID },
 		Visible: reachableBy("networkrbacs", "t.network_id") + " OR t.network_id IN (SELECT n.id FROM networks n WHERE n.project_id = :project)"}
 	t.Fields = func(r *resource.Resource[FloatingIPPool], wanted resource.Set, _ bool) resource.Set {
 		return wanted &^ r.Bit("tenant_id")
@@ -144,7 +144,8 @@ func FloatingIPs(enabled func(string) bool) *resource.Resource[FloatingIP] {
 			resource.Field("last_known_router_id", resource.Nullable(resource.UUID), inner, func(f *FloatingIP) **string { return &f.LastKnownRouterID }),
 			resource.Field("status", resource.String(16), filter|sort, func(f *FloatingIP) *string { return &f.Status })),
 		resource.Ext("fip-port-details",
-			resource.Field("port_details", portDetails, 0, func(f *FloatingIP) **PortDetails { return &f.PortDetails }, resource.Unstored())),
+			resource.Field("port_details", portDetails, 0, func(f *FloatingIP) **PortDetails { return &f.PortDetails }, resource.Unstored(),
+				resource.From("port_id"))),
 		resource.Ext("qos-fip",
 			resource.Field("qos_policy_id", resource.Nullable(resource.UUID), post|put|policy, func(f *FloatingIP) **string { return &f.QosPolicyID },
 				resource.Side("qos_fip_policy_bindings", "policy_id", "NULL"), nullString)),

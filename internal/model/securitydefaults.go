@@ -47,7 +47,7 @@ type DefaultStatefulness struct {
 
 // DefaultStatefulnesses describes the settings.
 func DefaultStatefulnesses(enabled func(string) bool) *resource.Resource[DefaultStatefulness] {
-	t := resource.Table[DefaultStatefulness]{Name: "security_groups_default_statefulness", Visible: "t.project_id = :project", OneByOne: true,
+	t := resource.Table[DefaultStatefulness]{Name: "security_groups_default_statefulness", Order: checkOrder["security_groups_default_statefulness"], Visible: "t.project_id = :project", OneByOne: true,
 		ID: func(d *DefaultStatefulness) *string { return &d.ID },
 		Missing: func(id string) error {
 			return fault.NotFound("SecurityGroupDefaultStatefulnessNotFound", "Security group default statefulness %s could not be found.", id)

@@ -2,8 +2,10 @@ package model
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"math/bits"
 	"net/netip"
 	"slices"
@@ -176,16 +178,40 @@ func parseProtocol(v any) (*string, error) {
 	if v == nil || text == "any" {
 		return nil, nil
 	}
-	if number := resource.Py(v); number != "" {
-		if n, err := strconv.Atoi(number); err == nil && n >= 0 && n <= 255 && strconv.Itoa(n) == number {
-			return &number, nil
-		}
+	if n, ok := pythonInt(v); ok && n >= 0 && n <= 255 {
+		return new(resource.Py(v)), nil
 	}
 	s := strings.ToLower(text)
 	if _, known := Protocols[s]; isText && known {
 		return &s, nil
 	}
 	return nil, invalidProtocol(v)
+}
+
+// pythonInt is int() of Python.
+func pythonInt(v any) (int, bool) {
+	switch v := v.(type) {
+	case bool:
+		return map[bool]int{true: 1}[v], true
+	case string:
+		n, err := resource.PyInt(v)
+		return n, err == nil
+	case json.Number:
+		f, err := v.Float64()
+		return int(f), err == nil && math.Abs(f) < 1<<53
+	}
+	return 0, false
+}
+
+// CheckProtocol refuses spellings of numbers that rules take only until all else is checked.
+func CheckProtocol(p string) error {
+	if _, named := Protocols[p]; named {
+		return nil
+	}
+	if n, err := strconv.Atoi(p); err == nil && strconv.Itoa(n) == p {
+		return nil
+	}
+	return invalidProtocol(p)
 }
 
 func invalidProtocol(v any) error {
@@ -229,7 +255,7 @@ var rulePort = resource.Type[*int]{Name: "port or ICMP type/code, or null", Appe
 		return &n, nil
 	}, FromQuery: func(s string) (any, error) {
 		n, err := strconv.Atoi(s)
-		if err != nil {
+		if err != nil || n < 0 || n > 65535 {
 			return nil, fault.BadRequest("SecurityGroupInvalidPortValue", "Invalid value for port %s", s)
 		}
 		return n, nil

@@ -44,7 +44,10 @@ func NetworkSegmentRanges(enabled func(string) bool) *resource.Resource[NetworkS
 	std := func(r *NetworkSegmentRange) *Standard { return &r.Standard }
 	isDefault := func(r *NetworkSegmentRange) bool { return r.Default }
 	t := table("network_segment_ranges", std)
-	t.FromZero, t.Visible, t.TagsDoNotFilter = true, "", true
+	t.FromZero, t.Visible, t.TagsDoNotFilter = true, "t.project_id = :project OR t.shared", true
+	t.Fields = func(r *resource.Resource[NetworkSegmentRange], wanted resource.Set, _ bool) resource.Set {
+		return wanted | r.Bits("description", "revision_number", "created_at", "updated_at", "tags") // which upstream adds afterwards
+	}
 	t.Missing = func(id string) error {
 		return fault.NotFound("NetworkSegmentRangeNotFound", "Network Segment Range %s could not be found.", id)
 	}
@@ -61,14 +64,14 @@ func NetworkSegmentRanges(enabled func(string) bool) *resource.Resource[NetworkS
 	return resource.New("network_segment_range", "network_segment_ranges", "network-segment-ranges", t, enabled,
 		[]resource.Attr[NetworkSegmentRange]{
 			resource.Field("id", resource.UUID, filter|sort, func(r *NetworkSegmentRange) *string { return &r.ID }),
-			resource.Field("name", resource.Name, post|put|filter|sort, func(r *NetworkSegmentRange) *string { return &r.Name },
-				resource.Default("")).OmitWhen(isDefault, "default"),
+			resource.Field("name", resource.Name.Named("string ≤ 255 or null"), post|put|filter|sort, func(r *NetworkSegmentRange) *string { return &r.Name },
+				resource.Default(""), resource.Matching(func(names []string) (resource.Cond, error) { return resource.In("t.name", names), nil })).OmitWhen(isDefault, "default"),
 			resource.Field("default", resource.Bool, needed, func(r *NetworkSegmentRange) *bool { return &r.Default }),
 			resource.Field("shared", resource.Bool, post, func(r *NetworkSegmentRange) *bool { return &r.Shared }, resource.Default(true)),
 			resource.Field("project_id", project, post|filter|sort|needed, owner,
 				resource.Matching(func(values []string) (resource.Cond, error) { return resource.In("t.project_id", values), nil })).
 				OmitWhen(func(r *NetworkSegmentRange) bool { return r.Project == nil && !r.created }),
-			resource.Field("tenant_id", project, post|hidden, owner, resource.Derived("t.project_id")),
+			resource.Field("tenant_id", project, post|filter|hidden, owner, resource.Derived("t.project_id")),
 			resource.Field("network_type", resource.OneOf("vlan", "vxlan", "gre", "geneve"), post|filter,
 				func(r *NetworkSegmentRange) *string { return &r.NetworkType }, resource.Enum()),
 			resource.Field("physical_network", resource.String(64), post|filter, func(r *NetworkSegmentRange) *string { return &r.PhysicalNetwork }),

@@ -53,3 +53,8 @@ func (s Switch) Apply(ctx context.Context, bridge, bundle string) error {
 	_, err := s.ofctl(ctx, bundle, []string{"--bundle"}, "add-flows", bridge, "-")
 	return err
 }
+
+// Leave takes our flows out of a bridge and has it switch as one that nobody programs. Flows of others stay.
+func (s Switch) Leave(ctx context.Context, bridge string) error {
+	return s.Apply(ctx, bridge, fmt.Sprintf("delete cookie=%#x/%#x\nadd table=0,priority=0,actions=NORMAL\n", uint64(cookieMark), uint64(cookieMask)))
+}

@@ -295,6 +295,17 @@ func (t *Transaction) SetPort(name string, tag int, note map[string]string) {
 	t.put(t.db.client.Where(p).Update(&changed, &changed.Tag, &changed.VLANMode, &changed.Trunks, &changed.OtherConfig))
 }
 
+// SetOptions changes the options of an interface.
+func (t *Transaction) SetOptions(name string, options map[string]string) {
+	i := t.state.Interfaces[name]
+	if i == nil {
+		return
+	}
+	changed := *i
+	changed.Options = options
+	t.put(t.db.client.Where(i).Update(&changed, &changed.Options))
+}
+
 // SetProtocols changes the versions of OpenFlow that a bridge speaks.
 func (t *Transaction) SetProtocols(bridge string, protocols ...string) {
 	b := t.state.Bridges[bridge]

@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -22,9 +23,13 @@ const (
 	typeError      = 1
 	typeEchoAsk    = 2
 	typeEchoBack   = 3
+	typeVendor     = 4
 	typeSetConfig  = 9
+	typePacketOut  = 13
 	typeAsk        = 18 // multipart
 	typeAnswer     = 19
+	typeBarrier    = 20
+	typeBarrierEnd = 21
 	multipartFlows = 1
 	multipartMore  = 1 // flag: another part follows
 
@@ -175,14 +180,10 @@ func (c *connection) survey(v *Survey) error {
 		return err
 	}
 	for buffer := make([]byte, 1<<16); ; {
-		m, err := c.receive(buffer)
+		m, err := c.answer(buffer, typeAnswer, xid)
 		switch {
 		case err != nil:
 			return err
-		case m.kind == typeError && len(m.body) >= 4:
-			return fmt.Errorf("OpenFlow error %d.%d", binary.BigEndian.Uint16(m.body), binary.BigEndian.Uint16(m.body[2:]))
-		case m.kind != typeAnswer || m.xid != xid:
-			continue
 		case len(m.body) < 8:
 			return errShort
 		}
@@ -217,4 +218,134 @@ func (v *Survey) read(flows []byte) error {
 		flows = flows[size:]
 	}
 	return nil
+}
+
+// What of Open vSwitch's extensions has connections forgotten, from its release 3.1 on (openflow/nicira-ext.h, NXT_CT_FLUSH).
+const (
+	vendorNicira = 0x2320
+	ctFlush      = 32
+	ctFirst      = 0 // the connection by its first packet
+	ctSource     = 0 // in which this is the address it came from
+	ctTarget     = 1 // and this the one it went to
+	ctZone       = 2
+)
+
+// Forget has the switch forget the tracked connections of a zone whose first packet was from or to one of the addresses; without addresses, all.
+func (s Switch) Forget(ctx context.Context, bridge string, zone uint16, addresses []netip.Addr) error {
+	c, err := s.dial(ctx, bridge)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(commandTimeout)); err != nil {
+		return fmt.Errorf("connections of bridge %s: %w", bridge, err)
+	}
+	if len(addresses) == 0 {
+		if err := c.send(message{kind: typeVendor, body: flushBody(zone, nil)}); err != nil {
+			return fmt.Errorf("connections of bridge %s: %w", bridge, err)
+		}
+	}
+	for _, a := range addresses {
+		for _, side := range []uint16{ctSource, ctTarget} {
+			if err := c.send(message{kind: typeVendor, body: flushBody(zone, oneEnd(side, a))}); err != nil {
+				return fmt.Errorf("connections of bridge %s: %w", bridge, err)
+			}
+		}
+	}
+	if err := c.barrier(); err != nil {
+		return fmt.Errorf("connections of bridge %s: %w", bridge, err)
+	}
+	return nil
+}
+
+// flushBody names connections by their zone and first packet.
+func flushBody(zone uint16, first []byte) []byte {
+	body := binary.BigEndian.AppendUint32(nil, vendorNicira)
+	body = binary.BigEndian.AppendUint32(body, ctFlush)
+	body = append(append(body, make([]byte, 8)...), first...) // any protocol
+	body = binary.BigEndian.AppendUint16(body, ctZone)
+	body = binary.BigEndian.AppendUint16(body, 8)
+	return append(binary.BigEndian.AppendUint16(body, zone), 0, 0)
+}
+
+// oneEnd is a first packet with one address. IPv4 addresses are mapped into IPv6.
+func oneEnd(side uint16, a netip.Addr) []byte {
+	address := a.As16()
+	property := binary.BigEndian.AppendUint16(nil, ctFirst)
+	property = append(binary.BigEndian.AppendUint16(property, 32), 0, 0, 0, 0) // the length of what is inside, too
+	property = binary.BigEndian.AppendUint16(property, side)
+	property = binary.BigEndian.AppendUint16(property, 20)
+	return append(append(property, address[:]...), 0, 0, 0, 0)
+}
+
+// barrier waits until the switch has done what it was told.
+func (c *connection) barrier() error {
+	const xid = 2
+	if err := c.send(message{kind: typeBarrier, xid: xid}); err != nil {
+		return err
+	}
+	_, err := c.answer(make([]byte, 1<<16), typeBarrierEnd, xid)
+	return err
+}
+
+// answer waits for the message of a kind that answers what was asked under an xid, or for an error.
+func (c *connection) answer(buffer []byte, kind byte, xid uint32) (message, error) {
+	for {
+		m, err := c.receive(buffer)
+		switch {
+		case err != nil:
+			return m, err
+		case m.kind == typeError && len(m.body) >= 4:
+			return m, openFlowError(m)
+		case m.kind == kind && m.xid == xid:
+			return m, nil
+		}
+	}
+}
+
+func openFlowError(m message) error {
+	return fmt.Errorf("OpenFlow error %d.%d", binary.BigEndian.Uint16(m.body), binary.BigEndian.Uint16(m.body[2:]))
+}
+
+// What has a packet go through the flows (OpenFlow 1.4, sections 7.2.4.1 and 7.3.7).
+const (
+	noBuffer     = 0xffffffff
+	toFlows      = 0xfffffff9 // OFPP_TABLE
+	actionOutput = 0
+)
+
+// Receive has a bridge treat frames as if they had come in at a port with a VLAN tag.
+func (s Switch) Receive(ctx context.Context, bridge string, port, vlan int, frames [][]byte) error {
+	c, err := s.dial(ctx, bridge)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(commandTimeout)); err != nil {
+		return fmt.Errorf("packets for bridge %s: %w", bridge, err)
+	}
+	for _, f := range frames {
+		if err := c.send(message{kind: typePacketOut, body: packetOut(port, vlan, f)}); err != nil {
+			return fmt.Errorf("packets for bridge %s: %w", bridge, err)
+		}
+	}
+	if err := c.barrier(); err != nil {
+		return fmt.Errorf("packets for bridge %s: %w", bridge, err)
+	}
+	return nil
+}
+
+func packetOut(port, vlan int, frame []byte) []byte {
+	body := binary.BigEndian.AppendUint32(nil, noBuffer)
+	body = binary.BigEndian.AppendUint32(body, uint32(port))
+	body = binary.BigEndian.AppendUint16(body, 16)             // length of actions
+	body = append(body, make([]byte, 6)...)                    // padding
+	body = binary.BigEndian.AppendUint16(body, actionOutput)   //
+	body = binary.BigEndian.AppendUint16(body, 16)             // its length
+	body = binary.BigEndian.AppendUint32(body, toFlows)        //
+	body = append(body, make([]byte, 8)...)                    // bytes for a controller, and padding
+	const addresses = 12                                       // of both ends
+	body = append(append(body, frame[:addresses]...), 0x81, 0) // 802.1Q
+	body = binary.BigEndian.AppendUint16(body, uint16(vlan))
+	return append(body, frame[addresses:]...)
 }

@@ -3,6 +3,7 @@ package resource
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -236,14 +237,14 @@ var Int = Type[int]{Name: "integer", Append: func(b []byte, v int) []byte { retu
 func parseInt(v any) (int, error) {
 	switch x := v.(type) {
 	case json.Number:
-		if n, err := strconv.Atoi(string(x)); err == nil {
+		if n, err := strconv.Atoi(string(x)); err == nil || tooLarge(err) {
 			return n, nil
 		}
 		if f, err := x.Float64(); err == nil && f > -1e15 && f < 1e15 {
 			return int(f), nil
 		}
 	case string:
-		if n, err := PyInt(x); err == nil {
+		if n, err := PyInt(x); err == nil || tooLarge(err) {
 			return n, nil
 		}
 	case bool:
@@ -254,6 +255,10 @@ func parseInt(v any) (int, error) {
 	}
 	return 0, fault.InvalidInput("'%s' is not an integer", Py(v))
 }
+
+// tooLarge tells whether an integer has more than 64 bits. Python's have no limit; the largest of ours, or the smallest, stands for
+// them, which is beyond all bounds, too.
+func tooLarge(err error) bool { return errors.Is(err, strconv.ErrRange) }
 
 // PyInt reads an integer as Python's int() does: with digits of any script, and single underscores between them.
 func PyInt(s string) (int, error) {
@@ -396,19 +401,29 @@ func appendPyString(b []byte, s string) []byte {
 		q = '"'
 	}
 	b = append(b, q)
-	for i := range len(s) {
-		switch c := s[i]; c {
-		case q, '\\':
-			b = append(b, '\\', c)
-		case '\n':
+	for len(s) > 0 {
+		c, size := utf8.DecodeRuneInString(s)
+		switch {
+		case c == utf8.RuneError: // also half a UTF-16 pair, see package api
+			b = append(b, s[:size]...)
+		case c == rune(q), c == '\\':
+			b = append(b, '\\', byte(c))
+		case c == '\n':
 			b = append(b, `\n`...)
-		case '\r':
+		case c == '\r':
 			b = append(b, `\r`...)
-		case '\t':
+		case c == '\t':
 			b = append(b, `\t`...)
+		case unicode.IsPrint(c):
+			b = utf8.AppendRune(b, c)
+		case c <= 0xff:
+			b = fmt.Appendf(b, `\x%02x`, c)
+		case c <= 0xffff:
+			b = fmt.Appendf(b, `\u%04x`, c)
 		default:
-			b = append(b, c)
+			b = fmt.Appendf(b, `\U%08x`, c)
 		}
+		s = s[size:]
 	}
 	return append(b, q)
 }

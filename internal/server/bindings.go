@@ -29,7 +29,9 @@ func mountBindings(s *api.Server, catalog *model.Catalog, core *ml2.Plugin) {
 	// Without a host in the path upstream takes the port's id for it.
 	s.Handle("PUT", many, api.Endpoint{Do: b.update})
 	s.Handle("DELETE", many, api.Endpoint{Do: b.delete})
-	s.Handle("GET", one+"/activate", api.Endpoint{Do: func(context.Context, *store.Tx, *api.Call) (any, error) { return nil, api.OnlyPut() }})
+	s.Handle("GET", one+"/activate", api.Endpoint{Do: func(_ context.Context, _ *store.Tx, c *api.Call) (any, error) {
+		return nil, cmp.Or(onlyFilters(c.Query), api.OnlyPut())
+	}})
 	s.Handle("PUT", one, api.Endpoint{Do: b.update, Write: true})
 	s.Handle("DELETE", one, api.Endpoint{Do: b.delete, Write: true})
 	s.Handle("PUT", one+"/activate", api.Endpoint{Do: b.activate, Write: true})
@@ -93,6 +95,9 @@ func (b *bindings) create(_ context.Context, tx *store.Tx, c *api.Call) (any, er
 }
 
 func (b *bindings) update(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+	if c.Body == nil && c.Path("host") != "" {
+		return nil, c.InvalidFormat()
+	}
 	want, named := &model.PortBinding{}, resource.Set(0)
 	if _, about := c.Body[b.res.Name]; about || c.Path("host") != "" {
 		bodies, _, err := b.res.Bodies(c.Body, false)

@@ -42,13 +42,7 @@ func mountQuotas(s *api.Server, q *quota.Service) {
 		limits, err := q.Limits(tx, id)
 		return map[string]any{"quota": limits}, err
 	}
-	// Upstream's first framework takes methods that it does not know for GET.
-	handle := func(path string, e api.Endpoint, more ...string) {
-		for _, method := range append([]string{"GET", "HEAD", "PATCH"}, more...) {
-			s.Handle(method, path, e)
-		}
-	}
-	handle("/quotas", api.Endpoint{Rule: "get_quota", Target: own, Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+	s.HandleGet("/quotas", api.Endpoint{Rule: "get_quota", Target: own, Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		all, err := q.All(tx)
 		list := []map[string]any{}
 		for _, id := range slices.Sorted(maps.Keys(all)) {
@@ -62,11 +56,11 @@ func mountQuotas(s *api.Server, q *quota.Service) {
 			list = append(list, entry)
 		}
 		return map[string]any{"quotas": list}, err
-	}}, "DELETE")
+	}}, "HEAD", "PATCH", "DELETE")
 	s.Handle("POST", "/quotas", api.Endpoint{Do: func(context.Context, *store.Tx, *api.Call) (any, error) {
 		return nil, fault.New(501, "HTTPNotImplemented", "POST requests are not supported on this resource.")
 	}})
-	handle("/quotas/{id}", api.Endpoint{Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+	s.HandleGet("/quotas/{id}", api.Endpoint{Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		if id := project(c); id == "tenant" || id == "project" {
 			if c.Caller.ProjectID == "" {
 				return nil, fault.BadRequest("QuotaMissingTenant", "Tenant-id was missing from quota request.")
@@ -77,10 +71,10 @@ func mountQuotas(s *api.Server, q *quota.Service) {
 			return nil, err
 		}
 		return show(tx, project(c))
-	}}, "POST")
-	handle("/quotas/{id}/default", api.Endpoint{Do: func(_ context.Context, _ *store.Tx, c *api.Call) (any, error) {
+	}}, "HEAD", "PATCH", "POST")
+	s.HandleGet("/quotas/{id}/default", api.Endpoint{Do: func(_ context.Context, _ *store.Tx, c *api.Call) (any, error) {
 		return map[string]any{"quota": q.Defaults()}, may("get_quota")(c)
-	}}, "PUT", "DELETE", "POST")
+	}}, "HEAD", "PATCH", "PUT", "DELETE", "POST")
 	s.Handle("GET", "/quotas/{id}/details", api.Endpoint{Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		if project(c) != c.Caller.ProjectID && !c.Caller.IsAdmin {
 			return nil, fault.Forbidden("AdminRequired", "User does not have admin privileges: Only admin is authorized to access quotas for another project.")
@@ -90,10 +84,7 @@ func mountQuotas(s *api.Server, q *quota.Service) {
 	for _, method := range []string{"HEAD", "PATCH", "PUT", "POST", "DELETE"} {
 		s.Handle(method, "/quotas/{id}/details", api.Endpoint{Do: func(_ context.Context, _ *store.Tx, c *api.Call) (any, error) { return nil, api.NotThere(c) }})
 	}
-	s.Handle("PUT", "/quotas/{id}", api.Endpoint{Write: true, Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
-		if err := may("update_quota")(c); err != nil {
-			return nil, err
-		}
+	s.Handle("PUT", "/quotas/{id}", api.Endpoint{Rule: "update_quota", Target: own, Write: true, Odd: true, Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		limits, force, err := quotaBody(q, c.Body)
 		if err != nil {
 			return nil, err
@@ -129,6 +120,9 @@ func quotaDetails(tx *store.Tx, q *quota.Service, project string) (any, error) {
 
 func quotaBody(q *quota.Service, body map[string]any) (limits map[string]int, force bool, err error) {
 	members, ok := body["quota"].(map[string]any)
+	if _, several := body["quotas"]; ok && several {
+		return nil, false, fault.BadRequest("HTTPBadRequest", "Bulk operation not supported")
+	}
 	if !ok {
 		return nil, false, fault.BadRequest("HTTPBadRequest", "Unable to find 'quota' in request body")
 	}
@@ -196,7 +190,7 @@ func quotaLimit(name string, v any) (int, error) {
 // mountAgents serves agents, and which networks DHCP agents serve.
 func mountAgents(s *api.Server, enabled func(string) bool, catalog *model.Catalog, networks *api.Collection[model.Network], svc *agents.Service) *api.Collection[model.Agent] {
 	collection := api.Mount(s, catalog.Agents, svc.Logic())
-	api.ReadOnly(s, api.NamedResource("availability_zone", "availability_zones", "availability_zone", enabled, "name", "resource", "state"), false, api.NotThere)
+	api.ReadOnly(s, api.NamedResource("availability_zone", "availability_zones", "availability_zone", enabled, "name", "resource", "state"), false, api.Unchangeable)
 	s.Handle("GET", "/availability_zones", api.Endpoint{Rule: "get_availability_zone", Refused: map[string]any{"availability_zones": []any{}}, Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 		if err := onlyFilters(c.Query, "name", "resource", "state"); err != nil {
 			return nil, err
@@ -232,7 +226,7 @@ func mountAgents(s *api.Server, enabled func(string) bool, catalog *model.Catalo
 			}
 			return nil, svc.AddNetwork(tx, c.Path("id"), network)
 		}})
-	s.Handle("DELETE", "/agents/{id}/dhcp-networks/{item}", api.Endpoint{Rule: "delete_dhcp-network", Write: true,
+	s.Handle("DELETE", "/agents/{id}/dhcp-networks/{item}", api.Endpoint{Rule: "delete_dhcp-network", Write: true, AnyBody: true,
 		Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
 			return nil, svc.RemoveNetwork(tx, c.Path("id"), c.Path("item"))
 		}})

@@ -27,7 +27,7 @@ func mountFlavors(a *api.Server, catalog *model.Catalog, exts api.Extensions) *f
 	s := flavor.New(catalog, types, exts.Enabled("router"))
 	api.Mount(a, catalog.Flavors, s.Flavors())
 	api.Mount(a, catalog.ServiceProfiles, s.Profiles())
-	api.ReadOnly(a, api.NamedResource("service_provider", "service-providers", "flavors", exts.Enabled, "service_type", "name", "default"), false, api.NotThere)
+	api.ReadOnly(a, api.NamedResource("service_provider", "service-providers", "flavors", exts.Enabled, "service_type", "name", "default"), false, api.Unchangeable)
 	a.Handle("GET", "/service-providers", api.Endpoint{Rule: "get_service_provider", Refused: map[string]any{"service_providers": []any{}}, Do: func(_ context.Context, _ *store.Tx, c *api.Call) (any, error) {
 		return listProviders(s.Providers(), c.Query), nil
 	}})

@@ -19,7 +19,7 @@ func connectPools(pools *subnetpool.Service, core *ml2.Plugin) {
 
 // mountPools serves subnet pools, their member actions, address scopes and how many addresses networks have.
 func mountPools(s *api.Server, catalog *model.Catalog, pools *subnetpool.Service) {
-	api.Mount(s, catalog.IPAvailabilities, ipavailability.Logic(catalog), "GET", "POST", "PUT") // the latter to say which attribute is wrong
+	api.Mount(s, catalog.IPAvailabilities, ipavailability.Logic(catalog), "GET", "POST", "PUT").Undeletable() // POST and PUT say which attribute is wrong
 	api.Mount(s, catalog.AddressScopes, pools.Scopes())
 	collection := api.Mount(s, catalog.Subnetpools, pools.Pools())
 	for name, do := range map[string]func(*store.Tx, *identity.Caller, string, map[string]any) (any, error){

@@ -3,6 +3,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -15,13 +16,14 @@ import (
 	"neutrino/internal/bus/nats"
 	"neutrino/internal/config"
 	"neutrino/internal/daemon"
+	"neutrino/internal/linux/memory"
 	"neutrino/internal/policy"
 	"neutrino/internal/rpc"
 	"neutrino/internal/service/ml2"
 	"neutrino/internal/store"
 )
 
-// startTimeout bounds opening database and bus.
+// startTimeout bounds what is done from when the database answers until requests are.
 const startTimeout = time.Minute
 
 // routerPlugin is the long name of the service plug-in "router".
@@ -39,7 +41,12 @@ type Server struct {
 	bus  bus.Transport
 	api  net.Addr
 	stop func()
+
+	slack memory.Slack
 }
+
+// heapSlack lets lists of some thousand objects pass without a collection each.
+const heapSlack = 24 << 20
 
 // APIAddress is where the API listens.
 func (s *Server) APIAddress() net.Addr { return s.api }
@@ -51,9 +58,14 @@ func Start(d *daemon.Daemon) (*Server, error) {
 	if err := api.CheckListen(addr, config.AuthStrategy.Get(f), config.ForceNoAuth.Get(f)); err != nil {
 		return nil, err
 	}
+	s := &Server{d: d, stop: func() {}, slack: memory.NewSlack(heapSlack)}
+	var err error
+	// How long the database may be away when the server starts is max_retries' matter. Time for the rest begins when it is there.
+	if s.db, err = store.OpenPool(context.Background(), config.DatabaseConnection.Get(f), databasePool(f), s.d.Logger("db")); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
-	s := &Server{d: d, stop: func() {}}
 	if err := s.open(ctx); err != nil {
 		s.Close()
 		return nil, err
@@ -95,17 +107,17 @@ func Start(d *daemon.Daemon) (*Server, error) {
 			return nil
 		})
 	}
+	d.Go("memory", func(ctx context.Context) error {
+		memory.Keep(ctx, s.shrink)
+		return nil
+	})
 	d.Go("API", func(ctx context.Context) error { return services.api.Serve(ctx, listener) })
 	return s, nil
 }
 
-// open opens database and bus.
+// open brings the database up to date and opens the bus.
 func (s *Server) open(ctx context.Context) (err error) {
 	f := s.d.File
-	// How long the database may be away when the server starts is max_retries' matter.
-	if s.db, err = store.OpenPool(context.WithoutCancel(ctx), config.DatabaseConnection.Get(f), databasePool(f), s.d.Logger("db")); err != nil {
-		return err
-	}
 	if err := s.db.Migrate(ctx); err != nil {
 		return err
 	}
@@ -122,6 +134,15 @@ func databasePool(f *config.File) store.Pool {
 	return store.Pool{MaxSize: config.DatabaseMaxPoolSize.Get(f), MaxOverflow: config.DatabaseMaxOverflow.Get(f),
 		Recycle: config.DatabaseRecycleTime.Get(f), Timeout: config.DatabasePoolTimeout.Get(f),
 		Retries: config.DatabaseMaxRetries.Get(f), RetryInterval: config.DatabaseRetryInterval.Get(f)}
+}
+
+// shrink gives back memory that only work needed.
+func (s *Server) shrink(ctx context.Context) {
+	bounded, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := errors.Join(s.db.Shrink(bounded), memory.Release()); err != nil && ctx.Err() == nil {
+		s.d.Log.Warn("memory was not given back", "error", err)
+	}
 }
 
 // Connect makes another connection to the bus within this process, for agents.

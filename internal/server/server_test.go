@@ -88,11 +88,17 @@ bus_listen =
 }
 
 // do sends a request and returns status and body.
+// plain is a body that is sent as it is, whether JSON or not.
+type plain string
+
 func (e *env) do(method, path string, body any, roles ...string) (int, map[string]any) {
 	e.Helper()
 	var in io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
+		if raw, isText := body.(plain); isText {
+			b, err = []byte(raw), nil
+		}
 		if err != nil {
 			e.Fatal(err)
 		}

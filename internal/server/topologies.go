@@ -47,7 +47,6 @@ func mountTopologies(s *api.Server, enabled func(string) bool, catalog *model.Ca
 		return cmp.Or(err, error(unrecognized))
 	}
 	api.ReadOnly(s, api.NamedResource("auto_allocated_topology", "auto-allocated-topology", "auto-allocated-topology", enabled, "id", "tenant_id", "project_id"), false, unable)
-	s.Handle("PUT", collection, api.Endpoint{Do: func(_ context.Context, _ *store.Tx, c *api.Call) (any, error) { return nil, unable(c) }})
 	s.Handle("GET", collection, api.Endpoint{Do: func(_ context.Context, _ *store.Tx, c *api.Call) (any, error) {
 		return nil, cmp.Or(onlyFilters(c.Query), api.NotThere(c)) // there is no list, of which upstream dies
 	}})

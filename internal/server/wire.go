@@ -55,7 +55,8 @@ func wire(s *Server) (*services, error) {
 	agentRPC := agentrpc.New(s.db, catalog, core, agentService, s.bus, log("agentrpc"))
 
 	h := &core.Hooks
-	h.BeforeNetwork = append(h.BeforeNetwork, groups.BeforeNetwork)
+	h.PrepareNetwork = append(h.PrepareNetwork, groups.PrepareNetwork)
+	h.PreparePorts = append(h.PreparePorts, groups.PreparePorts)
 	h.BeforeSubnet = append(h.BeforeSubnet, agentRPC.BeforeSubnet)
 	h.BeforePort = append(h.BeforePort, groups.BeforePort)
 	h.AfterNetwork = append(h.AfterNetwork, agentRPC.AfterNetwork)
@@ -65,6 +66,7 @@ func wire(s *Server) (*services, error) {
 		h.BeforeNetwork = append(h.BeforeNetwork, routers.BeforeNetwork)
 		h.BeforePort = append(h.BeforePort, routers.BeforePort)
 		h.GuardPortDelete = append(h.GuardPortDelete, routers.GuardPortDelete)
+		h.GuardFixedIPs = append(h.GuardFixedIPs, routers.GuardFixedIPs)
 		h.AfterNetwork = append(h.AfterNetwork, routers.AfterNetwork)
 		h.AfterSubnet = append(h.AfterSubnet, routers.AfterSubnet)
 		h.AfterPort = append(h.AfterPort, routers.AfterPort)

@@ -36,17 +36,17 @@ type shared struct {
 func newShared() *shared { return &shared{done: make(chan struct{})} }
 
 // once runs f as one of those who share a transaction, and waits for their commit.
-func (g *group) once(ctx context.Context, f func(tx *Tx) error) ([]func(context.Context), error) {
+func (g *group) once(ctx context.Context, f func(tx *Tx) error) (*Tx, error) {
 	s, err := g.enter(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("waiting for the database: %w", err)
 	}
-	hooks, err := g.work(ctx, s, f)
+	tx, err := g.work(ctx, s, f)
 	if err != nil {
-		return nil, err
+		return tx, err
 	}
 	<-s.done
-	return hooks, s.err
+	return tx, s.err
 }
 
 // enter waits for a turn. Who has one must leave.
@@ -98,7 +98,7 @@ func (g *group) leave(s *shared) {
 }
 
 // work is one turn.
-func (g *group) work(ctx context.Context, s *shared, f func(tx *Tx) error) ([]func(context.Context), error) {
+func (g *group) work(ctx context.Context, s *shared, f func(tx *Tx) error) (*Tx, error) {
 	defer g.leave(s)
 	inner, unwatch, err := s.begin(ctx, g.db)
 	if err != nil {
@@ -113,14 +113,14 @@ func (g *group) work(ctx context.Context, s *shared, f func(tx *Tx) error) ([]fu
 	}()
 	tx := g.db.newTx(ctx, inner, s.conn, s.tx, false)
 	if err := f(tx); err != nil {
-		return nil, err
+		return tx, err
 	}
 	unwatch()
 	if err := s.keep(); err != nil {
 		return nil, err
 	}
 	kept = true
-	return tx.onCommit, nil
+	return tx, nil
 }
 
 // begin begins the transaction, or a savepoint in it.

@@ -46,7 +46,7 @@ func (c mysqlConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	if _, err := conn.(driver.ExecerContext).ExecContext(ctx, "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", nil); err != nil {
 		return nil, errors.Join(fmt.Errorf("setting the isolation level: %w", err), conn.Close())
 	}
-	return conn, nil
+	return &mysqlConn{mysqlDriver: conn.(mysqlDriver)}, nil
 }
 
 func mysqlConfig(a *address, log *slog.Logger) (*mysql.Config, error) {
@@ -56,6 +56,7 @@ func mysqlConfig(a *address, log *slog.Logger) (*mysql.Config, error) {
 	c.Timeout = connectTimeout
 	c.Logger = &mysql.NopLogger{} // what it would write comes as an error too
 	c.InterpolateParams = true    // one round trip for a statement instead of three
+	c.MultiStatements = true      // none for the begin of a transaction (see mysqlConn)
 	c.ClientFoundRows = true      // an UPDATE counts rows that it matches, changed or not, as the other databases do
 	// TRADITIONAL is oslo.db's mysql_sql_mode: errors instead of values that are cut. The others make it read SQL as
 	// the rest of the world does.

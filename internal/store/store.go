@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"neutrino/internal/fault"
 	"neutrino/internal/store/sqlite"
 )
 
@@ -122,15 +123,18 @@ func (db *DB) run(ctx context.Context, p *sql.DB, readOnly bool, f func(tx *Tx) 
 		return ErrNested
 	}
 	for try, began := 1, time.Now(); ; try++ {
-		hooks, err := db.once(ctx, p, readOnly, f)
+		tx, err := db.once(ctx, p, readOnly, f)
 		if err == nil {
-			after := context.WithoutCancel(ctx)
-			for _, h := range hooks {
-				h(after)
-			}
+			tx.onCommit.run(ctx)
 			return nil
 		}
-		if !db.retryable(err) || ctx.Err() != nil {
+		if ctx.Err() != nil {
+			return db.unfit(err)
+		}
+		if !db.retryable(err) {
+			if tx != nil {
+				tx.onFailure.run(ctx)
+			}
 			return db.unfit(err)
 		}
 		ceiling := maxDelay
@@ -138,7 +142,7 @@ func (db *DB) run(ctx context.Context, p *sql.DB, readOnly bool, f func(tx *Tx) 
 		if race {
 			ceiling = maxRaceDelay
 		}
-		if try >= maxTries && (!race || time.Since(began) > db.raceTime) {
+		if try >= maxTries && (!race || db.isConstraint(err) || time.Since(began) > db.raceTime) {
 			return fmt.Errorf("transaction failed %d times: %w", try, err)
 		}
 		db.log.DebugContext(ctx, "trying the transaction again", "try", try, "error", err)
@@ -148,8 +152,8 @@ func (db *DB) run(ctx context.Context, p *sql.DB, readOnly bool, f func(tx *Tx) 
 	}
 }
 
-// once is one try: it returns what to run after the commit.
-func (db *DB) once(ctx context.Context, p *sql.DB, readOnly bool, f func(tx *Tx) error) ([]func(context.Context), error) {
+// once is one try: it returns the transaction, which has ended, for what to run afterwards; nil if it did not begin.
+func (db *DB) once(ctx context.Context, p *sql.DB, readOnly bool, f func(tx *Tx) error) (*Tx, error) {
 	if db.group != nil && !readOnly {
 		return db.group.once(ctx, f)
 	}
@@ -171,9 +175,9 @@ func (db *DB) once(ctx context.Context, p *sql.DB, readOnly bool, f func(tx *Tx)
 	defer sqlTx.Rollback() // without effect after Commit; also runs when f panics
 	tx := db.newTx(ctx, inner, conn, sqlTx, readOnly)
 	if err := f(tx); err != nil {
-		return nil, err
+		return tx, err
 	}
-	return tx.onCommit, db.commit(sqlTx)
+	return tx, db.commit(sqlTx)
 }
 
 func (db *DB) commit(tx *sql.Tx) error {
@@ -221,8 +225,19 @@ func (db *DB) retryable(err error) bool {
 	if _, final := errors.AsType[*finalError](err); final {
 		return false
 	}
+	return isAsked(err) || isLostConnection(err) || db.dialect.IsRetryable(err) || db.isConstraint(err)
+}
+
+func isAsked(err error) bool {
 	_, asked := errors.AsType[*RetryError](err)
-	return asked || isLostConnection(err) || db.dialect.IsRetryable(err)
+	return asked
+}
+
+// isConstraint tells whether a row that should be there is gone, or the other way round, which nobody had seen coming: as a
+// rule somebody else was quicker, and the checks of the next try will say so.
+func (db *DB) isConstraint(err error) bool {
+	_, told := errors.AsType[*fault.Error](err)
+	return !told && !isAsked(err) && (db.dialect.IsDuplicate(err) || db.dialect.IsForeignKey(err))
 }
 
 // pause waits before the next try, with jitter so that rivals do not meet again.

@@ -14,13 +14,24 @@ type Rows = sql.Rows
 
 // Tx is a running transaction. It is for one goroutine and ends with the function it was given to.
 type Tx struct {
-	db       *DB
-	sql      *sql.Tx
-	conn     *sql.Conn // that sql is on
-	ctx      context.Context
-	inner    context.Context // of statements: ctx, unless that is watched by other means
-	readOnly bool
-	onCommit []func(context.Context)
+	db        *DB
+	sql       *sql.Tx
+	conn      *sql.Conn // that sql is on
+	ctx       context.Context
+	inner     context.Context // of statements: ctx, unless that is watched by other means
+	readOnly  bool
+	onCommit  hooks
+	onFailure hooks
+}
+
+// hooks run after a transaction, in the order in which they were added.
+type hooks []func(ctx context.Context)
+
+func (hs hooks) run(ctx context.Context) {
+	after := context.WithoutCancel(ctx)
+	for _, h := range hs {
+		h(after)
+	}
 }
 
 func (db *DB) newTx(ctx, inner context.Context, conn *sql.Conn, tx *sql.Tx, readOnly bool) *Tx {
@@ -42,6 +53,10 @@ func (tx *Tx) Dialect() Dialect { return tx.db.dialect }
 // OnCommit lets f run once after the commit, in the order of the calls. After a rollback, also one that is tried
 // again, f is forgotten. Its context has the values of the caller's without its cancellation.
 func (tx *Tx) OnCommit(f func(ctx context.Context)) { tx.onCommit = append(tx.onCommit, f) }
+
+// OnFailure lets f run once after the transaction was rolled back because of an error that is not tried again: for what must
+// stay though the request was refused. The context is as that of OnCommit.
+func (tx *Tx) OnFailure(f func(ctx context.Context)) { tx.onFailure = append(tx.onFailure, f) }
 
 // Exec runs a statement that returns no rows and tells how many rows it changed.
 func (tx *Tx) Exec(query string, args ...any) (int64, error) {

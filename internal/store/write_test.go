@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"neutrino/internal/fault"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -75,17 +77,61 @@ func TestWriteGivesUp(t *testing.T) {
 	}
 }
 
+// TestWriteRepeatsViolations: a row that somebody else made in the meantime is seen by the checks of the next try.
+func TestWriteRepeatsViolations(t *testing.T) {
+	db := openFile(t, "")
+	insert := func(tx *Tx) error {
+		_, err := tx.Exec("INSERT INTO twice VALUES (1)")
+		return err
+	}
+	if err := db.Write(context.Background(), func(tx *Tx) error {
+		_, err := tx.Exec("CREATE TABLE twice (id INTEGER PRIMARY KEY)")
+		return errors.Join(err, insert(tx))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	told := fault.Conflict("Twice", "twice")
+	for _, c := range []struct {
+		name  string
+		work  func(tx *Tx, try int) error
+		tries int
+		want  error
+	}{
+		{"seen", func(tx *Tx, try int) error {
+			if try > 1 {
+				return told
+			}
+			return insert(tx)
+		}, 2, told},
+		{"told", func(tx *Tx, _ int) error { return told.Because(insert(tx)) }, 1, nil},
+		{"never seen", func(tx *Tx, _ int) error { return insert(tx) }, maxTries, nil},
+	} {
+		tries := 0
+		err := db.Write(context.Background(), func(tx *Tx) error {
+			tries++
+			return c.work(tx, tries)
+		})
+		if err == nil || tries != c.tries || c.want != nil && !errors.Is(err, c.want) {
+			t.Errorf("%s: %v after %d tries", c.name, err, tries)
+		}
+	}
+}
+
 func TestWriteDoesNotRepeatOtherErrors(t *testing.T) {
 	db := openFile(t, "")
-	tries := 0
+	tries, failed := 0, 0
 	err := db.Write(context.Background(), func(tx *Tx) error {
 		tries++
 		tx.OnCommit(func(context.Context) { t.Error("hook ran after a rollback") })
+		tx.OnFailure(func(context.Context) { failed = tries })
+		if tries == 1 {
+			return Retry(errors.New("again"))
+		}
 		_, err := tx.Exec("INSERT INTO missing VALUES (1)")
 		return err
 	})
-	if err == nil || tries != 1 {
-		t.Errorf("Write = %v after %d tries", err, tries)
+	if err == nil || tries != 2 || failed != 2 {
+		t.Errorf("Write = %v after %d tries; the hook ran after the %dth", err, tries, failed)
 	}
 }
 

@@ -36,7 +36,7 @@ func newClient(h *harness, endpoint string, k *keystone.Keystone, dial func(ctx 
 	if dial != nil {
 		transport.DialContext = func(ctx context.Context, _, address string) (net.Conn, error) { return dial(ctx, address) }
 	}
-	c := &client{h: h, base: strings.TrimSuffix(endpoint, "/") + "/v2.0", http: &http.Client{Timeout: 10 * time.Minute, Transport: transport}}
+	c := &client{h: h, base: baseOf(endpoint), http: &http.Client{Timeout: 10 * time.Minute, Transport: transport}}
 	if k == nil {
 		c.project = strings.ReplaceAll(uuid.NewString(), "-", "")
 		c.header, c.other = untrusted(c.project, "admin"), untrusted(c.project, "member,reader")
@@ -65,6 +65,15 @@ func (c *client) member() *client {
 	return &m
 }
 
+// at is the same client of another server.
+func (c *client) at(endpoint string) *client {
+	o := *c
+	o.base = baseOf(endpoint)
+	return &o
+}
+
+func baseOf(endpoint string) string { return strings.TrimSuffix(endpoint, "/") + "/v2.0" }
+
 // call makes one request and returns the whole body. Any status but a success ends the benchmark.
 func (c *client) call(method, path string, body any) []byte {
 	var send io.Reader
@@ -92,13 +101,6 @@ func (c *client) get(path string) []byte { return c.call(http.MethodGet, path, n
 // create makes a resource, given as {name: attributes}, and returns it.
 func (c *client) create(path, name string, attributes object) object {
 	return c.one(c.call(http.MethodPost, path, object{name: attributes}), name)
-}
-
-// list reads the objects of an answer.
-func (c *client) list(text []byte, name string) []object {
-	var answer map[string][]object
-	c.h.must(json.Unmarshal(text, &answer))
-	return answer[name]
 }
 
 func (c *client) one(text []byte, name string) object {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"neutrino/test/keystone"
@@ -18,7 +19,8 @@ import (
 type server struct {
 	url   string
 	pid   int    // of its first process; 0 = unknown
-	start string // shell command that starts it anew and prints its pid
+	start string // shell command that starts it in the background and prints its pid
+	fill  string // URL of another server on the same database, which makes the ports to list; "": this one makes them
 	effort
 }
 
@@ -26,7 +28,8 @@ type server struct {
 func (s *server) flags(prefix, about string) {
 	s.effort = whole
 	flag.IntVar(&s.pid, prefix+"pid", 0, about+"process whose memory, with that of its children, is measured")
-	flag.StringVar(&s.start, prefix+"start", "", about+"shell `command` that starts it anew in the background and prints its pid; the start is measured")
+	flag.StringVar(&s.start, prefix+"start", "", about+"shell `command` that starts it in the background and prints its pid; the start is measured, again and again")
+	flag.StringVar(&s.fill, prefix+"fill", "", about+"`URL` of a faster server on the same database, which makes the ports that are listed")
 	flag.IntVar(&s.rounds, prefix+"rounds", whole.rounds, about+"how often requests for one object are made")
 	flag.Func(prefix+"ports", about+"sizes of the networks to list (default 1000,5000)", func(text string) (err error) {
 		s.ports = nil
@@ -73,7 +76,8 @@ func (r *runner) endpoints(identity, password string, one, other *server) {
 func (r *runner) server(s *server, k *keystone.Keystone) []measurement {
 	var all []measurement
 	if s.start != "" {
-		restart := func() float64 {
+		start := func() float64 {
+			r.stop(s.pid)
 			return timed(func() {
 				out, err := exec.Command("sh", "-c", s.start).Output()
 				r.must(err)
@@ -86,14 +90,32 @@ func (r *runner) server(s *server, k *keystone.Keystone) []measurement {
 				}
 			})()
 		}
-		restart() // so that there is one to speak to
-		all = append(all, measurement{"start to first answer", "ms", 100, s.of(5), nil, restart})
+		start() // so that there is one to speak to
+		all = append(all, measurement{"start to first answer", "ms", 100, s.of(5), nil, start})
 	}
 	var memory func() float64
 	if s.pid != 0 {
 		memory = func() float64 { return memoryOf(r.harness, s.pid) }
 	}
-	return append(all, apiMeasurements(newClient(r.harness, s.url, k, nil), memory, s.effort)...)
+	c := newClient(r.harness, s.url, k, nil)
+	filler := c
+	if s.fill != "" {
+		filler = c.at(s.fill)
+	}
+	return append(all, apiMeasurements(c, filler, memory, s.effort)...)
+}
+
+// stop ends a process; 0: there is none.
+func (r *runner) stop(pid int) {
+	if pid == 0 {
+		return
+	}
+	r.must(syscall.Kill(pid, syscall.SIGTERM))
+	for end := time.Now().Add(time.Minute); syscall.Kill(pid, 0) == nil; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			r.Fatalf("process %d does not end", pid)
+		}
+	}
 }
 
 func (s *server) answers() bool {

@@ -98,7 +98,8 @@ func (r *runner) bench(part string) {
 		{"api", func(l *lab.Lab) []measurement {
 			host := l.AllInOne(binary).Network
 			memory := func() float64 { return resident(r.harness, host.Daemons["all-in-one"]) }
-			return apiMeasurements(newClient(r.harness, "http://"+lab.APIAddress, nil, host.Dial), memory, whole)
+			c := newClient(r.harness, "http://"+lab.APIAddress, nil, host.Dial)
+			return apiMeasurements(c, c, memory, whole)
 		}},
 		{"agent", func(l *lab.Lab) []measurement { return agentMeasurements(r.harness, l.MultiHost(binary, 1)) }},
 		{"ovs-agent", func(l *lab.Lab) []measurement {

@@ -143,6 +143,19 @@ func restartSwitch(w *world, _ *snapshot) string {
 	}
 	h := w.Hosts()[w.random.IntN(len(w.Hosts()))]
 	w.upsetAll = true
+	process := []*lab.Process{h.Switch, h.SwitchDB}[w.random.IntN(2)]
+	switch w.random.IntN(3) {
+	case 0:
+		pause := time.Duration(w.random.IntN(4000)) * time.Millisecond
+		_ = syscall.Kill(process.Pid(), syscall.SIGSTOP)
+		time.Sleep(pause)
+		_ = syscall.Kill(process.Pid(), syscall.SIGCONT)
+		return fmt.Sprintf("%s frozen on %s for %s", process.Name, h.Name, pause)
+	case 1:
+		h.SwitchDB.Kill()
+		h.SwitchDB.Restart()
+		return "database on " + h.Name
+	}
 	h.RestartSwitch()
 	return h.Name
 }

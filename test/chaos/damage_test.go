@@ -19,14 +19,14 @@ type damage struct {
 
 var (
 	bridgeDamages = []damage{
-		{"element of a set", elements}, {"rule of a chain", chainRules}, {"table", bridgeTables}, {"forwarding entry", forwardingEntries},
-		{"neighbour", permanentNeighbours}, {"device", bridgeDevices},
+		{"element of a set", elements}, {"rule of a chain", chainRules}, {"table", bridgeTables}, {"all rules", func(*world, *lab.Host) [][]string { return each([]string{"ruleset"}, "nft flush %s") }}, {"forwarding entry", forwardingEntries},
+		{"neighbour", permanentNeighbours}, {"device", bridgeDevices}, {"setting", bridgeSettings},
 	}
 	switchDamages = []damage{
 		{"flow", flows}, {"all flows", allFlows}, {"VLAN of a port", vlans}, {"tunnel", bridgePorts},
 	}
 	namespaceDamages = []damage{
-		{"address", namespaceAddresses}, {"route", namespaceRoutes}, {"table", namespaceTables}, {"device", namespaceDevices},
+		{"address", namespaceAddresses}, {"route", namespaceRoutes}, {"table", namespaceTables}, {"forwarding", namespaceForwarding}, {"device", namespaceDevices},
 		{"namespace", func(w *world, h *lab.Host) [][]string { return each(w.namespaces(h), "ip netns del %s") }},
 	}
 )
@@ -37,6 +37,7 @@ const withinMinute = time.Minute
 // damageHosts damages something on each hypervisor, or on the network node: not on all, as what its ports do others follow without a word.
 // Soon somebody has said so, and hosts are as they were.
 func damageHosts(w *world, _ *snapshot) string {
+	w.exorcise(func(ghost) bool { return true }) // nobody minds what is done to them
 	w.settle()
 	clear(w.known)
 	said := map[*lab.Host]int{}
@@ -196,6 +197,17 @@ func bridgeDevices(_ *world, h *lab.Host) (all [][]string) {
 	return append(append(all, each(bridges, "ip link del %s")...), each(tunnels, "ip link del %s")...)
 }
 
+// bridgeSettings are what bridges and their filters rely on.
+func bridgeSettings(_ *world, h *lab.Host) [][]string {
+	bridges := matched(h, "ip -o link show", `^\d+: (brq[0-9a-f-]+):`)
+	if len(bridges) == 0 {
+		return nil
+	}
+	all := each([]string{"iptables", "ip6tables"}, "sysctl -qw net.bridge.bridge-nf-call-%s=0")
+	all = append(all, each(matched(h, "tc qdisc show", `^qdisc clsact ffff: dev (\S+)`), "tc qdisc del dev %s clsact")...)
+	return append(all, each(matched(h, "ip -o link show", `^\d+: (vxlan-\d+):`), "ip link set %s down")...)
+}
+
 func flows(_ *world, h *lab.Host) (all [][]string) {
 	for _, bridge := range []string{integration, tunnels, external} {
 		for _, cookie := range matched(h, "ovs-ofctl -O OpenFlow14 --no-stats dump-flows "+bridge, `cookie=(0x4e75[0-9a-f]+), (?:table=\d+, )?priority`) {
@@ -253,6 +265,15 @@ func namespaceTables(w *world, h *lab.Host) (all [][]string) {
 	for _, namespace := range w.namespaces(h) {
 		in := "ip netns exec " + namespace + " nft "
 		all = append(all, each(matched(h, in+"list tables", `^table (\w+ neutrino)$`), in+"delete table %s")...)
+	}
+	return all
+}
+
+func namespaceForwarding(w *world, h *lab.Host) (all [][]string) {
+	for _, namespace := range w.namespaces(h) {
+		if strings.HasPrefix(namespace, "qrouter-") {
+			all = append(all, strings.Fields("ip netns exec "+namespace+" sysctl -qw net.ipv4.ip_forward=0"), strings.Fields("ip netns exec "+namespace+" nft flush ruleset"))
+		}
 	}
 	return all
 }

@@ -103,6 +103,9 @@ func (s *snapshot) ways(p port) (all []func(*guest) error) {
 	if f, ok := p.first(false); ok && s.subnets[f.subnet].dhcp && s.served(p.network) {
 		all = append(all, func(g *guest) error {
 			lease, err := g.node.DHCP()
+			if x := s.subnets[f.subnet]; err == nil {
+				err = told(x, lease)
+			}
 			return mine(lease.Address.Addr(), err)
 		})
 	}
@@ -121,6 +124,20 @@ func (s *snapshot) ways(p port) (all []func(*guest) error) {
 		all = append(all, func(g *guest) error { return mine(advertised(g)) })
 	}
 	return all
+}
+
+// told compares what a lease says with a subnet's options.
+func told(x subnet, lease lab.Lease) error {
+	if servers := slices.Sorted(slices.Values(lease.DNS)); len(x.dns) > 0 && !slices.Equal(servers, x.dns) {
+		return fmt.Errorf("is told of the DNS servers %v instead of %v", servers, x.dns)
+	}
+	text := lease.Options["staticroutes"]
+	for _, r := range x.routes {
+		if !strings.Contains(text, r.to.String()+" "+r.via.String()) {
+			return fmt.Errorf("is told of the routes %q without that to %s", text, r.to)
+		}
+	}
+	return nil
 }
 
 // advertised is what a guest makes of a router's advertisement.
@@ -186,6 +203,7 @@ func (w *world) compareStates(when string, before map[*lab.Host][]string, within
 // clear deletes everything through the API.
 func (w *world) clear() {
 	w.t.Helper()
+	w.exorcise(func(ghost) bool { return true })
 	for _, g := range w.guests {
 		w.unplug(g)
 		_, what := w.try("DELETE", "/ports/"+g.port, nil)

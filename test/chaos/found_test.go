@@ -51,6 +51,12 @@ func (w *world) difference(s *snapshot, h *lab.Host) (bad []string, err error) {
 		}
 		maps.DeleteFunc(have, about)
 	}
+	for _, x := range w.ghosts {
+		if x.Host == h {
+			maps.DeleteFunc(have, s.haunts(x))
+			maps.DeleteFunc(want, s.haunts(x))
+		}
+	}
 	for fact := range want {
 		if !have[fact] {
 			bad = append(bad, "- "+fact)

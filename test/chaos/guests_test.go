@@ -50,6 +50,7 @@ func (w *world) someGroups(s *snapshot) []string {
 // plug starts the guest's machine on a host.
 func (w *world) plug(g *guest, p lab.Object, on *lab.Host) {
 	w.t.Helper()
+	w.exorcise(func(x ghost) bool { return x.guest == g })
 	g.host = on
 	g.instance = w.Plug(g.name, g.host, p)
 	w.start(g)
@@ -192,6 +193,7 @@ func migrate(w *world, _ *snapshot) string {
 	}
 	w.upset[g] = true
 	old := g.instance
+	w.exorcise(func(x ghost) bool { return x.guest == g })
 	w.unplugged(g)
 	g.host, g.instance = to, w.PlugBound(g.name, to, old)
 	order := w.random.IntN(3)

@@ -48,7 +48,7 @@ func (g *guest) asks(via netip.Addr) error {
 // metadataBy tells where a port's guest gets metadata.
 func (s *snapshot) metadataBy(p port) (via netip.Addr, ok bool) {
 	f, ok := p.first(false)
-	t := traffic{"tcp", 80, smallPayload}
+	t := traffic{"tcp", 80, smallPayload, false}
 	question := probe{src: f.address, dst: metadataAddress, traffic: t}
 	x := s.subnets[f.subnet]
 	switch {

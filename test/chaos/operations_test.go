@@ -68,12 +68,20 @@ var operations = []operation{
 	{"port security", 2, false, toggleSecurity},
 	{"port address pairs", 2, false, changePairs},
 	{"port addresses", 2, false, changeAddresses},
+	{"network admin state", 1, false, toggleNetwork},
+	{"subnet options", 1, false, changeSubnetOptions},
+	{"external gateway", 1, false, moveExternalGateway},
+	{"gateway addresses", 2, false, setGatewayAddresses},
+	{"interface address", 1, false, moveInterface},
+	{"DHCP port deleted", 1, false, deleteDHCPPort},
+	{"evacuation", 2, false, evacuate},
 	{"daemon killed", 5, true, killDaemon},
 	{"daemon frozen", 2, true, freezeDaemon},
 	{"daemon restarted", 2, true, restartDaemon},
 	{"server killed", 1, true, killServer},
 	{"bus cut", 2, true, cutBus},
 	{"switch killed", 1, true, restartSwitch},
+	{"agent forgotten", 1, true, forgetAgent},
 	{"by hand", 1, true, damageHosts},
 }
 
@@ -247,7 +255,7 @@ func addSubnet(w *world, s *snapshot) string {
 	if pool != "" {
 		attributes["subnetpool_id"] = pool
 	}
-	if six == 0 && count > 0 {
+	if six < 2 && count > six && count > 0 && (six == 0 || w.chance(2)) {
 		attributes = lab.Object{"network_id": id, "ip_version": 6, "cidr": fmt.Sprintf("fd00:%x::/64", w.names)}
 		if mode := []string{"", "slaac", "dhcpv6-stateful", "dhcpv6-stateless"}[w.random.IntN(4)]; mode != "" {
 			attributes["ipv6_ra_mode"], attributes["ipv6_address_mode"] = mode, mode
@@ -512,13 +520,25 @@ func (w *world) guestPorts(s *snapshot) (ids []string) {
 	return ids
 }
 
+// anyFixed is one of the IPv4 addresses that a port has on its first subnet.
+func (w *world) anyFixed(p port) fixed {
+	first, _ := p.first(false)
+	var all []fixed
+	for _, f := range p.fixed {
+		if f.subnet == first.subnet {
+			all = append(all, f)
+		}
+	}
+	return all[w.random.IntN(len(all))]
+}
+
 func addFloatingIP(w *world, s *snapshot) string {
 	port, ok := w.pick(w.guestPorts(s))
 	if !ok || len(s.floatingIPs) >= mostFloating {
 		return ""
 	}
 	w.upsetAll = true
-	f, _ := s.ports[port].first(false)
+	f := w.anyFixed(s.ports[port])
 	_, what := w.create("floatingips", "floatingip", lab.Object{"floating_network_id": w.public, "port_id": port, "fixed_ip_address": f.address.String()})
 	return what
 }
@@ -533,7 +553,7 @@ func moveFloatingIP(w *world, s *snapshot) string {
 	if !ok || w.chance(3) {
 		return w.change("floatingips", "floatingip", id, lab.Object{"port_id": nil})
 	}
-	f, _ := s.ports[port].first(false)
+	f := w.anyFixed(s.ports[port])
 	return w.change("floatingips", "floatingip", id, lab.Object{"port_id": port, "fixed_ip_address": f.address.String()})
 }
 
@@ -576,11 +596,26 @@ func addRule(w *world, s *snapshot) string {
 		attributes["ethertype"] = "IPv6"
 	}
 	switch protocol := []string{"icmp", "tcp", "udp", ""}[w.random.IntN(4)]; {
-	case protocol == "icmp" && v6:
-		attributes["protocol"] = "ipv6-icmp"
+	case protocol == "icmp":
+		if v6 {
+			attributes["protocol"] = "ipv6-icmp"
+		}
+		if !v6 {
+			attributes["protocol"] = []string{"icmp", "1"}[w.random.IntN(2)]
+		}
+		if w.chance(2) {
+			echo := traffic{protocol: "icmp", reply: w.chance(2)}
+			attributes["port_range_min"] = echo.kind(v6)
+			if w.chance(2) {
+				attributes["port_range_max"] = 0
+			}
+		}
 	case protocol == "tcp" || protocol == "udp":
 		r := [][2]int{{ports[0], ports[0]}, {ports[0], ports[1]}, {1, 65535}}[w.random.IntN(3)]
 		attributes["protocol"], attributes["port_range_min"], attributes["port_range_max"] = protocol, r[0], r[1]
+		if w.chance(3) {
+			attributes["protocol"] = map[string]string{"tcp": "6", "udp": "17"}[protocol]
+		}
 	case protocol != "":
 		attributes["protocol"] = protocol
 	}

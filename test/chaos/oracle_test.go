@@ -92,6 +92,7 @@ func (t traffic) answer() traffic {
 	if t.port != 0 {
 		t.port = clientPort
 	}
+	t.reply = true
 	return t
 }
 
@@ -303,7 +304,7 @@ func (s *snapshot) matches(r rule, remote netip.Addr, t traffic) bool {
 	if protocol == "icmp" && r.v6 {
 		protocol = "ipv6-icmp"
 	}
-	if r.protocol != "" && r.protocol != protocol || r.min != 0 && (t.port < r.min || t.port > r.max) {
+	if r.protocol != "" && r.protocol != protocol || !r.covers(t) {
 		return false
 	}
 	contains := func(p netip.Prefix) bool { return p.Contains(remote) }
@@ -316,6 +317,14 @@ func (s *snapshot) matches(r rule, remote netip.Addr, t traffic) bool {
 		return slices.ContainsFunc(s.members(r.group), contains)
 	}
 	return true
+}
+
+// covers tells whether a rule is about the ports of TCP and UDP, or the type of ICMP.
+func (r rule) covers(t traffic) bool {
+	if t.protocol == "icmp" {
+		return !r.typed || r.min == t.kind(r.v6)
+	}
+	return !r.typed || r.min <= t.port && t.port <= r.max
 }
 
 // members are the addresses of a remote group.

@@ -21,7 +21,21 @@ import (
 type traffic struct {
 	protocol string // icmp, tcp, udp
 	port     int
-	size     int // of the payload
+	size     int  // of the payload
+	reply    bool // of ICMP
+}
+
+// kind is the type of an ICMP message.
+func (t traffic) kind(v6 bool) int {
+	switch {
+	case v6 && t.reply:
+		return int(ipv6.ICMPTypeEchoReply)
+	case v6:
+		return int(ipv6.ICMPTypeEchoRequest)
+	case t.reply:
+		return int(ipv4.ICMPTypeEchoReply)
+	}
+	return int(ipv4.ICMPTypeEcho)
 }
 
 func (t traffic) String() string {
@@ -40,10 +54,10 @@ const smallPayload = 64
 var ports = []int{1001, 1002}
 
 var kinds = []traffic{
-	{"icmp", 0, smallPayload},
-	{"tcp", ports[0], smallPayload}, {"tcp", ports[1], smallPayload},
-	{"udp", ports[0], smallPayload}, {"udp", ports[1], smallPayload},
-	{"udp", ports[0], 3000}, // three fragments each way
+	{"icmp", 0, smallPayload, false},
+	{"tcp", ports[0], smallPayload, false}, {"tcp", ports[1], smallPayload, false},
+	{"udp", ports[0], smallPayload, false}, {"udp", ports[1], smallPayload, false},
+	{"udp", ports[0], 3000, false}, // three fragments each way
 }
 
 // probe is one packet with an answer, from one address to another.

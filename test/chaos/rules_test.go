@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"fmt"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -118,6 +119,12 @@ func (b *ruleBook) allowance(id string, x flow) (a allowance, ports [2]int) {
 			a.protocol, a.v6 = p.name, p.v6
 		}
 	}
+	if kind, ok := x.match["icmp_type"]; ok {
+		a.protocol += " " + kind
+		if code, ok := x.match["icmp_code"]; ok {
+			a.protocol += "/" + code
+		}
+	}
 	for _, key := range []string{"nw_src", "nw_dst", "ipv6_src", "ipv6_dst"} {
 		if text := x.match[key]; text != "" {
 			a.remote = prefix(text)
@@ -183,12 +190,19 @@ func (s *snapshot) wantRules(f facts, p port) {
 	for _, g := range p.groups {
 		for _, r := range s.groups[g] {
 			ports := [2]int{0, mostPort}
-			if r.min != 0 {
+			protocol := strings.TrimPrefix(r.protocol, "ipv6-")
+			switch {
+			case r.typed && protocol == "icmp":
+				protocol += fmt.Sprintf(" %d", r.min)
+				if r.coded {
+					protocol += fmt.Sprintf("/%d", r.max)
+				}
+			case r.typed:
 				ports = [2]int{r.min, r.max}
 			}
 			for _, remote := range s.remotes(r) {
 				for _, state := range states {
-					a := allowance{p.id, r.ingress, r.v6, strings.TrimPrefix(r.protocol, "ipv6-"), remote, state}
+					a := allowance{p.id, r.ingress, r.v6, protocol, remote, state}
 					want[a] = append(want[a], ports)
 				}
 			}

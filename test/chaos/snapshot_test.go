@@ -26,7 +26,7 @@ type network struct {
 	id           string
 	kind         string // provider:network_type
 	segment, mtu int
-	external     bool
+	external, up bool
 	scope        string // of IPv4 addresses
 }
 
@@ -44,6 +44,8 @@ type subnet struct {
 	dhcp        bool
 	mode        string // ipv6_address_mode
 	pool        string
+	dns         []string
+	routes      []route
 }
 
 type port struct {
@@ -63,7 +65,9 @@ type fixed struct {
 type rule struct {
 	ingress, v6  bool
 	protocol     string // "": any
+	typed        bool   // has ports, or a type of ICMP, with a code or not
 	min, max     int
+	coded        bool
 	prefix       netip.Prefix
 	group        string // remote
 	addressGroup string
@@ -110,11 +114,11 @@ func (w *world) look() *snapshot {
 	w.lookAtAgents(s)
 	for _, o := range w.list("networks") {
 		s.networks[o.ID()] = network{o.ID(), o.Str("provider:network_type"), number(o, "provider:segmentation_id"), number(o, "mtu"),
-			o["router:external"] == true, o.Str("ipv4_address_scope")}
+			o["router:external"] == true, o["admin_state_up"] == true, o.Str("ipv4_address_scope")}
 	}
 	for _, o := range w.list("subnets") {
 		s.subnets[o.ID()] = subnet{o.ID(), o.Str("network_id"), prefix(o.Str("cidr")), address(o.Str("gateway_ip")), o["enable_dhcp"] == true,
-			o.Str("ipv6_address_mode"), o.Str("subnetpool_id")}
+			o.Str("ipv6_address_mode"), o.Str("subnetpool_id"), texts(o, "dns_nameservers"), readRoutes(o, "host_routes")}
 	}
 	for _, o := range w.list("ports") {
 		s.ports[o.ID()] = readPort(o)
@@ -189,8 +193,16 @@ func readFixed(o lab.Object, name string) (all []fixed) {
 	return all
 }
 
+// protocolNames are those of numbers.
+var protocolNames = map[string]string{"1": "icmp", "6": "tcp", "17": "udp", "58": "ipv6-icmp"}
+
 func readRule(o lab.Object) rule {
-	return rule{ingress: o.Str("direction") == "ingress", v6: o.Str("ethertype") == "IPv6", protocol: o.Str("protocol"),
+	protocol := o.Str("protocol")
+	if name := protocolNames[protocol]; name != "" {
+		protocol = name
+	}
+	return rule{ingress: o.Str("direction") == "ingress", v6: o.Str("ethertype") == "IPv6", protocol: protocol,
+		typed: o["port_range_min"] != nil, coded: o["port_range_max"] != nil,
 		min: number(o, "port_range_min"), max: number(o, "port_range_max"), prefix: prefix(o.Str("remote_ip_prefix")),
 		group: o.Str("remote_group_id"), addressGroup: o.Str("remote_address_group_id")}
 }
@@ -201,10 +213,15 @@ func (s *snapshot) readRouter(o lab.Object) router {
 	if gateway := o.Object("external_gateway_info"); gateway != nil {
 		r.external, r.snat, r.fixed = gateway.Str("network_id"), gateway["enable_snat"] == true, readFixed(gateway, "external_fixed_ips")
 	}
-	for _, e := range o.Objects("routes") {
-		r.routes = append(r.routes, route{prefix(e.Str("destination")), address(e.Str("nexthop"))})
-	}
+	r.routes = readRoutes(o, "routes")
 	return r
+}
+
+func readRoutes(o lab.Object, name string) (all []route) {
+	for _, e := range o.Objects(name) {
+		all = append(all, route{prefix(e.Str("destination")), address(e.Str("nexthop"))})
+	}
+	return all
 }
 
 func number(o lab.Object, name string) int {

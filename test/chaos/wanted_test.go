@@ -75,7 +75,7 @@ func (w *world) portsOn(s *snapshot, h *lab.Host) (all []port) {
 
 // served tells whether there is DHCP on the network.
 func (s *snapshot) served(network string) bool {
-	if !s.agents[dhcpAgent].serves(network) {
+	if !s.agents[dhcpAgent].serves(network) || !s.networks[network].up {
 		return false
 	}
 	for _, x := range s.subnets {
@@ -260,9 +260,9 @@ func (s *snapshot) wantGateway(f facts, r router, p port) {
 	s.wantAddresses(f, namespace, device, p.fixed)
 	for _, x := range p.fixed {
 		f.add("%s: route default via %s", namespace, s.subnets[x.subnet].gateway)
-		if r.snat {
-			f.add("%s: snat to %s", namespace, x.address)
-		}
+	}
+	if r.snat {
+		f.add("%s: snat to %s", namespace, r.fixed[0].address)
 	}
 	source := map[netip.Addr]netip.Addr{}
 	for _, x := range s.floatingIPs {

@@ -38,6 +38,7 @@ type world struct {
 	failures int
 	history  []string
 	outages  []*outage
+	ghosts   []ghost
 	blind    bool              // the network node's L2 agent was away: it does not know, as upstream's, what vanished meanwhile
 	deaf     bool              // the L3 agent was away since everything was settled
 	untold   map[string]bool   // floating IPs that lost their port meanwhile: nobody says that they are down, as upstream's
@@ -72,6 +73,7 @@ func newWorld(t *testing.T, c *lab.Cloud, seed uint64) *world {
 		upset: map[*guest]bool{}, counts: map[string][2]int{}, outside: map[netip.Prefix]netip.Addr{}, untold: map[string]bool{}}
 	t.Cleanup(w.summary)
 	serve(c.Internet)
+	c.Internet.Run(fmt.Sprintf("ip addr add %s/24 dev eth0", otherInternet))
 	w.internet = &endpoint{name: "internet", node: c.Internet}
 	return w
 }
@@ -90,7 +92,7 @@ func (w *world) begin() {
 			"default_prefixlen": 24, "address_scope_id": scope.ID()}).ID())
 	}
 	w.API.Create("subnets", lab.Object{"network_id": w.public, "ip_version": 4, "cidr": lab.PublicCIDR, "subnetpool_id": w.pools[0],
-		"gateway_ip": lab.InternetIP.String(), "enable_dhcp": false})
+		"gateway_ip": lab.InternetIP.String(), "enable_dhcp": false, "allocation_pools": []lab.Object{{"start": "203.0.113.2", "end": "203.0.113.199"}}})
 	w.note("external network")
 	for _, name := range []string{"network", "network", "subnet", "subnet", "subnet", "subnet", "router", "router interface",
 		"router interface", "gateway", "security group", "rule", "rule", "rule", "boot", "boot", "boot", "boot"} {
@@ -106,6 +108,7 @@ var scopePrefixes = []string{"10.128.0.0/10", "10.192.0.0/10"}
 func (w *world) step() {
 	w.t.Helper()
 	w.endOutages(false)
+	w.exorcise(func(x ghost) bool { return w.steps >= x.until })
 	w.perform(w.choose())
 	s := w.look()
 	w.forget(s)
@@ -321,7 +324,7 @@ func (w *world) settle() {
 		w.probes += len(all)
 		bad = append(bad, w.statuses(s)...)
 		if len(bad) == 0 {
-			bad = w.metadata(s)
+			bad = append(w.metadata(s), w.haunted(s)...)
 		}
 		if len(bad) == 0 {
 			yes := 0

@@ -40,7 +40,8 @@ func (d *differ) answers(a, b answer) []difference {
 	if a.status != b.status {
 		out = append(out, difference{"status", fmt.Sprint(a.status), fmt.Sprint(b.status)})
 	}
-	for _, h := range []string{"Content-Type", "Location", "Www-Authenticate", "Allow"} {
+	for _, h := range []string{"Content-Type", "Location", "Www-Authenticate", "Allow", "Vary", "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials",
+		"Access-Control-Expose-Headers", "Access-Control-Max-Age", "Access-Control-Allow-Methods", "Access-Control-Allow-Headers"} {
 		if x, y := a.header.Get(h), b.header.Get(h); !d.sameText(x, y) {
 			out = append(out, difference{"header " + h, x, y})
 		}

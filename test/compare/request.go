@@ -14,7 +14,7 @@ import (
 // CALLER is one of personas, or "nobody". PATH begins after /v2.0; a path that begins with "//" is taken from the server's
 // root. BODY is sent as it is, @FILE is the content of a file, and VALUE may have percent escapes. NAME names the object that the answer holds: later lines write $NAME.id or
 // $NAME.attribute for values of it, and $CALLER.project for the project of a caller. In a script, lines that begin with #
-// are comments.
+// are comments, and those that begin with ? are left out unless both servers have what they refer to.
 type request struct {
 	caller, method, path string
 	header               map[string]string

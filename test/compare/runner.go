@@ -80,7 +80,11 @@ func (r *runner) runFile(name string) error {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		q, err := parseRequest(line)
+		rest, conditional := strings.CutPrefix(line, "?")
+		if conditional && (reference.MatchString(r.a.expand(rest)) || reference.MatchString(r.b.expand(rest))) {
+			continue
+		}
+		q, err := parseRequest(rest)
 		if err != nil {
 			return err
 		}

@@ -41,6 +41,20 @@ func ARPAnnouncement(mac net.HardwareAddr, address netip.Addr) []byte {
 	return append(frame, make([]byte, 60-len(frame))...)
 }
 
+// NeighbourAnnouncement is a frame that tells everybody that the IPv6 address is at mac (RFC 4861, section 7.2.6).
+func NeighbourAnnouncement(mac net.HardwareAddr, address netip.Addr) []byte {
+	everybody := netip.MustParseAddr("ff02::1")
+	body, err := ndp.MarshalMessageChecksum(&ndp.NeighborAdvertisement{Override: true, TargetAddress: address,
+		Options: []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: mac}}}, address, everybody)
+	if err != nil {
+		return nil
+	}
+	frame := append([]byte{0x33, 0x33, 0, 0, 0, 1}, mac...)
+	frame = append(frame, 0x86, 0xdd, 0x60, 0, 0, 0, 0, byte(len(body)), unix.IPPROTO_ICMPV6, ndp.HopLimit)
+	frame = append(append(frame, address.AsSlice()...), everybody.AsSlice()...)
+	return append(frame, body...)
+}
+
 // SendRouterAdvertisement plays IPv6 router on the device.
 func (n *Node) SendRouterAdvertisement(device string) error {
 	return n.Do(func() error {

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -62,6 +63,29 @@ func (c *Cloud) PlugBound(name string, host *Host, from *Instance) *Instance {
 	return i
 }
 
+// Migrate moves a guest alive, with its sockets, as Nova and libvirt do: a binding and a device at the destination, the binding
+// activated, the end of both at the source.
+func (i *Instance) Migrate(to *Host) {
+	c, from, port := i.cloud, i.Host, i.Port.ID()
+	c.T.Helper()
+	c.API.must(c.API.Call(http.MethodPost, "/ports/"+port+"/bindings", Object{"binding": Object{"host": to.Name}}))
+	const arriving = "eth1"
+	mtu := c.mtu(i.Port.Str("network_id"))
+	c.cable(end{node: to.Node, name: i.Tap, mtu: mtu}, end{node: i.Node, name: arriving, mac: i.MAC(), mtu: 1500})
+	i.Host = to
+	i.join(arriving, mtu)
+	c.API.must(c.API.Call(http.MethodPut, "/ports/"+port+"/bindings/"+to.Name+"/activate", nil))
+	i.leave(from)
+	for _, line := range []string{"link set " + arriving + " name eth0", "link set eth0 up", fmt.Sprintf("addr add %s/24 dev eth0", i.IP())} {
+		i.Run("ip " + line)
+	}
+	i.impatient("eth0")
+	if err := i.SendFrame("eth0", ARPAnnouncement(i.MAC(), i.IP())); err != nil { // as QEMU does
+		c.T.Fatalf("%v", err)
+	}
+	c.API.Delete("ports/"+port+"/bindings", from.Name)
+}
+
 func (i *Instance) plug(name string) {
 	c, host := i.cloud, i.Host
 	c.T.Helper()
@@ -73,8 +97,15 @@ func (i *Instance) plug(name string) {
 	mtu := c.mtu(i.Port.Str("network_id"))
 	c.cable(end{node: host.Node, name: i.Tap, mtu: mtu}, end{node: i.Node, name: "eth0", mac: i.MAC(), mtu: 1500})
 	i.impatient("eth0")
+	i.join("eth0", mtu)
+}
+
+// join plugs the tap, whose other end is the guest's device, into the bridge or switch of its host.
+func (i *Instance) join(inside string, mtu int) {
+	c := i.cloud
+	c.T.Helper()
 	if c.OpenVSwitch {
-		c.fillChecksums(i.Node, "eth0")
+		c.fillChecksums(i.Node, inside)
 		i.plugIntoSwitch()
 		return
 	}
@@ -131,12 +162,18 @@ func (i *Instance) IP() netip.Addr {
 // Destroy is the end of a guest as Nova makes it: unplug, then delete the port.
 func (i *Instance) Destroy() {
 	i.lab.T.Helper()
-	if i.lab.OpenVSwitch {
-		i.Host.vsctl("--if-exists", "del-port", "br-int", i.Tap)
-	}
-	i.Host.Run("ip link del " + i.Tap)
+	i.leave(i.Host)
 	i.Remove()
 	i.cloud.API.Delete("ports", i.Port.ID())
+}
+
+// leave removes the tap from a host.
+func (i *Instance) leave(h *Host) {
+	i.lab.T.Helper()
+	if i.lab.OpenVSwitch {
+		h.vsctl("--if-exists", "del-port", "br-int", i.Tap)
+	}
+	h.Run("ip link del " + i.Tap)
 }
 
 // PlugSilent plugs many ports on a host whose guests say nothing: taps without anybody behind them.

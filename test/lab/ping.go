@@ -76,6 +76,9 @@ func (n *Node) PingStreamFrom(from, to netip.Addr, every time.Duration) (*PingSt
 func (s *PingStream) Stop() Pings {
 	close(s.stop)
 	s.sender.Wait()
+	s.mu.Lock()
+	s.result.LongestGap = max(s.result.LongestGap, time.Since(s.lastAnswer))
+	s.mu.Unlock()
 	_ = Eventually(2*time.Second, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -84,9 +87,6 @@ func (s *PingStream) Stop() Pings {
 		}
 		return nil
 	})
-	s.mu.Lock()
-	s.result.LongestGap = max(s.result.LongestGap, time.Since(s.lastAnswer))
-	s.mu.Unlock()
 	_ = s.conn.Close()
 	s.reader.Wait()
 	return s.result

@@ -120,6 +120,18 @@ func (n *Node) Dial(ctx context.Context, address string) (net.Conn, error) {
 	return c, nil
 }
 
+// Connected dials until a connection stands, for as long as a machine under load needs to open a port. It is closed with the test.
+func (n *Node) Connected(to netip.Addr, port int) (c net.Conn, err error) {
+	err = Eventually(20*time.Second, func() (err error) {
+		c, err = n.Dial(context.Background(), netip.AddrPortFrom(to, uint16(port)).String())
+		return err
+	})
+	if err == nil {
+		n.lab.T.Cleanup(func() { _ = c.Close() })
+	}
+	return c, err
+}
+
 // Connect dials the echo service and tries it once. The connection is closed with the test.
 func (n *Node) Connect(to netip.Addr, port int) (net.Conn, error) {
 	c, err := n.Dial(context.Background(), netip.AddrPortFrom(to, uint16(port)).String())

@@ -81,9 +81,7 @@ func (h *Host) vsctl(args ...string) string {
 }
 
 func (c *Cloud) switchConfiguration(h *Host) string {
-	text := fmt.Sprintf(`[DEFAULT]
-interface_driver = openvswitch
-[ovs]
+	text := fmt.Sprintf(`[ovs]
 local_ip = %s
 datapath_type = %s
 [agent]

@@ -54,10 +54,7 @@ func testKill(t *testing.T, c *cloud) {
 			_, err := c.Internet.Reach(lateFIP, patience)
 			return err
 		}},
-		{"metadata-agent", c.Network, nothing, func() error {
-			_, err := a.Get("http://169.254.169.254/latest/meta-data/instance-id")
-			return err
-		}},
+		{"metadata-agent", c.Network, nothing, func() error { return metadata(a) }},
 	}
 	for _, test := range tests {
 		t.Run(test.daemon+" on "+test.host.Name, func(t *testing.T) {

@@ -5,6 +5,7 @@ package scenario
 import (
 	"maps"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,12 +102,13 @@ func (c *cloud) group(name string, ingress ...lab.Object) lab.Object {
 	return group
 }
 
-// network makes a tenant network with one IPv4 subnet.
+// network makes a tenant network with one IPv4 subnet, of length 24. Addresses from 250 on are given to nobody.
 func (c *cloud) network(name, cidr string) (network, subnet lab.Object) {
 	c.t.Helper()
+	base := strings.TrimSuffix(cidr, "0/24")
 	network = c.API.Create("networks", lab.Object{"name": name})
 	subnet = c.API.Create("subnets", lab.Object{"network_id": network.ID(), "ip_version": 4, "cidr": cidr,
-		"dns_nameservers": []string{"9.9.9.9"}})
+		"allocation_pools": []lab.Object{{"start": base + "2", "end": base + "249"}}, "dns_nameservers": []string{"9.9.9.9"}})
 	return network, subnet
 }
 

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -56,9 +57,8 @@ func testAcrossHosts(t *testing.T, c *cloud) {
 	})
 	t.Run("metadata", func(t *testing.T) {
 		for _, i := range []*lab.Instance{a, b} {
-			id, err := i.Get("http://169.254.169.254/latest/meta-data/instance-id")
-			if err != nil || id != i.ID {
-				t.Errorf("metadata tells %s, which is %s, that it is %q (%v)", i.Name, i.ID, id, err)
+			if err := metadata(i); err != nil {
+				t.Error(err)
 			}
 		}
 		if n := c.Nova.Refused(); n > 0 {
@@ -85,4 +85,13 @@ func testAcrossHosts(t *testing.T, c *cloud) {
 			t.Error(err)
 		}
 	})
+}
+
+// metadata asks the metadata service who the instance is.
+func metadata(i *lab.Instance) error {
+	id, err := i.Get("http://169.254.169.254/latest/meta-data/instance-id")
+	if err != nil || id != i.ID {
+		return fmt.Errorf("metadata tells %s, which is %s, that it is %q (%v)", i.Name, i.ID, id, err)
+	}
+	return nil
 }

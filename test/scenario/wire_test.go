@@ -110,6 +110,35 @@ func testAntiSpoofing(t *testing.T, c *cloud) {
 			}
 		})
 	}
+	// What the port may use it may announce, on all hosts: neighbours must hear when an address moves to another port.
+	six := netip.MustParseAddr("fd00::250")
+	c.API.Update("ports", evil.Port.ID(), lab.Object{"allowed_address_pairs": []lab.Object{{"ip_address": stolen.String()}, {"ip_address": six.String()}}})
+	for filter, frame := range map[string][]byte{"arp src host 10.1.0.250": lab.ARPAnnouncement(evil.MAC(), stolen),
+		"icmp6 and ip6[40] == 136 and src host fd00::250": lab.NeighbourAnnouncement(evil.MAC(), six)} {
+		captures := map[string]*lab.Capture{"near": near.Capture("eth0", filter), "far": far.Capture("eth0", filter)}
+		for where, capture := range captures {
+			if err := lab.Eventually(patience, func() error {
+				if err := evil.SendFrame("eth0", frame); err != nil {
+					return err
+				}
+				_, err := capture.WaitFor(" > ", 200*time.Millisecond)
+				return err
+			}); err != nil {
+				t.Errorf("%s does not hear an announcement (%s): %v", where, filter, err)
+			}
+		}
+		before := len(captures["far"].Frames())
+		if err := evil.SendFrame("eth0", frame); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(300 * time.Millisecond)
+		if now := len(captures["far"].Frames()); now != before+1 {
+			t.Errorf("%d frames arrive of one announcement (%s)", now-before, filter)
+		}
+		for _, capture := range captures {
+			capture.Stop()
+		}
+	}
 }
 
 // Rules take effect at once for what is new, and leave alone what is still allowed.

@@ -47,9 +47,10 @@ chmod +x initial/init
 cp "$here/guest.sh" "$binary" share/
 cp "$here"/../../build/{scenario,l2}.test share/
 printf '%s\n' "$@" >share/tests
-rm -f share/result
+rm -rf share/result share/logs
+mkdir share/logs
 
-timeout "${STOCK_KERNEL_TIMEOUT:-1500}" qemu-system-x86_64 -accel "${STOCK_KERNEL_ACCEL:-tcg,thread=multi}" -cpu max -smp 2 -m 1536 -nographic -no-reboot -nodefaults \
+timeout "${STOCK_KERNEL_TIMEOUT:-5400}" qemu-system-x86_64 -accel "${STOCK_KERNEL_ACCEL:-tcg,thread=multi}" -cpu max -smp 2 -m 1536 -nographic -no-reboot -nodefaults \
 	-serial stdio -kernel "kernel-$kernel/boot/vmlinuz-$kernel" -initrd initial.gz -append "console=ttyS0 quiet panic=1 mitigations=off" \
 	-virtfs local,path=/,mount_tag=machine,security_model=none,readonly=on,multidevs=remap \
 	-virtfs local,path="$PWD/kernel-$kernel/lib/modules",mount_tag=modules,security_model=none,readonly=on \

@@ -125,7 +125,7 @@ func (d device) ensure(ctx context.Context, driver plug.Driver, takeOver bool) (
 	if err != nil {
 		return false, writes, fmt.Errorf("devices in %s: %w", d.namespace, err)
 	}
-	if takeOver {
+	if takeOver && !strings.HasPrefix(d.inner, switchPrefix) { // or they go like former ones of ours, together with their ports
 		retired, err := d.retireOthers(h, links)
 		writes += retired
 		if err != nil {
@@ -136,6 +136,13 @@ func (d device) ensure(ctx context.Context, driver plug.Driver, takeOver bool) (
 				return false, writes, fmt.Errorf("devices in %s: %w", d.namespace, err)
 			}
 		}
+	}
+	changed, err := netns.Loopback(h, links)
+	if changed {
+		writes++
+	}
+	if err != nil {
+		return false, writes, err
 	}
 	removed, err := d.removeOthers(ctx, h, links, driver)
 	writes += removed

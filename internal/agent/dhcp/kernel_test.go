@@ -561,6 +561,7 @@ func TestMending(t *testing.T) {
 		"ip -n qdhcp-net1 route add 192.0.2.0/24 via 10.0.0.77 proto static",
 		"ip -n qdhcp-net1 link set ns-00000001-00 down",
 		"ip -n qdhcp-net1 link set ns-00000001-00 mtu 1300",
+		"ip -n qdhcp-net1 link set lo down",
 		"ip link set tap00000001-00 down",
 		"ip -n qdhcp-net1 link del ns-00000001-00",
 		"ip link del tap00000001-00",
@@ -571,7 +572,7 @@ func TestMending(t *testing.T) {
 		// The agent may mend a namespace between the two steps of its deletion; then the second fails.
 		eventually(t, harm, func() bool { return exec.Command(command[0], command[1:]...).Run() == nil })
 		eventually(t, "mended after "+harm, func() bool {
-			return log.Len() > said && netns.Exists("qdhcp-net1") && showOr(t, "qdhcp-net1") == before
+			return log.Len() > said && netns.Exists("qdhcp-net1") && showOr(t, "qdhcp-net1") == before && loopbackIsUp("qdhcp-net1")
 		})
 	}
 	wire(t, "vm", guestMAC, "tap00000001-00")
@@ -583,6 +584,11 @@ func TestMending(t *testing.T) {
 	if a.Writes() != rest {
 		t.Error("there are writes although nothing is wrong")
 	}
+}
+
+func loopbackIsUp(namespace string) bool {
+	out, err := exec.Command("ip", "-n", namespace, "link", "show", "lo").Output()
+	return err == nil && strings.Contains(string(out), "UP")
 }
 
 // showOr is show of a namespace that may be half made.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +17,8 @@ import (
 	"neutrino/internal/linux/bridge"
 	"neutrino/internal/reconcile"
 	"neutrino/internal/rpc"
+
+	"github.com/vishvananda/netlink"
 )
 
 // Agent is the L2 agent of one host.
@@ -50,6 +53,7 @@ type Agent struct {
 	refresh        bool                      // the server must send all forwarding entries
 	announced      bool                      // the tunnel endpoint is known to the server
 	verified       time.Time
+	strayed        bool // a device that had no port here is gone: an earlier run may have left its network for it
 	nextRetry      *time.Timer
 	told           atomic.Bool // the server has sent them, once
 	deviceCount    atomic.Int64
@@ -84,10 +88,12 @@ func (a *Agent) newDriver() wiring.Driver {
 	if a.cfg.OpenVSwitch != nil {
 		c := *a.cfg.OpenVSwitch
 		c.LocalIP, c.BridgeMappings, c.L2Population, c.Unfiltered = a.cfg.LocalIP, a.cfg.BridgeMappings, !a.cfg.DisableL2Population, a.cfg.DisableFirewall
+		c.PermittedEthertypes = a.cfg.PermittedEthertypes
 		return openvswitch.New(c, &a.writes, a.log)
 	}
 	return linuxbridge.New(linuxbridge.Config{Interfaces: a.cfg.PhysicalInterfaceMappings, Bridges: a.cfg.BridgeMappings,
-		LocalIP: a.cfg.LocalIP, UDPPort: a.cfg.UDPPort, Learning: a.cfg.DisableL2Population, Unfiltered: a.cfg.DisableFirewall, Tunnels: a.cfg.Tunnels}, &a.writes, a.log)
+		LocalIP: a.cfg.LocalIP, UDPPort: a.cfg.UDPPort, Learning: a.cfg.DisableL2Population, Unfiltered: a.cfg.DisableFirewall,
+		PermittedEthertypes: a.cfg.PermittedEthertypes, Tunnels: a.cfg.Tunnels}, &a.writes, a.log)
 }
 
 func (a *Agent) state() rpc.AgentState {
@@ -123,6 +129,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	a.entries = a.driver.Entries()
+	a.lookForEndpoint()
 	a.reporter.State = a.state()
 	stop, err := a.mux().Serve(a.transport, a.cfg.Host)
 	if err != nil {
@@ -132,6 +139,21 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.inbox.add(func(n *news) { n.resync = true })
 	a.work(ctx)
 	return nil
+}
+
+// lookForEndpoint says if this host has not the address of its tunnels, without which they are silent.
+func (a *Agent) lookForEndpoint() {
+	if !a.cfg.LocalIP.IsValid() {
+		return
+	}
+	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		a.log.Warn("cannot list the addresses of this host", "error", err)
+		return
+	}
+	if !slices.ContainsFunc(addrs, func(x netlink.Addr) bool { return x.IP.Equal(a.cfg.LocalIP.AsSlice()) }) {
+		a.log.Error("no device of this host has the address local_ip: tunnels do not work until one has", "local_ip", a.cfg.LocalIP)
+	}
 }
 
 func (a *Agent) work(ctx context.Context) {

@@ -34,6 +34,7 @@ const (
 
 	groupDefault = "d0000000-0000-4000-8000-000000000001" // everything between members, everything out
 	groupClosed  = "c0000000-0000-4000-8000-000000000002" // everything out
+	groupOther   = "e0000000-0000-4000-8000-000000000003" // nothing
 )
 
 func allOut() []rpc.SecurityGroupRule {

@@ -26,6 +26,7 @@ type Config struct {
 	Tunnels             linuxbridge.Tunnels
 	DisableL2Population bool          // learn addresses from traffic, and flood to all endpoints
 	DisableFirewall     bool          // no anti-spoofing, no security groups
+	PermittedEthertypes []uint16      // that filtered ports may use beside IP and ARP
 	ReportInterval      time.Duration // default 30 s
 	Coalesce            time.Duration // least time between two passes: what arrives meanwhile is done together; default 5 ms
 	VerifyInterval      time.Duration // within this time the kernel is compared although nothing happened; default 60 s

@@ -90,6 +90,7 @@ func TestDrift(t *testing.T) {
 		{"tunnel", "ip link del vxlan-5", link("vxlan-5", "master "+br)},
 		{"tunnel learns nothing", "ip link set vxlan-5 type vxlan learning", link("vxlan-5", " nolearning")},
 		{"suppression", "bridge link set dev vxlan-5 neigh_suppress off", shows("bridge -d link show dev vxlan-5", "neigh_suppress on")},
+		{"announcements", "tc qdisc del dev " + br + " clsact", shows("tc filter show dev "+br+" ingress", "neutrino announcements")},
 		{"snooping", "ip link set " + br + " type bridge mcast_snooping 1", link(br, "mcast_snooping 0")},
 		{"entry of tunnel", "bridge fdb del fa:16:3e:00:00:63 dev vxlan-5 self", shows("bridge fdb show dev vxlan-5", "fa:16:3e:00:00:63 dst 192.168.50.2")},
 		{"flooding", "bridge fdb del 00:00:00:00:00:00 dev vxlan-5 dst 192.168.50.2", shows("bridge fdb show dev vxlan-5", "00:00:00:00:00:00 dst 192.168.50.2")},

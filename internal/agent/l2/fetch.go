@@ -110,6 +110,9 @@ func (a *Agent) learn(d *device, details rpc.DeviceDetails) {
 		n.Network, n.check = wanted, true
 	}
 	n.devices[d.name] = true
+	for _, ip := range details.FixedIPs {
+		a.remotes.know(wanted.ID, ip.IPAddress, details.MACAddress)
+	}
 	if a.firewall == nil {
 		d.filter = false
 		return
@@ -285,7 +288,9 @@ func (a *Agent) fetchFilterPart(ctx context.Context, names []string, now time.Ti
 	}
 	for group, byType := range r.MemberIPs {
 		for ethertype, members := range byType {
-			a.firewall.SetMembers(group, ethertype == "IPv6", prefixes(members))
+			fixed, roaming := membersOf(members)
+			a.firewall.SetMembers(group, ethertype == "IPv6", fixed)
+			a.firewall.SetRoaming(group, ethertype == "IPv6", roaming)
 			delete(a.doubtful, memberKey{group, ethertype})
 		}
 	}

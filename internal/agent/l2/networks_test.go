@@ -3,7 +3,9 @@ package l2
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"testing"
+	"time"
 
 	"neutrino/internal/linux/bridge"
 	"neutrino/internal/linux/nft"
@@ -98,6 +100,21 @@ func TestFlatNetworkTakesInterface(t *testing.T) {
 	holds("phys0", "")
 }
 
+// What the configuration names and the host has not is told at the start, and the agent works without.
+func TestMissingInterface(t *testing.T) {
+	r := newRig(t)
+	r.cfg.PhysicalInterfaceMappings = map[string]string{"physnet": "nowhere0"}
+	r.cfg.LocalIP = netip.MustParseAddr("192.0.2.77")
+	a := newInstance(t, r.server, netA, 1, groupDefault).plug()
+	r.start()
+	r.server.waitFor(t, a.device)
+	for _, text := range []string{"interface of a physical network does not exist", "no device of this host has the address local_ip"} {
+		if n := r.logged.count(text); n != 1 {
+			t.Errorf("%q is in the log %d times", text, n)
+		}
+	}
+}
+
 func TestFailedDeviceHoldsUpNobody(t *testing.T) {
 	r := newRig(t)
 	bad := newInstance(t, r.server, netB, 1, groupClosed).plug()
@@ -136,22 +153,30 @@ func TestAdminStateDown(t *testing.T) {
 	}
 }
 
-// What an earlier run wired for networks that left meanwhile is taken down; what Nova just made is not.
+// What an earlier run wired for networks that left meanwhile is taken down, as soon as devices are gone that it was wired for; what Nova
+// just made is not.
 func TestLeftoversAreSwept(t *testing.T) {
 	r := newRig(t)
-	for _, name := range []string{"brqcccccccc-cc", "brqffffffff-ff"} {
-		if err := bridge.Add(name, 0); err != nil {
+	r.cfg.VerifyInterval = time.Hour
+	const tap = "tapdddddddd-dd"
+	for _, err := range []error{
+		bridge.Add("brqcccccccc-cc", 0), bridge.Add("brqdddddddd-dd", 0), bridge.Add("brqffffffff-ff", 0),
+		netlink.LinkAdd(&netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "vxlan-77"}, VxlanId: 77, Port: 4789}),
+		netlink.LinkAdd(&netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "vxlan-78"}, VxlanId: 78, Port: 4789}),
+		netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: tap}, PeerName: "inside"}),
+		putInBridge("vxlan-77", "brqcccccccc-cc"), putInBridge("vxlan-78", "brqdddddddd-dd"), putInBridge(tap, "brqdddddddd-dd"),
+	} {
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := netlink.LinkAdd(&netlink.Vxlan{LinkAttrs: netlink.LinkAttrs{Name: "vxlan-77"}, VxlanId: 77, Port: 4789}); err != nil {
-		t.Fatal(err)
-	}
-	if err := putInBridge("vxlan-77", "brqcccccccc-cc"); err != nil {
-		t.Fatal(err)
-	}
 	r.start()
 	eventually(t, "swept", func() bool { return !exists("brqcccccccc-cc") && !exists("vxlan-77") })
+	if !exists("brqdddddddd-dd") || !exists("vxlan-78") {
+		t.Error("a bridge that a device is in was deleted")
+	}
+	deleteLink(t, tap)
+	eventually(t, "swept, too", func() bool { return !exists("brqdddddddd-dd") && !exists("vxlan-78") })
 	if !exists("brqffffffff-ff") {
 		t.Error("a bridge without uplink was deleted")
 	}

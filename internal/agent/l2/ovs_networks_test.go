@@ -17,6 +17,7 @@ import (
 	"neutrino/internal/rpc"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // physicalPort makes an instance the port of a VLAN or a flat network.
@@ -66,6 +67,29 @@ func TestOpenVSwitchPhysicalNetworks(t *testing.T) {
 	a.reaches(outside["tag=150"].v4, false)
 	sw.vsctl("set", "Port", outside["tag=150"].device, "tag=151")
 	a.reaches(outside["tag=150"].v4, true)
+
+	// A provider bridge that somebody removes holds up nothing else, and is used again when it is back.
+	sw.vsctl("del-br", "br-p1")
+	c := newInstance(t, r.server, "cccc0000-0000-4000-8000-000000000000", 5, groupDefault)
+	sw.plugNova(c)
+	r.server.waitFor(t, a.device, b.device, c.device)
+	sw.vsctl("add-br", "br-p1", "--", "set", "Bridge", "br-p1", "datapath_type="+datapath(), "--", "add-port", "br-p1", outside["tag=[]"].device)
+	b.reaches(outside["tag=[]"].v4, true)
+
+	// The configuration names another bridge: nothing of ours is left in the former one.
+	r.stop()
+	sw.vsctl("add-br", "br-p2", "--", "set", "Bridge", "br-p2", "datapath_type="+datapath())
+	r.cfg.BridgeMappings = map[string]string{"physnet1": "br-p2"}
+	r.start()
+	eventually(t, "the former bridge is disconnected", func() bool {
+		return !strings.Contains(sw.vsctl("list-ports", "br-p1"), "phy-") && !strings.Contains(sw.vsctl("list-ports", "br-int"), "int-br-p1")
+	})
+	if flows := sw.dump("br-p1"); strings.Contains(flows, "mod_vlan") || strings.Contains(flows, "drop") || !strings.Contains(flows, "NORMAL") {
+		t.Errorf("flows of the former bridge: %s", flows)
+	}
+	b.reaches(outside["tag=[]"].v4, false)
+	sw.vsctl("del-port", outside["tag=[]"].device, "--", "add-port", "br-p2", outside["tag=[]"].device)
+	b.reaches(outside["tag=[]"].v4, true)
 }
 
 // Devices that agents leave for services are plugged by this agent, and go with them.
@@ -239,22 +263,24 @@ func TestOpenVSwitchStatelessLater(t *testing.T) {
 	b.reaches(a.v4, false)
 }
 
-// Without l2 population hosts flood to all endpoints and learn from what comes back.
+// toldFlow sends what is for an address that the server told of; what was learned has priority 1.
+var toldFlow = regexp.MustCompile(`table=20,.* priority=2,`)
+
+// Without l2 population hosts flood to all endpoints and learn from what comes back, whatever a server tells.
 func TestOpenVSwitchLearning(t *testing.T) {
 	needRoot(t)
 	sw := startSwitch(t, t.TempDir())
 	r := newOVSRigOn(t, sw, func(c *Config) { c.DisableL2Population = true })
 	startOtherHost(t, func(host int) error { sw.setUnderlay(host); return nil }, otherSwitchFor(t))
 	a := tunnelHost(t, r.server, 0)
-	r.server.change(func() { clear(r.server.FDB) })
 	sw.plugNova(a)
 	r.server.waitFor(t, a.device)
 	if err := rpc.TunnelUpdate.Fanout(t.Context(), r.bus, rpc.TunnelArgs{TunnelIP: endpoints()[1].String(), TunnelType: "vxlan"}); err != nil {
 		t.Fatal(err)
 	}
 	a.reaches(netip.MustParseAddr("10.0.0.2"), true)
-	if !strings.Contains(sw.dump("br-tun"), "hard_timeout=300") {
-		t.Error("no learned flow")
+	if flows := sw.dump("br-tun"); !strings.Contains(flows, "hard_timeout=300") || toldFlow.MatchString(flows) {
+		t.Errorf("no learned flow, or one that the server told: %s", flows)
 	}
 }
 
@@ -268,7 +294,8 @@ func TestOpenVSwitchDrift(t *testing.T) {
 		c.BridgeMappings = map[string]string{"physnet1": "br-p1"}
 	})
 	a, b := newInstance(t, r.server, netA, 1, groupDefault), newInstance(t, r.server, netA, 2, groupDefault)
-	outside := newInstance(t, r.server, netB, 3)
+	outside, off := newInstance(t, r.server, netB, 3), newInstance(t, r.server, netA, 5)
+	r.details(off, func(d *rpc.DeviceDetails) { d.AdminStateUp = false })
 	r.members(groupDefault, a, b)
 	r.server.change(func() { r.server.FDB[netA] = remoteFDB() })
 	c := newInstance(t, r.server, netB, 4, groupDefault)
@@ -279,10 +306,11 @@ func TestOpenVSwitchDrift(t *testing.T) {
 		t.Fatal(err)
 	}
 	sw.vsctl("add-port", "br-p1", outside.device)
-	for _, i := range []*instance{a, b, c} {
+	for _, i := range []*instance{a, b, c, off} {
 		sw.plugNova(i)
 	}
 	r.server.waitFor(t, a.device, b.device, c.device)
+	eventually(t, "a port that is off", func() bool { return strings.TrimSpace(sw.vsctl("get", "Port", off.device, "tag")) == "4095" })
 	a.reaches(b.v4, true)
 	c.reaches(outside.v4, true)
 	eventually(t, "flows for a remote port", func() bool { return strings.Contains(sw.dump("br-tun"), "arp_tpa=10.0.0.99") })
@@ -297,7 +325,8 @@ func TestOpenVSwitchDrift(t *testing.T) {
 			}
 		}
 		slices.Sort(lines)
-		return strings.Join(lines, "") + sw.vsctl("--columns=name,tag", "--format=csv", "list", "Port", a.device) + sw.vsctl("list-ports", "br-int") + sw.vsctl("list-ports", "br-tun")
+		return strings.Join(lines, "") + sw.vsctl("--columns=name,tag", "--format=csv", "list", "Port", a.device, off.device) + sw.vsctl("list-ports", "br-int") + sw.vsctl("list-ports", "br-tun") +
+			sw.vsctl("--if-exists", "--columns=options", "list", "Interface", "vxlan-c0a83202")
 	}
 	flow := func(bridge, match string) func() {
 		return func() { sw.run("ovs-ofctl", "-O", "OpenFlow14", "del-flows", "unix:"+sw.path(bridge+".mgmt"), match) }
@@ -320,10 +349,12 @@ func TestOpenVSwitchDrift(t *testing.T) {
 		{"all flows of the tunnel bridge", "flows are missing", flow("br-tun", "")},
 		{"flows of the provider bridge", "flows are missing", flow("br-p1", "")},
 		{"another VLAN", "not as it should be", database("set", "Port", a.device, "tag=77")},
+		{"VLAN of a port that is off", "not as it should be", database("set", "Port", off.device, "tag=77")},
 		{"no VLAN", "not as it should be", database("clear", "Port", a.device, "tag")},
 		{"patch port", "are missing, they are made again", database("del-port", "patch-tun")},
 		{"patch port of the provider bridge", "are missing, they are made again", database("del-port", "phy-br-p1")},
 		{"tunnel", "are missing, they are made again", database("del-port", "vxlan-c0a83202")},
+		{"remote end of a tunnel", "has other options", database("set", "Interface", "vxlan-c0a83202", "options:remote_ip=192.168.50.77")},
 		{"tunnel bridge", "are missing, they are made again", database("del-br", "br-tun")},
 	} {
 		logged := r.logged.count(x.logged)
@@ -340,6 +371,32 @@ func TestOpenVSwitchDrift(t *testing.T) {
 	c.reaches(outside.v4, true)
 }
 
+// A tunnel that nothing needs any more is removed once everything is known. If somebody does that before, nothing of it is left, either.
+func TestOpenVSwitchTunnelNobodyNeeds(t *testing.T) {
+	needRoot(t)
+	r := newOVSRigOn(t, startSwitch(t, t.TempDir()), func(c *Config) { c.StaleAfter, c.VerifyInterval = time.Hour, 300*time.Millisecond })
+	a := newInstance(t, r.server, netA, 1, groupDefault)
+	r.server.change(func() { r.server.FDB[netA] = remoteFDB() })
+	r.sw.plugNova(a)
+	r.server.waitFor(t, a.device)
+	const tunnel = "vxlan-c0a83202"
+	entrance := func() bool {
+		number := strings.TrimSpace(r.sw.vsctl("--if-exists", "get", "Interface", tunnel, "ofport"))
+		return number != "" && strings.Contains(r.sw.dump("br-tun"), "in_port="+number)
+	}
+	eventually(t, "the tunnel's flow", entrance)
+	flows := strings.Count(r.sw.dump("br-tun"), "in_port=")
+	if err := rpc.RemoveFDBEntries.Fanout(t.Context(), r.bus, rpc.FDBArgs{Entries: map[string]rpc.NetworkFDB{netA: remoteFDB()}}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "nothing goes through the tunnel", func() bool { return !strings.Contains(r.sw.dump("br-tun"), "arp_tpa=10.0.0.99") })
+	r.sw.vsctl("del-port", "br-tun", tunnel)
+	eventually(t, "its flow is gone", func() bool { return strings.Count(r.sw.dump("br-tun"), "in_port=") == flows-1 })
+	if r.logged.count("that was about to be removed is gone") != 1 {
+		t.Error("that it is gone is not logged")
+	}
+}
+
 // The host answers for addresses of which the server told, though nobody is there.
 func TestOpenVSwitchResponder(t *testing.T) {
 	r := newOVSRig(t)
@@ -348,16 +405,6 @@ func TestOpenVSwitchResponder(t *testing.T) {
 	r.sw.plugNova(a)
 	r.server.waitFor(t, a.device)
 	eventually(t, "flows for a remote port", func() bool { return strings.Contains(r.sw.dump("br-tun"), "arp_tpa=10.0.0.99") })
-	neighbours := func() (out string) {
-		if err := netns.Do(a.ns, func() error {
-			text, err := exec.Command("ip", "neigh", "show", "dev", "eth0").CombinedOutput()
-			out = string(text)
-			return err
-		}); err != nil {
-			t.Fatal(err)
-		}
-		return out
-	}
 	answered := []string{"10.0.0.99"}
 	if datapath() == "netdev" {
 		answered = append(answered, "fd00::63")
@@ -365,15 +412,28 @@ func TestOpenVSwitchResponder(t *testing.T) {
 	for _, known := range answered {
 		eventually(t, known+" is resolved", func() bool {
 			a.pings(netip.MustParseAddr(known))
-			return strings.Contains(neighbours(), known+" lladdr fa:16:3e:00:00:63")
+			return strings.Contains(a.neighbours(), known+" lladdr fa:16:3e:00:00:63")
 		})
 	}
 	for _, unknown := range []string{"10.0.0.98", "fd00::62"} {
 		a.pings(netip.MustParseAddr(unknown))
-		if n := neighbours(); strings.Contains(n, unknown+" lladdr") {
+		if n := a.neighbours(); strings.Contains(n, unknown+" lladdr") {
 			t.Errorf("somebody answers for %s: %s", unknown, n)
 		}
 	}
+}
+
+// neighbours are what the instance's kernel knows of them.
+func (i *instance) neighbours() (out string) {
+	i.t.Helper()
+	if err := netns.Do(i.ns, func() error {
+		text, err := exec.Command("ip", "neigh", "show", "dev", "eth0").CombinedOutput()
+		out = string(text)
+		return err
+	}); err != nil {
+		i.t.Fatal(err)
+	}
+	return out
 }
 
 // What upstream's agent left is taken over: VLANs of networks stay, ports that were plugged dead come to life, and its
@@ -486,4 +546,34 @@ func (i *instance) exchanges(t *testing.T, to *instance, address netip.Addr, por
 	}
 	n, err := client.Read(make([]byte, 4096))
 	return err == nil && n == len(sent)
+}
+
+// What is for a MAC address that the address pairs of two ports share, as that of a VRRP router, reaches both, and the flows for it stay.
+func TestOpenVSwitchSharedMAC(t *testing.T) {
+	needRoot(t)
+	r := newOVSRigOn(t, startSwitch(t, t.TempDir()), func(c *Config) { c.VerifyInterval = time.Second })
+	r.server.change(func() {
+		r.server.Groups[groupOther] = append(allOut(), rpc.SecurityGroupRule{Direction: "ingress", Ethertype: "IPv4", Stateful: true})
+	})
+	router := net.HardwareAddr{0, 0, 0x5e, 0, 1, 7}
+	a, b, c := newInstance(t, r.server, netA, 1, groupOther), newInstance(t, r.server, netA, 2, groupOther), newInstance(t, r.server, netA, 3, groupOther)
+	r.server.change(func() {
+		for _, i := range []*instance{a, b} {
+			p := r.server.Ports[i.device]
+			p.Filter.AddressPairs = []rpc.AddressPair{{IPAddress: "10.0.0.200", MACAddress: router.String()}}
+			r.server.Ports[i.device] = p
+		}
+	})
+	for _, i := range []*instance{a, b, c} {
+		r.sw.plugNova(i)
+	}
+	r.server.waitFor(t, a.device, b.device, c.device)
+	frame := ethernet(c.mac, router, unix.ETH_P_IP, udp(c.v4.String(), "10.0.0.200", 1, 2))
+	for _, to := range []*instance{a, b} {
+		c.receivedBy(to, [][]byte{frame}) // fails if it does not arrive
+	}
+	time.Sleep(2 * r.cfg.VerifyInterval)
+	if n := r.logged.count("flows are missing"); n > 0 {
+		t.Errorf("flows were missing %d times", n)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net"
 	"time"
 
 	"neutrino/internal/agent/l2/firewall"
@@ -47,6 +48,10 @@ func (a *Agent) run(ctx context.Context) error {
 		if err := a.verify(ctx); err != nil {
 			return err
 		}
+	} else if a.strayed && a.allFetched() {
+		if err := a.sweep(); err != nil {
+			return err
+		}
 	}
 	a.synced = true
 	a.retire()
@@ -58,6 +63,7 @@ func (a *Agent) run(ctx context.Context) error {
 	if err := a.driver.Commit(ctx, a.allFetched(), a.told.Load() || len(a.networks) == 0); err != nil { // nothing is told that is not done
 		return errors.Join(append(errs, err)...)
 	}
+	a.announce(ctx)
 	errs = append(errs, a.tell(ctx))
 	a.kernel = nil
 	a.schedule()
@@ -131,6 +137,7 @@ func (a *Agent) vanish(d *device) {
 	if d.details != nil {
 		a.gone[d.name] = true
 	}
+	a.strayed = a.strayed || d.details == nil
 	a.leave(d)
 	a.driver.Unplug(d.name)
 	delete(a.devices, d.name)
@@ -181,10 +188,16 @@ func (a *Agent) verify(ctx context.Context) error {
 	}
 	a.verified = time.Now()
 	a.forgetGroups()
+	return a.sweep()
+}
+
+// sweep takes down what an earlier run made for networks that have no ports here.
+func (a *Agent) sweep() error {
 	keep := map[string]bool{}
 	for _, n := range a.networks {
 		keep[a.driver.BridgeName(n.Network)] = true
 	}
+	a.strayed = false
 	return a.driver.Sweep(keep)
 }
 
@@ -307,6 +320,20 @@ func (a *Agent) remove() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// announce tells ports here of addresses that have moved to ports elsewhere.
+func (a *Agent) announce(ctx context.Context) {
+	for _, x := range a.remotes.takeMoved() {
+		n := a.networks[x.network]
+		mac, err := net.ParseMAC(x.mac)
+		if n == nil || err != nil {
+			continue
+		}
+		if err := a.driver.Announce(ctx, n.Network, mac, x.ip); err != nil {
+			a.log.Warn("an address that moved is not announced", "address", x.ip, "error", err)
+		}
+	}
 }
 
 // schedule wakes the loop when the first device that failed may be tried again.

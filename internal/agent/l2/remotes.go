@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 
 	"neutrino/internal/linux/bridge"
@@ -28,9 +29,19 @@ type remotes struct {
 	networks  map[string]*remoteNetwork
 	endpoints map[netip.Addr]bool
 	table     *reconcile.Table[bridge.Entry, string]
+	macs      map[string]map[netip.Addr]string // that addresses have or last had, by network: ports here may still send to these
+	moved     []movedAddress
+}
+
+// movedAddress is an address that another port has now, on another host. The host where that is answers its requests for neighbours, so
+// that those do not hear of it.
+type movedAddress struct {
+	network, mac string
+	ip           netip.Addr
 }
 
 type remoteNetwork struct {
+	id    string
 	vni   int
 	hosts map[string]*remoteHost // by MAC
 	flood map[netip.Addr]int     // round by endpoint
@@ -45,14 +56,14 @@ type remoteHost struct {
 func newRemotes(local netip.Addr, flooding bool, log *slog.Logger) *remotes {
 	return &remotes{log: log, local: local, flooding: flooding, round: 1, networks: map[string]*remoteNetwork{},
 		endpoints: map[netip.Addr]bool{},
-		table:     reconcile.NewTable[bridge.Entry](func(a, b string) bool { return a == b })}
+		table:     reconcile.NewTable[bridge.Entry](func(a, b string) bool { return a == b }), macs: map[string]map[netip.Addr]string{}}
 }
 
 // wire starts a network. kernel are the entries that there are for its VNI.
 func (r *remotes) wire(id string, vni int, kernel map[bridge.Entry]string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n := &remoteNetwork{vni: vni, hosts: map[string]*remoteHost{}, flood: map[netip.Addr]int{}}
+	n := &remoteNetwork{id: id, vni: vni, hosts: map[string]*remoteHost{}, flood: map[netip.Addr]int{}}
 	r.networks[id] = n
 	there := map[bridge.Entry]string{}
 	for e, value := range kernel {
@@ -73,6 +84,7 @@ func (r *remotes) wire(id string, vni int, kernel map[bridge.Entry]string) {
 	for e, mac := range there {
 		if h := n.hosts[mac]; e.Kind == bridge.Neighbour && h != nil {
 			h.ips[e.IP] = true
+			r.note(id, e.IP, mac)
 		}
 		r.table.Unwant(e) // marks it: what is not wanted below goes
 	}
@@ -114,6 +126,7 @@ func (r *remotes) lost(id string) {
 func (r *remotes) unwire(id string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	delete(r.macs, id)
 	n := r.networks[id]
 	if n == nil {
 		return
@@ -179,7 +192,37 @@ func (r *remotes) add(args rpc.FDBArgs) {
 		}
 		h.ips[ip] = true
 		r.want(n, mac, h)
+		if before := r.note(n.id, ip, mac); before != "" && before != mac {
+			r.moved = append(r.moved, movedAddress{n.id, mac, ip})
+		}
 	})
+}
+
+// know notes an address of a port of this host.
+func (r *remotes) know(network, ip, mac string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a, err := netip.ParseAddr(ip); err == nil {
+		r.note(network, a, strings.ToLower(mac))
+	}
+}
+
+func (r *remotes) note(network string, ip netip.Addr, mac string) (before string) {
+	if r.macs[network] == nil {
+		r.macs[network] = map[netip.Addr]string{}
+	}
+	before = r.macs[network][ip]
+	r.macs[network][ip] = mac
+	return before
+}
+
+// takeMoved returns the addresses that got another MAC address since it was last called.
+func (r *remotes) takeMoved() []movedAddress {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	moved := r.moved
+	r.moved = nil
+	return moved
 }
 
 func (r *remotes) remove(args rpc.FDBArgs) {

@@ -30,6 +30,9 @@ func (a *Agent) mux() *rpc.Mux {
 	})
 	handle(x, rpc.TunnelUpdate, func(args rpc.TunnelArgs) { a.tunnel(args, true) })
 	handle(x, rpc.TunnelDelete, func(args rpc.TunnelArgs) { a.tunnel(args, false) })
+	if a.cfg.DisableL2Population { // what servers tell nevertheless would double what is flooded, to a multicast group for example
+		return x
+	}
 	handle(x, rpc.AddFDBEntries, func(args rpc.FDBArgs) { a.remotes.add(args); a.loop.Kick() })
 	handle(x, rpc.RemoveFDBEntries, func(args rpc.FDBArgs) { a.remotes.remove(args); a.loop.Kick() })
 	handle(x, rpc.UpdateFDBEntries, func(args rpc.FDBChangeArgs) { a.remotes.change(args); a.loop.Kick() })

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"neutrino/internal/rpc"
@@ -75,16 +76,20 @@ func nonNull(names []string) []string {
 	return names
 }
 
-// prefixes reads the addresses of [address or prefix, mac] pairs.
-func prefixes(members [][2]*string) []netip.Prefix {
-	var all []netip.Prefix
-	for _, m := range members {
+// membersOf reads [address or prefix, mac] pairs. Those with every address are known by their MAC addresses, if they have one.
+func membersOf(pairs [][2]*string) (fixed []netip.Prefix, roaming []string) {
+	for _, m := range pairs {
 		if m[0] == nil {
 			continue
 		}
-		if p, ok := addressOrPrefix(*m[0]); ok {
-			all = append(all, p)
+		switch p, ok := addressOrPrefix(*m[0]); {
+		case !ok:
+		case p.Bits() == 0 && m[1] != nil:
+			roaming = append(roaming, strings.ToLower(*m[1]))
+		default:
+			fixed = append(fixed, p)
 		}
 	}
-	return all
+	slices.Sort(roaming)
+	return fixed, slices.Compact(roaming)
 }

@@ -144,6 +144,7 @@ func (b *builder) external(p rpc.Port, floating []rpc.FloatingIP, routes map[net
 		nat.Source = i.Addresses[n].Addr() // upstream: the first IPv4 address in the port's order
 	}
 	nat.FloatingIPs = b.floatingIPs(floating)
+	i.Addresses = slices.Grow(i.Addresses, len(nat.FloatingIPs)+1)
 	for _, pair := range nat.FloatingIPs {
 		i.Addresses = append(i.Addresses, netip.PrefixFrom(pair.Floating, pair.Floating.BitLen()))
 	}
@@ -162,7 +163,7 @@ func (b *builder) external(p rpc.Port, floating []rpc.FloatingIP, routes map[net
 
 // floatingIPs returns the translations, at most one for a fixed address: a packet can leave with one source only.
 func (b *builder) floatingIPs(floating []rpc.FloatingIP) []Pair {
-	var pairs []Pair
+	pairs := make([]Pair, 0, len(floating))
 	for _, f := range floating {
 		if f.FixedIPAddress == nil {
 			continue

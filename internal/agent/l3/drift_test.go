@@ -100,6 +100,7 @@ func TestDrift(t *testing.T) {
 		{name: "forwarding", do: "sysctl -w net.ipv4.ip_forward=0", logged: "ip_forward"},
 		{name: "forwarding of an interface", do: "sysctl -w net/ipv4/conf/qr-11111111-11/forwarding=0", logged: "forwarding"},
 		{name: "interface down", do: "ip link set qr-11111111-11 down", logged: "interface qr-11111111-11"},
+		{name: "loopback down", do: "ip link set lo down", logged: "interface lo"},
 		{name: "gateway down", do: "ip link set qg-eeeeeeee-ee down", logged: "interface qg-eeeeeeee-ee"},
 		{name: "MAC address", do: "ip link set qg-eeeeeeee-ee address 02:00:00:00:00:09", logged: "interface qg-eeeeeeee-ee"},
 		{name: "MTU", do: "ip link set qr-11111111-11 mtu 1300", logged: "interface qr-11111111-11"},

@@ -27,7 +27,10 @@ func changeOfFloating(old, now State) (c floatingChange, ok bool) {
 	c.external = now.Interfaces[after]
 	c.gone = lacking(old.Interfaces[before].Addresses, c.external.Addresses)
 	c.added = lacking(c.external.Addresses, old.Interfaces[before].Addresses)
-	if !areFloating(c.gone, old.NAT.FloatingIPs) || !areFloating(c.added, now.NAT.FloatingIPs) {
+	otherThan := func(n NAT) func(netip.Prefix) bool {
+		return func(p netip.Prefix) bool { return !p.IsSingleIP() || !n.translates(p.Addr()) }
+	}
+	if slices.ContainsFunc(c.gone, otherThan(old.NAT)) || slices.ContainsFunc(c.added, otherThan(now.NAT)) {
 		return c, false
 	}
 	rest := func(s State) State {
@@ -50,15 +53,6 @@ func lacking(all, in []netip.Prefix) (out []netip.Prefix) {
 		}
 	}
 	return out
-}
-
-func areFloating(addresses []netip.Prefix, pairs []Pair) bool {
-	for _, p := range addresses {
-		if _, found := slices.BinarySearchFunc(pairs, p.Addr(), func(x Pair, a netip.Addr) int { return x.Floating.Compare(a) }); !found || !p.IsSingleIP() {
-			return false
-		}
-	}
-	return true
 }
 
 // changeFloating does the change without looking at the rest of the router, which takes a look at each of its addresses. What

@@ -191,6 +191,36 @@ func testFloatingIPs(t *testing.T, named bool) {
 	s.a1.sees("203.0.113.1:7", "203.0.113.11")
 }
 
+// A status that could not be told is told with the next one, of whatever floating IP that is.
+func TestStatusNotTold(t *testing.T) {
+	r := aRouter()
+	r.FloatingIPs = manyFloatingIPs(worthKeeping)
+	needHost(t)
+	s := newServer(r)
+	defer removeRouters(t)
+	a := New(Config{Host: "host"}, s, slog.New(slog.DiscardHandler), nil)
+	process := func(changed ...int) error {
+		w := work{id: r.ID}
+		for _, i := range changed {
+			r.FloatingIPs[i].FixedIPAddress, r.FloatingIPs[i].Status = ptr(fmt.Sprintf("10.0.0.%d", 200+i)), statusDown
+			w.floating = map[string]bool{r.FloatingIPs[i].ID: true}
+		}
+		return a.process(t.Context(), w)
+	}
+	must(t, process())
+	s.fail["update_floatingip_statuses"] = errors.New("no answer")
+	if process(1) == nil {
+		t.Fatal("the server was told")
+	}
+	clear(s.fail)
+	must(t, process(2))
+	for _, i := range []int{1, 2} {
+		if got := s.status(r.FloatingIPs[i].ID); got != statusActive {
+			t.Errorf("status of %d: %q", i, got)
+		}
+	}
+}
+
 // Of a router with many floating IPs those are asked for that are told to have changed, and nothing is reported of the others.
 func TestFloatingIPsAreAskedForAlone(t *testing.T) {
 	r := aRouter()

@@ -108,6 +108,12 @@ func (n NAT) writeSourceNAT(b *strings.Builder) {
 // element is an element of a map.
 type element struct{ key, value netip.Addr }
 
+// translates tells whether the address is a floating IP.
+func (n NAT) translates(a netip.Addr) bool {
+	_, found := slices.BinarySearchFunc(n.FloatingIPs, a, func(p Pair, a netip.Addr) int { return p.Floating.Compare(a) })
+	return found
+}
+
 // byFloating has the fixed address of each floating IP, sorted.
 func (n NAT) byFloating() []element {
 	out := make([]element, 0, len(n.FloatingIPs))

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"neutrino/internal/linux/netns"
+	"neutrino/internal/linux/nft"
 
 	"github.com/google/nftables"
 )
@@ -63,19 +64,15 @@ func setMark(namespace, mark string) error {
 }
 
 func changeRules(namespace string, collect func(*nftables.Conn, *nftables.Table) error) error {
-	return netns.Do(namespace, func() error {
-		c, err := nftables.New()
-		if err == nil {
-			err = collect(c, &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName})
-		}
-		if err == nil {
-			err = c.Flush()
-		}
-		if err != nil {
-			return fmt.Errorf("change nft rules: %w", err)
-		}
-		return nil
+	err := netns.Do(namespace, func() error {
+		return nft.Batch(func(c *nftables.Conn) error {
+			return collect(c, &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName})
+		})
 	})
+	if err != nil {
+		return fmt.Errorf("change nft rules: %w", err)
+	}
+	return nil
 }
 
 func setElements(elements []element) (out []nftables.SetElement) {

@@ -78,6 +78,9 @@ func (r *router) configure(ctx context.Context, want State) error {
 		return err
 	}
 	failed := []error{r.unplugOthers(ctx, h, want.Interfaces)}
+	if created { // the proxy listens before instances can reach it: they get no refusal
+		failed = append(failed, r.listen(ctx, proxyAt(want), want.ID))
+	}
 	for _, i := range want.Interfaces {
 		changed, err := r.plug(ctx, h, i)
 		if err != nil {
@@ -118,7 +121,7 @@ func (r *router) remove(ctx context.Context) error {
 	return netns.Delete(r.namespace)
 }
 
-// unplugOthers removes our interfaces that are not wanted.
+// unplugOthers removes our interfaces that are not wanted, and switches the loopback device on, which is in the same list.
 func (r *router) unplugOthers(ctx context.Context, h *netlink.Handle, wanted []Interface) error {
 	keep := map[string]bool{}
 	for _, i := range wanted {
@@ -128,7 +131,11 @@ func (r *router) unplugOthers(ctx context.Context, h *netlink.Handle, wanted []I
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}
-	var failed []error
+	changed, err := netns.Loopback(h, links)
+	if changed {
+		r.changed("interface lo")
+	}
+	failed := []error{err}
 	for _, l := range links {
 		name := l.Attrs().Name
 		if !ours(name) || keep[name] {

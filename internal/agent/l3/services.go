@@ -53,7 +53,7 @@ func (r *router) serveMetadata(ctx context.Context, want State) error {
 	if r.metadata == nil {
 		return nil
 	}
-	wanted := map[listenAt]bool{{"", "0.0.0.0:" + strconv.Itoa(want.NAT.MetadataPort)}: true}
+	wanted := map[listenAt]bool{proxyAt(want): true}
 	for _, i := range want.Interfaces {
 		if i.Metadata {
 			wanted[listenAt{i.Name, "[" + metadataV6.Addr().String() + "%" + i.Name + "]:80"}] = true
@@ -62,17 +62,27 @@ func (r *router) serveMetadata(ctx context.Context, want State) error {
 	r.closeListeners(func(at listenAt) bool { return !wanted[at] })
 	var failed []error
 	for at := range wanted {
-		if r.listeners[at] != nil {
-			continue
-		}
-		l, err := r.metadata.Listen(ctx, r.namespace, at.address, want.ID)
-		if err != nil {
-			failed = append(failed, fmt.Errorf("metadata on %s: %w", at.address, err))
-			continue
-		}
-		r.listeners[at] = l
+		failed = append(failed, r.listen(ctx, at, want.ID))
 	}
 	return errors.Join(failed...)
+}
+
+// proxyAt is where the requests arrive that instances send to 169.254.169.254.
+func proxyAt(want State) listenAt {
+	return listenAt{"", "0.0.0.0:" + strconv.Itoa(want.NAT.MetadataPort)}
+}
+
+// listen serves metadata at an address, unless it is served there already.
+func (r *router) listen(ctx context.Context, at listenAt, routerID string) error {
+	if r.metadata == nil || r.listeners[at] != nil {
+		return nil
+	}
+	l, err := r.metadata.Listen(ctx, r.namespace, at.address, routerID)
+	if err != nil {
+		return fmt.Errorf("metadata on %s: %w", at.address, err)
+	}
+	r.listeners[at] = l
+	return nil
 }
 
 func (r *router) closeListeners(which func(listenAt) bool) {

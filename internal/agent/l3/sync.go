@@ -91,6 +91,7 @@ func (a *Agent) fetchFloating(ctx context.Context, known rpc.Router, some map[st
 		for _, f := range r.FloatingIPs {
 			told[f.ID] = true
 		}
+		r.FloatingIPs = slices.Grow(r.FloatingIPs, len(known.FloatingIPs))
 		for _, f := range known.FloatingIPs {
 			if !some[f.ID] && !told[f.ID] {
 				r.FloatingIPs = append(r.FloatingIPs, f)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"reflect"
 	"time"
 
@@ -110,6 +111,10 @@ func (a *Agent) update(ctx context.Context, w work) error {
 	h.done = h.done && (quick || reflect.DeepEqual(h.state, want))
 	h.state, h.asOf = want, w.asOf
 	a.mu.Unlock()
+	only := w.floating
+	if h.data == nil || !quick { // what was told last may have failed
+		only = nil
+	}
 	h.data = nil
 	if len(data.FloatingIPs) >= worthKeeping {
 		h.data = &data
@@ -123,8 +128,8 @@ func (a *Agent) update(ctx context.Context, w work) error {
 	if failed != nil {
 		is = statusError
 	}
-	now := statuses(data, want.NAT, is)
-	failed = errors.Join(failed, h.router.serve(ctx, want), a.tell(ctx, h.router, data.ID, now))
+	now := statuses(data, want.NAT, is, only)
+	failed = errors.Join(failed, h.router.serve(ctx, want), a.tell(ctx, h.router, data.ID, now, only))
 	if failed != nil { // ask for everything again
 		h.data = nil
 		return failed
@@ -188,7 +193,7 @@ func (a *Agent) remove(ctx context.Context, id string) error {
 		return fmt.Errorf("remove: %w", err)
 	}
 	a.forget(id, h)
-	if err := a.tell(ctx, h.router, id, nil); err != nil { // the router may be unknown to the server by now
+	if err := a.tell(ctx, h.router, id, nil, nil); err != nil { // the router may be unknown to the server by now
 		a.log.Info("floating IPs of a removed router are not reported", "router", id, "error", err)
 	}
 	return nil
@@ -198,41 +203,47 @@ func (a *Agent) remove(ctx context.Context, id string) error {
 type status struct{ is, was string }
 
 // statuses are those of the floating IPs that this router has to serve: without a gateway none. One that could not be
-// understood is not translated.
-func statuses(r rpc.Router, nat NAT, is string) map[string]status {
+// understood is not translated. only are those of interest; nil: all.
+func statuses(r rpc.Router, nat NAT, is string, only map[string]bool) map[string]status {
 	out := map[string]status{}
 	if r.GatewayPort == nil {
 		return out
 	}
-	translated := map[string]bool{}
-	for _, p := range nat.FloatingIPs {
-		translated[p.Floating.String()] = true
-	}
 	for _, f := range r.FloatingIPs {
-		switch {
-		case f.FixedIPAddress == nil:
-		case translated[f.FloatingIPAddress]:
-			out[f.ID] = status{is, f.Status}
-		default:
-			out[f.ID] = status{statusError, f.Status}
+		if f.FixedIPAddress == nil || only != nil && !only[f.ID] {
+			continue
 		}
+		s := status{is, f.Status}
+		if address, err := netip.ParseAddr(f.FloatingIPAddress); err != nil || !nat.translates(address) {
+			s.is = statusError
+		}
+		out[f.ID] = s
 	}
 	return out
 }
 
-// tell reports the floating IPs whose status the server does not know, and those that are gone, in one call.
-func (a *Agent) tell(ctx context.Context, r *router, id string, now map[string]status) error {
+// tell reports the floating IPs whose status the server does not know, and those that are gone, in one call. only are those that may
+// have changed; nil: all.
+func (a *Agent) tell(ctx context.Context, r *router, id string, now map[string]status, only map[string]bool) error {
 	report := map[string]string{}
-	told := map[string]string{}
 	for fip, s := range now {
-		told[fip] = s.is
 		if before, ok := r.told[fip]; s.was != s.is || ok && before != s.is {
 			report[fip] = s.is
 		}
 	}
-	for fip := range r.told {
-		if _, ok := now[fip]; !ok {
+	gone := func(fip string) {
+		if _, is := now[fip]; !is {
 			report[fip] = statusDown
+		}
+	}
+	if only == nil {
+		for fip := range r.told {
+			gone(fip)
+		}
+	}
+	for fip := range only {
+		if _, was := r.told[fip]; was {
+			gone(fip)
 		}
 	}
 	if len(report) > 0 {
@@ -241,6 +252,11 @@ func (a *Agent) tell(ctx context.Context, r *router, id string, now map[string]s
 			return err
 		}
 	}
-	r.told = told
+	for fip := range report {
+		delete(r.told, fip)
+	}
+	for fip, s := range now {
+		r.told[fip] = s.is
+	}
 	return nil
 }

@@ -74,7 +74,7 @@ func (o *OpenVSwitch) connect(ctx context.Context) error {
 		}
 	}, o.log)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (interface_driver is openvswitch; on hosts with Linux bridges it must be linuxbridge)", err)
 	}
 	o.db = db
 	_, err = o.look(ctx)

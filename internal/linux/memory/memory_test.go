@@ -8,13 +8,18 @@ import (
 )
 
 // resident are the kB of the process' files that are in memory.
-func resident(t *testing.T) (kB int) {
+func resident(t *testing.T) int { t.Helper(); return status(t, "RssFile:") }
+
+// anonymous are the kB of the rest of its memory.
+func anonymous(t *testing.T) int { t.Helper(); return status(t, "RssAnon:") }
+
+func status(t *testing.T, key string) (kB int) {
 	t.Helper()
 	text, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, after, _ := strings.Cut(string(text), "RssFile:")
+	_, after, _ := strings.Cut(string(text), key)
 	if _, err := fmt.Sscan(after, &kB); err != nil {
 		t.Fatal(err)
 	}

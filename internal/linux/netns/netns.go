@@ -4,6 +4,7 @@ package netns
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -67,6 +68,19 @@ func Ensure(name string) (created bool, err error) {
 		}
 		return netlink.LinkSetUp(lo)
 	})
+}
+
+// Loopback switches the loopback device on, one of the namespace's links, if it is off.
+func Loopback(h *netlink.Handle, links []netlink.Link) (changed bool, err error) {
+	for _, l := range links {
+		if a := l.Attrs(); a.Flags&net.FlagLoopback != 0 && a.Flags&net.FlagUp == 0 {
+			changed = true
+			if err := h.LinkSetUp(l); err != nil {
+				return changed, fmt.Errorf("switch %s on: %w", a.Name, err)
+			}
+		}
+	}
+	return changed, nil
 }
 
 func isMount(name string) bool {

@@ -34,25 +34,24 @@ type Change struct {
 // process that parses it and reads the kernel's tables first: a millisecond instead of ten or more. It is meant for a
 // few hundred elements; the batch must fit the socket's buffer.
 func ChangeElements(changes []Change) error {
-	conn, err := nftables.New()
+	err := Batch(func(conn *nftables.Conn) error {
+		for _, c := range changes {
+			table := &nftables.Table{Family: families[c.Family], Name: c.Table}
+			for _, e := range c.Delete {
+				e.Verdict = ""
+				if err := conn.SetDeleteElements(e.set(table), e.encode()); err != nil {
+					return fmt.Errorf("delete element of %s: %w", e.Set, err)
+				}
+			}
+			for _, e := range c.Add {
+				if err := conn.SetAddElements(e.set(table), e.encode()); err != nil {
+					return fmt.Errorf("add element to %s: %w", e.Set, err)
+				}
+			}
+		}
+		return nil
+	})
 	if err != nil {
-		return fmt.Errorf("change elements: %w", err)
-	}
-	for _, c := range changes {
-		table := &nftables.Table{Family: families[c.Family], Name: c.Table}
-		for _, e := range c.Delete {
-			e.Verdict = ""
-			if err := conn.SetDeleteElements(e.set(table), e.encode()); err != nil {
-				return fmt.Errorf("delete element of %s: %w", e.Set, err)
-			}
-		}
-		for _, e := range c.Add {
-			if err := conn.SetAddElements(e.set(table), e.encode()); err != nil {
-				return fmt.Errorf("add element to %s: %w", e.Set, err)
-			}
-		}
-	}
-	if err := conn.Flush(); err != nil {
 		return fmt.Errorf("change elements: %w", err)
 	}
 	return nil

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 
+	"neutrino/internal/linux/bpf"
+
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -18,15 +20,6 @@ const peerPrefix = "vlanp-"
 
 // priority of our filters among those of a device. Their handles are the VLANs.
 const priority = 5000
-
-// Supported tells whether the kernel takes the programs.
-func Supported() bool {
-	p, err := program(send(1, 1))
-	if err == nil {
-		p.Close()
-	}
-	return err == nil
-}
 
 // Peer is the name of the outer end of a device.
 func Peer(device string) string {
@@ -69,8 +62,9 @@ func (a Attachment) Attached(h *netlink.Handle) (bool, error) {
 
 // Attach puts the programs where they belong.
 func (a Attachment) Attach(h *netlink.Handle) error {
-	return errors.Join(attach(h, a.Peer, a.VLAN, a.outName(), send(a.VLAN, a.Parent)),
-		attach(h, a.Parent, a.VLAN, a.inName(), receive(a.VLAN, a.Device)))
+	out := bpf.Filter{Device: a.Peer, Priority: priority, Handle: a.VLAN, Name: a.outName()}
+	in := bpf.Filter{Device: a.Parent, Priority: priority, Handle: a.VLAN, Name: a.inName()}
+	return errors.Join(out.Attach(h, send(a.VLAN, a.Parent)), in.Attach(h, receive(a.VLAN, a.Device)))
 }
 
 // Detach removes the program on the parent for a device that is to be deleted, and what Attach made for it there.
@@ -100,44 +94,38 @@ func Detach(h *netlink.Handle, parent netlink.Link, device int) error {
 	if err != nil || len(in) > 0 {
 		return err
 	}
-	return errors.Join(h.QdiscDel(clsact(parent.Attrs().Index)), h.SetPromiscOff(parent))
+	return errors.Join(h.QdiscDel(bpf.Clsact(parent.Attrs().Index)), h.SetPromiscOff(parent))
 }
 
-func clsact(device int) *netlink.Clsact {
-	return &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: device, Handle: netlink.MakeHandle(0xffff, 0), Parent: netlink.HANDLE_CLSACT}}
-}
-
-func attach(h *netlink.Handle, device, vlan int, name string, code []instruction) error {
-	if err := h.QdiscAdd(clsact(device)); err != nil && !errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("add clsact: %w", err)
-	}
-	p, err := program(code)
-	if err != nil {
-		return err
-	}
-	defer p.Close()
-	f := &netlink.BpfFilter{FilterAttrs: netlink.FilterAttrs{LinkIndex: device, Parent: netlink.HANDLE_MIN_INGRESS, Handle: uint32(vlan),
-		Priority: priority, Protocol: unix.ETH_P_ALL}, Fd: int(p.Fd()), Name: name, DirectAction: true}
-	if err := h.FilterReplace(f); err != nil {
-		return fmt.Errorf("attach %s: %w", name, err)
-	}
-	return nil
-}
-
-// list returns our filters of a device; none if the device has no clsact.
 func list(h *netlink.Handle, device int) ([]*netlink.BpfFilter, error) {
-	filters, err := h.FilterList(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: device}}, netlink.HANDLE_MIN_INGRESS)
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
-		return nil, nil
+	return bpf.List(h, device, priority)
+}
+
+// tagProtocol is 802.1Q's ethertype.
+var tagProtocol = bpf.Ethertype(unix.ETH_P_8021Q)
+
+// receive takes frames of the VLAN, without their tag, as if the device had received them. Others go on.
+func receive(vlan, device int) []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.Move(bpf.Packet, 1),
+		bpf.Set(0, bpf.VerdictNext),
+		bpf.Load(2, bpf.OffsetPresent), bpf.SkipIf(2, 0, 13),
+		bpf.Load(2, bpf.OffsetTagProto), bpf.SkipUnless(2, tagProtocol, 11),
+		bpf.Load(2, bpf.OffsetTag), bpf.And(2, 0xfff), bpf.SkipUnless(2, vlan, 8),
+		bpf.Move(1, bpf.Packet), bpf.Call(bpf.HelperVLANPop), bpf.SkipIf(0, 0, 2),
+		bpf.Set(0, bpf.VerdictDrop), bpf.Exit,
+		bpf.Set(1, device), bpf.Set(2, bpf.FlagIngress), bpf.Call(bpf.HelperRedirect),
+		bpf.Exit,
 	}
-	if err != nil {
-		return nil, fmt.Errorf("list filters: %w", err)
+}
+
+// send gives every frame the tag and sends it from the device.
+func send(vlan, device int) []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.Move(bpf.Packet, 1),
+		bpf.Set(2, tagProtocol), bpf.Set(3, vlan), bpf.Call(bpf.HelperVLANPush), bpf.SkipIf(0, 0, 2),
+		bpf.Set(0, bpf.VerdictDrop), bpf.Exit,
+		bpf.Set(1, device), bpf.Set(2, 0), bpf.Call(bpf.HelperRedirect),
+		bpf.Exit,
 	}
-	var ours []*netlink.BpfFilter
-	for _, f := range filters {
-		if b, ok := f.(*netlink.BpfFilter); ok && b.Priority == priority {
-			ours = append(ours, b)
-		}
-	}
-	return ours, nil
 }

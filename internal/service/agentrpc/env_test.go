@@ -70,6 +70,7 @@ func setUp(t testing.TB, change ...func(*agents.Config)) *env {
 	e.server = New(db, catalog, e.core, e.agents, e.bus, log)
 	h := &e.core.Hooks
 	h.BeforeSubnet = append(h.BeforeSubnet, e.server.BeforeSubnet)
+	h.PreparePorts = append(h.PreparePorts, e.groups.PreparePorts)
 	h.BeforePort = append(h.BeforePort, e.groups.BeforePort, e.server.BeforePort)
 	h.AfterNetwork = append(h.AfterNetwork, e.server.AfterNetwork)
 	h.AfterSubnet = append(h.AfterSubnet, e.server.AfterSubnet)
@@ -121,9 +122,19 @@ func (e *env) host(name string, n int) {
 	}
 }
 
-// dhcp starts a DHCP agent.
+// dhcp starts a DHCP agent; on a host without an L2 agent, which it needs to be chosen for a network, one reports once.
 func (e *env) dhcp(host string) {
 	e.Helper()
+	var l2 int
+	if err := e.db.Read(e.ctx, func(tx *store.Tx) error {
+		return tx.QueryRow("SELECT COUNT(*) FROM agents WHERE host = ? AND agent_type = ?", host, rpc.AgentTypeLinuxBridge).Scan(&l2)
+	}); err != nil {
+		e.Fatal(err)
+	}
+	if l2 == 0 {
+		e.report(rpc.AgentState{Binary: "neutron-linuxbridge-agent", Host: host, AgentType: rpc.AgentTypeLinuxBridge,
+			Configurations: map[string]any{"tunnel_types": []string{"vxlan"}}})
+	}
 	e.report(rpc.AgentState{Binary: "neutron-dhcp-agent", Host: host, AgentType: rpc.AgentTypeDHCP, Topic: rpc.TopicDHCPAgent, StartFlag: true,
 		Configurations: map[string]any{"networks": 3}})
 	e.serve(rpc.TopicDHCPAgent, host)

@@ -20,14 +20,22 @@ type place struct {
 	wired           bool // its L2 agent is done; others, DHCP for example, may not be
 }
 
-// overlay is a tunnel network with its bound ports.
+// overlay is a tunnel network.
 type overlay struct {
 	networkType string
 	vni         int
-	places      []place
+	hosts       []string // that have a port of it, also one that is not wired yet: what is told in the meantime must not pass them by
+	tellHost    bool     // a host must learn all of it
+	places      []place  // then
 }
 
-// overlays reads the tunnel networks among networks.
+// boundPorts are the ports of networks with their active bindings; isWired is the condition that a port's L2 agent is done.
+const (
+	boundPorts = "FROM ports p JOIN ml2_port_bindings b ON b.port_id = p.id AND b.status = 'ACTIVE' AND b.host <> '' "
+	isWired    = "p.status IN ('ACTIVE', 'BUILD') AND NOT EXISTS (SELECT 1 FROM provisioningblocks w WHERE w.standard_attr_id = p.standard_attr_id AND w.entity = '" + EntityL2 + "') "
+)
+
+// overlays reads the tunnel networks among networks, and who has them.
 func (s *Server) overlays(tx *store.Tx, networks []string) (map[string]*overlay, error) {
 	out := map[string]*overlay{}
 	in := resource.In("network_id", networks)
@@ -42,29 +50,39 @@ func (s *Server) overlays(tx *store.Tx, networks []string) (map[string]*overlay,
 	}); err != nil || len(out) == 0 {
 		return out, err
 	}
-	in = resource.In("p.network_id", networks)
-	rows, err = tx.Query("SELECT p.network_id, p.id, p.mac_address, b.host, a.ip_address, "+
-		"p.status IN ('ACTIVE', 'BUILD') AND NOT EXISTS (SELECT 1 FROM provisioningblocks w WHERE w.standard_attr_id = p.standard_attr_id AND w.entity = ?) "+
-		"FROM ports p JOIN ml2_port_bindings b ON b.port_id = p.id AND b.status = 'ACTIVE' LEFT JOIN ipallocations a ON a.port_id = p.id "+
-		"WHERE b.host <> '' AND "+in.SQL+" ORDER BY p.id, a.ip_address", append([]any{EntityL2}, in.Args...)...)
+	in = resource.In("p.network_id", slices.Collect(keys(out)))
+	rows, err = tx.Query("SELECT DISTINCT p.network_id, b.host "+boundPorts+"WHERE "+in.SQL+" ORDER BY p.network_id, b.host", in.Args...)
 	_, err = store.All(rows, err, func(rows *store.Rows) (struct{}, error) {
-		var network string
-		var pl place
-		var ip *string
-		if err := rows.Scan(&network, &pl.port, &pl.mac, &pl.host, &ip, &pl.wired); err != nil || out[network] == nil {
-			return struct{}{}, err
+		var network, host string
+		err := rows.Scan(&network, &host)
+		if err == nil {
+			out[network].hosts = append(out[network].hosts, host)
 		}
-		o := out[network]
-		if n := len(o.places); n == 0 || o.places[n-1].port != pl.port {
-			o.places = append(o.places, pl)
-		}
-		if ip != nil {
-			last := &o.places[len(o.places)-1]
-			last.ips = append(last.ips, *ip)
-		}
-		return struct{}{}, nil
+		return struct{}{}, err
 	})
 	return out, err
+}
+
+// readPlaces reads where the ports of a network are.
+func (o *overlay) readPlaces(tx *store.Tx, network string) error {
+	return tx.Each("SELECT p.id, p.mac_address, b.host, a.ip_address, "+isWired+boundPorts+"LEFT JOIN ipallocations a ON a.port_id = p.id "+
+		"WHERE p.network_id = ? ORDER BY p.id, a.ip_address", []any{network}, func(row *store.Row) error {
+		if n := len(o.places); n == 0 || o.places[n-1].port != string(row.Bytes(0)) {
+			o.places = append(o.places, place{port: string(row.Bytes(0)), mac: string(row.Bytes(1)), host: row.Text(2), wired: row.Int(4) != 0})
+		}
+		if !row.Null(3) {
+			last := &o.places[len(o.places)-1]
+			last.ips = append(last.ips, string(row.Bytes(3)))
+		}
+		return nil
+	})
+}
+
+// wiredOn counts the wired ports of a network on a host, as far as most.
+func wiredOn(tx *store.Tx, network, host string, most int) (int, error) {
+	n, _, err := store.One[int](tx.QueryRow("SELECT COUNT(*) FROM (SELECT p.id "+boundPorts+"WHERE p.network_id = ? AND b.host = ? AND "+isWired+"LIMIT ?) found",
+		network, host, most))
+	return n, err
 }
 
 // endpoints are the tunnel addresses of hosts, as their L2 agents report them.
@@ -108,24 +126,6 @@ func (o *overlay) fdbFor(host string, endpoints map[string]string) rpc.NetworkFD
 	return fdb
 }
 
-// hosts that have a port of the network, also one that is not wired yet: what is told in the meantime must not pass it by.
-func (o *overlay) hosts() []string {
-	out := convert(o.places, func(p place) string { return p.host })
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
-// wiredOn counts the wired ports of the network on a host.
-func (o *overlay) wiredOn(host string) int {
-	n := 0
-	for _, p := range o.places {
-		if p.host == host && p.wired {
-			n++
-		}
-	}
-	return n
-}
-
 // populate tells about ports that host just wired: the others where they are, and host, for networks that are new to it
 // (or if refresh), where everything else is.
 func (s *Server) populate(ctx context.Context, host string, wired []*model.Port, refresh bool) {
@@ -136,7 +136,16 @@ func (s *Server) populate(ctx context.Context, host string, wired []*model.Port,
 	if len(networks) == 0 {
 		return
 	}
-	overlays, endpoints := s.topology(ctx, slices.Collect(keys(networks)))
+	overlays, endpoints := s.topology(ctx, slices.Collect(keys(networks)), func(tx *store.Tx, network string, o *overlay) error {
+		if !refresh {
+			fresh := len(networks[network]) // are all that host has
+			if n, err := wiredOn(tx, network, host, fresh+1); err != nil || n > fresh {
+				return err
+			}
+		}
+		o.tellHost = true
+		return o.readPlaces(tx, network)
+	})
 	if endpoints[host] == "" {
 		return
 	}
@@ -152,12 +161,12 @@ func (s *Server) populate(ctx context.Context, host string, wired []*model.Port,
 		}
 		add := rpc.FDBArgs{Entries: map[string]rpc.NetworkFDB{network: {NetworkType: o.networkType, SegmentID: o.vni,
 			Ports: map[string][]rpc.FDBEntry{endpoints[host]: mine}}}}
-		for _, other := range o.hosts() {
+		for _, other := range o.hosts {
 			if other != host {
 				s.cast("add_fdb_entries", rpc.AddFDBEntries.Cast(ctx, s.bus, other, add))
 			}
 		}
-		if refresh || o.wiredOn(host) <= len(ports) {
+		if o.tellHost {
 			if fdb := o.fdbFor(host, endpoints); len(fdb.Ports) > 0 || refresh {
 				whole[network] = fdb
 			}
@@ -177,14 +186,19 @@ func (s *Server) depopulate(ctx context.Context, host string, lost []*model.Port
 	if len(networks) == 0 {
 		return
 	}
-	overlays, endpoints := s.topology(ctx, slices.Collect(keys(networks)))
+	empty := map[string]bool{} // networks of which host has nothing left
+	overlays, endpoints := s.topology(ctx, slices.Collect(keys(networks)), func(tx *store.Tx, network string, _ *overlay) error {
+		n, err := wiredOn(tx, network, host, 1)
+		empty[network] = n == 0
+		return err
+	})
 	for network, ports := range networks {
 		o := overlays[network]
 		if o == nil || endpoints[host] == "" {
 			continue
 		}
 		var gone []rpc.FDBEntry
-		if o.wiredOn(host) == 0 {
+		if empty[network] {
 			gone = append(gone, rpc.FloodEntry)
 		}
 		for _, p := range ports {
@@ -192,7 +206,7 @@ func (s *Server) depopulate(ctx context.Context, host string, lost []*model.Port
 		}
 		args := rpc.FDBArgs{Entries: map[string]rpc.NetworkFDB{network: {NetworkType: o.networkType, SegmentID: o.vni,
 			Ports: map[string][]rpc.FDBEntry{endpoints[host]: gone}}}}
-		for _, other := range o.hosts() {
+		for _, other := range o.hosts {
 			if other != host {
 				s.cast("remove_fdb_entries", rpc.RemoveFDBEntries.Cast(ctx, s.bus, other, args))
 			}
@@ -202,7 +216,7 @@ func (s *Server) depopulate(ctx context.Context, host string, lost []*model.Port
 
 // repopulate tells about changed addresses of a port that stays where it is.
 func (s *Server) repopulate(ctx context.Context, old, now *model.Port) {
-	overlays, endpoints := s.topology(ctx, []string{now.NetworkID})
+	overlays, endpoints := s.topology(ctx, []string{now.NetworkID}, nil)
 	o := overlays[now.NetworkID]
 	if o == nil || endpoints[now.HostID] == "" {
 		return
@@ -211,7 +225,7 @@ func (s *Server) repopulate(ctx context.Context, old, now *model.Port) {
 	change.Before, change.After = without(change.Before, change.After), without(change.After, change.Before)
 	var args rpc.FDBChangeArgs
 	args.Entries.ChangedIPs = map[string]map[string]rpc.FDBChange{now.NetworkID: {endpoints[now.HostID]: change}}
-	for _, other := range o.hosts() {
+	for _, other := range o.hosts {
 		if other != now.HostID {
 			s.cast("update_fdb_entries", rpc.UpdateFDBEntries.Cast(ctx, s.bus, other, args))
 		}
@@ -226,10 +240,19 @@ func addresses(p *model.Port) []string {
 	return convert(p.FixedIPs, func(f model.FixedIP) string { return f.IPAddress })
 }
 
-func (s *Server) topology(ctx context.Context, networks []string) (overlays map[string]*overlay, endpoints map[string]string) {
+// topology reads the tunnel networks among networks and the endpoints of hosts; more, if it is given, is asked about each network.
+func (s *Server) topology(ctx context.Context, networks []string, more func(*store.Tx, string, *overlay) error) (overlays map[string]*overlay, endpoints map[string]string) {
 	err := s.db.Read(ctx, func(tx *store.Tx) (err error) {
 		if overlays, err = s.overlays(tx, networks); err != nil || len(overlays) == 0 {
 			return err
+		}
+		for network, o := range overlays {
+			if more == nil {
+				break
+			}
+			if err := more(tx, network, o); err != nil {
+				return err
+			}
 		}
 		endpoints, err = s.endpoints(tx)
 		return err

@@ -10,8 +10,8 @@ import (
 )
 
 // Watch calls move until ctx ends, twice in each downTime, after which an agent counts as dead. One of several servers does; task
-// names the work. Agents that were cut off together with the servers get the time to report: after the start, and when the
-// clock jumped or the machine stood still, nothing is done for that long.
+// names the work. Agents that were cut off together with the servers get the time to report: after the start, when the
+// clock jumped or the machine stood still, and when the database was away, nothing is done for that long.
 func Watch(ctx context.Context, db *store.DB, log *slog.Logger, task string, downTime time.Duration, move func(context.Context) error) {
 	every := max(downTime/2, time.Second)
 	lease := db.Lease(task, 2*every)
@@ -29,11 +29,15 @@ func Watch(ctx context.Context, db *store.DB, log *slog.Logger, task string, dow
 			log.WarnContext(ctx, "the clock jumped or the server stood still; agents get the time to report", "gap", gap)
 			n = -1
 		}
-		if last = now; n < 2 {
-			continue
-		}
-		if err := lease.Do(ctx, move); err != nil && ctx.Err() == nil {
+		last = now
+		if err := lease.Do(ctx, func(ctx context.Context) error {
+			if n < 2 {
+				return nil
+			}
+			return move(ctx)
+		}); err != nil && ctx.Err() == nil {
 			log.ErrorContext(ctx, "what dead agents served could not be moved", "task", task, "error", err)
+			n = -1 // where this was not written, reports were not either
 		}
 	}
 }

@@ -33,9 +33,10 @@ func (s *Subnet) free(tx *store.Tx, n int, lowest bool) ([]netip.Addr, error) {
 		return s.exact(tx, n, true)
 	}
 	// Asking for a few random addresses is cheaper than reading all that are taken. A window in which all are taken is
-	// mostly full, so the next one is four times as large; the lowest of its free ones is still near the start.
-	for w := max(window, int64(4*n)); ; w *= 4 {
-		found, err := s.unused(tx, sample(min(w, total), 2*n+8))
+	// mostly full, so the next one is four times as large and asked for more; the lowest of its free ones is still near the start.
+	asked := 2*n + 8
+	for w := max(window, int64(4*n)); ; w, asked = w*4, 2*n+40 {
+		found, err := s.unused(tx, sample(min(w, total), asked))
 		if err != nil {
 			return nil, err
 		}

@@ -30,6 +30,7 @@ var (
 // Subnet is what address management knows of a subnet.
 type Subnet struct {
 	ID           string
+	ProjectID    string
 	CIDR         netip.Prefix
 	DHCP         bool
 	Auto         bool // hosts make their addresses themselves: SLAAC or stateless DHCPv6
@@ -68,7 +69,7 @@ func loadSubnets(tx *store.Tx, networkIDs []string) (map[string]*Network, error)
 		networks[id] = &Network{ID: id}
 	}
 	in := resource.In("s.network_id", slices.Collect(keys(networks)))
-	rows, err := tx.Query("SELECT s.network_id, s.id, s.cidr, s.enable_dhcp, s.ipv6_ra_mode, s.ipv6_address_mode, y.service_type, COALESCE(s.segment_id, '') "+
+	rows, err := tx.Query("SELECT s.network_id, s.id, s.cidr, s.enable_dhcp, s.ipv6_ra_mode, s.ipv6_address_mode, y.service_type, COALESCE(s.segment_id, ''), COALESCE(s.project_id, '') "+
 		"FROM subnets s LEFT JOIN subnet_service_types y ON y.subnet_id = s.id WHERE "+in.SQL+" ORDER BY s.standard_attr_id", in.Args...)
 	if err != nil {
 		return nil, fmt.Errorf("read subnets: %w", err)
@@ -80,7 +81,7 @@ func loadSubnets(tx *store.Tx, networkIDs []string) (map[string]*Network, error)
 		var raMode, addressMode *string
 		var serviceType sql.NullString
 		s := &Subnet{}
-		if err := rows.Scan(&network, &s.ID, &cidr, &dhcp, &raMode, &addressMode, &serviceType, &s.SegmentID); err != nil {
+		if err := rows.Scan(&network, &s.ID, &cidr, &dhcp, &raMode, &addressMode, &serviceType, &s.SegmentID, &s.ProjectID); err != nil {
 			return nil, fmt.Errorf("read subnets: %w", err)
 		}
 		n := networks[network]

@@ -103,6 +103,7 @@ func newEnv(t testing.TB, db *store.DB) *env {
 	h.BeforeNetwork = append(h.BeforeNetwork, e.l3.BeforeNetwork)
 	h.BeforePort = append(h.BeforePort, e.l3.BeforePort)
 	h.GuardPortDelete = append(h.GuardPortDelete, e.l3.GuardPortDelete)
+	h.GuardFixedIPs = append(h.GuardFixedIPs, e.l3.GuardFixedIPs)
 	h.AfterNetwork = append(h.AfterNetwork, e.l3.AfterNetwork)
 	h.AfterSubnet = append(h.AfterSubnet, e.l3.AfterSubnet)
 	h.AfterPort = append(h.AfterPort, e.l3.AfterPort)

@@ -320,6 +320,11 @@ func TestPortFailures(t *testing.T) {
 			x.floatingIP(body{"floating_network_id": x.external.ID, "port_id": server.ID})
 			return x.updatePort(member, server.ID, body{"fixed_ips": []any{body{"ip_address": "10.0.0.31"}}})
 		}, 400, "BadRequest", "Bad port request: Cannot update the fixed_ips of the port {server}, because its original fixed_ip has been associated to a floating ip."},
+		{"leave a floating IP's address to chance", func(x *site) error {
+			server := x.server("10.0.0.30")
+			x.floatingIP(body{"floating_network_id": x.external.ID, "port_id": server.ID})
+			return x.updatePort(member, server.ID, body{"fixed_ips": []any{body{"subnet_id": server.FixedIPs[0].SubnetID}}})
+		}, 400, "BadRequest", "Bad port request: Cannot update the fixed_ips of the port {server}, because its original fixed_ip has been associated to a floating ip."},
 		{"delete a port with an administrator's floating IP", func(x *site) error {
 			server := x.server()
 			_, err := x.tryFloatingIP(admin, body{"floating_network_id": x.external.ID, "port_id": server.ID, "project_id": "operator"})

@@ -99,7 +99,8 @@ func TestPortDetails(t *testing.T) {
 	r := x.catalog.FloatingIPs
 	got := map[string]string{}
 	err := x.db.Read(ctx, func(tx *store.Tx) error {
-		list, err := r.Select(tx, &resource.Query{Set: r.All})
+		set := r.Bits("id", "port_details") // alone, it needs the port all the same
+		list, err := r.Select(tx, &resource.Query{Set: set | r.ForLoad(set)})
 		if err != nil {
 			return err
 		}

@@ -40,10 +40,7 @@ func (s *Service) BeforePort(c *resource.Change[model.Port]) error {
 	if c.Old == nil || slices.Equal(c.Old.FixedIPs, c.New.FixedIPs) {
 		return nil
 	}
-	if err := checkRouterAddress(c); err != nil {
-		return err
-	}
-	return checkFloatingAddress(c)
+	return checkRouterAddress(c)
 }
 
 // checkRouterAddress keeps the IPv4 addresses of router interfaces as they are.
@@ -62,8 +59,8 @@ func sorted(ips []model.FixedIP) []model.FixedIP {
 	return slices.SortedFunc(slices.Values(ips), func(a, b model.FixedIP) int { return strings.Compare(a.IPAddress, b.IPAddress) })
 }
 
-// checkFloatingAddress keeps the addresses that floating IPs stand for.
-func checkFloatingAddress(c *resource.Change[model.Port]) error {
+// GuardFixedIPs keeps the addresses that floating IPs stand for, which a request has to name (hook of the ML2 plug-in).
+func (s *Service) GuardFixedIPs(c *resource.Change[model.Port]) error {
 	used, err := store.Strings(c.Tx.Query("SELECT fixed_ip_address FROM floatingips WHERE fixed_port_id = ? AND fixed_ip_address IS NOT NULL", c.Old.ID))
 	if err != nil {
 		return fmt.Errorf("read floating IPs of port %s: %w", c.Old.ID, err)

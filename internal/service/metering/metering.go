@@ -25,12 +25,17 @@ func New(catalog *model.Catalog) *Service { return &Service{catalog: catalog} }
 
 // Labels is what labels do beyond storing their attributes: agents are told.
 func (s *Service) Labels() resource.Logic[model.MeteringLabel] {
-	return resource.Logic[model.MeteringLabel]{Create: s.createLabel, Delete: s.deleteLabel}
+	return resource.Logic[model.MeteringLabel]{Create: s.createLabel, Update: unchangeable[model.MeteringLabel], Delete: s.deleteLabel}
 }
 
 // Rules is what rules do beyond storing their attributes.
 func (s *Service) Rules() resource.Logic[model.MeteringLabelRule] {
-	return resource.Logic[model.MeteringLabelRule]{Create: s.createRule, Delete: s.deleteRule}
+	return resource.Logic[model.MeteringLabelRule]{Create: s.createRule, Update: unchangeable[model.MeteringLabelRule], Delete: s.deleteRule}
+}
+
+// unchangeable refuses to change what nobody can change, even if nothing is to be changed.
+func unchangeable[R any](*resource.Change[R]) error {
+	return fault.New(http.StatusNotImplemented, "NotImplementedError", "")
 }
 
 func (s *Service) createRule(c *resource.Change[model.MeteringLabelRule]) error {
@@ -84,7 +89,7 @@ func normalise(r *model.MeteringLabelRule) error {
 		text := **p.value
 		prefix, ok := parsePrefix(text)
 		if !ok {
-			return invalid("%s: %s is invalid ['%s' does not appear to be an IPv4 or IPv6 interface].", p.name, text, text)
+			return invalid("%s: %s is invalid [%s does not appear to be an IPv4 or IPv6 interface].", p.name, text, resource.PyRepr(text))
 		}
 		text = prefix.String()
 		*p.value = &text

@@ -54,4 +54,7 @@ func TestRules(t *testing.T) {
 			t.Errorf("%s: stored as %s", test.name, *r.RemotePrefix)
 		}
 	}
+	if err := s.Labels().Update(&resource.Change[model.MeteringLabel]{Old: label, New: label}); !fault.Is(err, "NotImplementedError") {
+		t.Errorf("change of a label: %v", err)
+	}
 }

@@ -208,8 +208,8 @@ func (b *binder) replace(tx *store.Tx, old, now *model.Port) error {
 	return b.insert(tx, []*model.Port{now}, bindingActive)
 }
 
-// loadPorts fills dns_assignment and completes binding:vif_details of ports that other software bound: it keeps the names
-// of the drivers apart.
+// loadPorts fills dns_assignment and completes binding:vif_details, as upstream does from all binding levels of a port: of ports
+// that other software bound, which keeps the names of the drivers apart, and of those that are not bound but prepared for a host.
 func (p *Plugin) loadPorts(tx *store.Tx, _ *identity.Caller, set resource.Set, objs []*model.Port) error {
 	if set&p.catalog.Ports.Bit("dns_assignment") != 0 {
 		p.NamePorts(objs...)
@@ -220,35 +220,44 @@ func (p *Plugin) loadPorts(tx *store.Tx, _ *identity.Caller, set resource.Set, o
 	lacking := map[string]*model.Port{}
 	var ids []string
 	for _, o := range objs {
-		if len(o.VIFDetails) > 0 && o.VIFDetails["bound_drivers"] == nil {
+		if o.VIFDetails["bound_drivers"] == nil && (len(o.VIFDetails) > 0 || hasAnyPrefix(o.DeviceOwner, movableOwners()...)) {
 			lacking[o.ID] = o
 			ids = append(ids, o.ID)
 		}
 	}
-	if len(ids) == 0 {
-		return nil
+	for chunk := range slices.Chunk(ids, 5000) {
+		if err := loadDrivers(tx, lacking, chunk); err != nil {
+			return fmt.Errorf("read binding levels: %w", err)
+		}
 	}
-	rows, err := tx.Query("SELECT l.port_id, l.level, l.driver FROM ml2_port_binding_levels l JOIN ml2_port_bindings b "+
-		"ON b.port_id = l.port_id AND b.host = l.host WHERE b.status = 'ACTIVE' AND l.driver IS NOT NULL AND b.vif_type NOT IN (?, ?) "+
-		"ORDER BY l.port_id, l.level", vifUnbound, vifBindingFailed)
+	return nil
+}
+
+// loadDrivers names the drivers of the ports with the given ids.
+func loadDrivers(tx *store.Tx, ports map[string]*model.Port, ids []string) error {
+	in := resource.In("port_id", ids)
+	rows, err := tx.Query("SELECT port_id, level, driver FROM ml2_port_binding_levels WHERE driver IS NOT NULL AND "+in.SQL+
+		" ORDER BY port_id, level", in.Args...)
 	if err != nil {
-		return fmt.Errorf("read binding levels: %w", err)
+		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var id, driver string
 		var n int
 		if err := rows.Scan(&id, &n, &driver); err != nil {
-			return fmt.Errorf("read binding levels: %w", err)
+			return err
 		}
-		if o := lacking[id]; o != nil {
-			drivers, _ := o.VIFDetails["bound_drivers"].(map[string]any)
-			if drivers == nil {
-				drivers = map[string]any{}
-				o.VIFDetails["bound_drivers"] = drivers
+		o := ports[id]
+		drivers, _ := o.VIFDetails["bound_drivers"].(map[string]any)
+		if drivers == nil {
+			drivers = map[string]any{}
+			if o.VIFDetails == nil {
+				o.VIFDetails = model.Dict{}
 			}
-			drivers[fmt.Sprint(n)] = driver
+			o.VIFDetails["bound_drivers"] = drivers
 		}
+		drivers[fmt.Sprint(n)] = driver
 	}
 	return rows.Err()
 }

@@ -86,27 +86,42 @@ func (p *Plugin) insertNames(tx *store.Tx, ports []*model.Port) error {
 			port.DNSName, port.DNSDomain = "", ""
 		}
 		if port.DNSName != "" || port.DNSDomain != "" {
-			rows = append(rows, []any{port.ID, port.DNSName, port.DNSDomain, "", "", "", ""})
+			rows = append(rows, nameRow(port))
 		}
 	}
-	return tx.InsertRows("portdnses", []string{"port_id", "dns_name", "dns_domain", "current_dns_name", "current_dns_domain",
-		"previous_dns_name", "previous_dns_domain"}, rows)
+	return insertNameRows(tx, rows)
 }
 
-// updateNames stores the names of a port that was changed. old is as it was.
-func (p *Plugin) updateNames(tx *store.Tx, old, now *model.Port) error {
+// updateNames stores the names of a port that was changed, and tells whether it had no row for them: upstream counts the row
+// as a change, even one without names.
+func (p *Plugin) updateNames(c *resource.Change[model.Port]) (made bool, err error) {
+	old, now := c.Old, c.New
 	if !p.cfg.choosesNames() {
 		now.DNSName, now.DNSDomain = old.DNSName, old.DNSDomain
+		return false, nil
 	}
-	if now.DNSName == old.DNSName && now.DNSDomain == old.DNSDomain {
-		return nil
+	if !c.Has("dns_name") && !c.Has("dns_domain") {
+		return false, nil
 	}
-	n, err := tx.Exec("UPDATE portdnses SET dns_name = ?, dns_domain = ? WHERE port_id = ?", now.DNSName, now.DNSDomain, now.ID)
+	_, found, err := store.One[int](c.Tx.QueryRow("SELECT 1 FROM portdnses WHERE port_id = ?", now.ID))
+	switch {
+	case err != nil:
+	case !found:
+		return true, insertNameRows(c.Tx, [][]any{nameRow(now)})
+	case now.DNSName != old.DNSName || now.DNSDomain != old.DNSDomain:
+		_, err = c.Tx.Exec("UPDATE portdnses SET dns_name = ?, dns_domain = ? WHERE port_id = ?", now.DNSName, now.DNSDomain, now.ID)
+	}
 	if err != nil {
-		return fmt.Errorf("name port %s: %w", now.ID, err)
+		return false, fmt.Errorf("name port %s: %w", now.ID, err)
 	}
-	if n > 0 {
-		return nil
-	}
-	return p.insertNames(tx, []*model.Port{now})
+	return false, nil
+}
+
+func nameRow(port *model.Port) []any {
+	return []any{port.ID, port.DNSName, port.DNSDomain, "", "", "", ""}
+}
+
+func insertNameRows(tx *store.Tx, rows [][]any) error {
+	return tx.InsertRows("portdnses", []string{"port_id", "dns_name", "dns_domain", "current_dns_name", "current_dns_domain",
+		"previous_dns_name", "previous_dns_domain"}, rows)
 }

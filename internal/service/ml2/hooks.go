@@ -13,6 +13,9 @@ import (
 // Hooks are what other services do when networks, subnets and ports change. They run in the order in which wire.go
 // added them.
 type Hooks struct {
+	// Prepare functions run inside the transaction before anything of a new network, of new ports or of a changed port is checked.
+	PrepareNetwork []func(c *resource.Change[model.Network]) error
+	PreparePorts   []func(cs []*resource.Change[model.Port]) error
 	// Before functions run inside the transaction, after the plug-in's own checks and before the object is written; an
 	// error undoes everything. Old is nil on create and New on delete. They may change New.
 	BeforeNetwork []func(c *resource.Change[model.Network]) error
@@ -21,6 +24,8 @@ type Hooks struct {
 	// Guard functions run before a port is deleted through the API; a service that deletes its own ports calls
 	// Plugin.DeletePort, which does not ask them.
 	GuardPortDelete []func(c *resource.Change[model.Port]) error
+	// Guards of fixed IPs run before a request that names them gets the addresses: New has those that it asks for.
+	GuardFixedIPs []func(c *resource.Change[model.Port]) error
 	// ChoosePool finds the pool of a request for the default pool, before anything else is checked; nil means that there
 	// are no pools.
 	ChoosePool func(c *resource.Change[model.Subnet]) error
@@ -38,6 +43,16 @@ type Hooks struct {
 func before[R any](hooks []func(c *resource.Change[R]) error, c *resource.Change[R]) error {
 	for _, h := range hooks {
 		if err := h(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// preparePorts runs the functions that look at all ports of a request.
+func (p *Plugin) preparePorts(cs ...*resource.Change[model.Port]) error {
+	for _, h := range p.Hooks.PreparePorts {
+		if err := h(cs); err != nil {
 			return err
 		}
 	}

@@ -131,18 +131,17 @@ type reacher interface {
 	reaches(a *model.Agent, s model.Segment) bool
 }
 
-// HostsWithAccess are those of the hosts whose L2 agents reach a segment of the network. Where a mechanism is loaded that
-// cannot tell, such as l2population, that is all of them, as upstream (managers.py, filter_hosts_with_segment_access).
+// HostsWithAccess are those of the hosts whose L2 agents reach a segment of the network; all of them where no mechanism is
+// loaded. Mechanisms that connect nothing, such as l2population, leave it to the others (upstream
+// filter_hosts_with_segment_access in managers.py and l2pop/mech_driver.py).
 func (p *Plugin) HostsWithAccess(tx *store.Tx, network string, hosts []string) ([]string, error) {
 	types := map[string]reacher{}
 	for _, m := range p.mechanisms {
-		r, ok := m.(reacher)
-		if !ok {
-			return hosts, nil
+		if r, ok := m.(reacher); ok {
+			types[r.AgentType()] = r
 		}
-		types[r.AgentType()] = r
 	}
-	if len(types) == 0 {
+	if len(p.mechanisms) == 0 {
 		return hosts, nil
 	}
 	byNetwork, err := segments(tx, network)

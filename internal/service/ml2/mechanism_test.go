@@ -62,7 +62,8 @@ func TestHostsWithAccess(t *testing.T) {
 		{[]string{"openvswitch"}, "t", []string{"tunnels"}},
 		{[]string{"openvswitch"}, "g", nil},
 		{[]string{"openvswitch", "linuxbridge"}, "v", []string{"bridges", "vlans"}},
-		{[]string{"openvswitch", "l2population"}, "v", []string{"bare", "bridges", "tunnels", "vlans"}}, // l2population cannot tell
+		{[]string{"openvswitch", "l2population"}, "v", []string{"vlans"}}, // l2population connects nothing
+		{[]string{"l2population"}, "v", nil},
 		{nil, "v", []string{"bare", "bridges", "tunnels", "vlans"}},
 	} {
 		p := &Plugin{catalog: model.NewCatalog(func(string) bool { return true })}

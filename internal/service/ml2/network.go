@@ -28,6 +28,9 @@ func (p *Plugin) createNetwork(c *resource.Change[model.Network]) error {
 	if p.catalog.Networks.Bit("port_security_enabled") == 0 {
 		n.PortSecurity = true
 	}
+	if err := before(p.Hooks.PrepareNetwork, c); err != nil {
+		return err
+	}
 	taken, err := p.takeSegments(c.Tx, n)
 	if err != nil {
 		return err
@@ -45,10 +48,14 @@ func (p *Plugin) createNetwork(c *resource.Change[model.Network]) error {
 		return err
 	}
 	for i := range taken {
-		if err := insertSegment(c.Tx, n.ID, &taken[i], i); err != nil {
+		hosts, err := p.hostsOf(c.Tx, taken[i])
+		if err != nil {
 			return err
 		}
-		if err := p.mapSegment(c.Tx, taken[i]); err != nil {
+		if err := insertSegment(c.Tx, n.ID, &taken[i], i, len(hosts) > 0); err != nil {
+			return err
+		}
+		if err := mapSegment(c.Tx, taken[i].ID, hosts); err != nil {
 			return err
 		}
 	}
@@ -141,6 +148,9 @@ func (p *Plugin) updateNetwork(c *resource.Change[model.Network]) error {
 	}
 	stored := *c.Old
 	stored.SegmentationID = c.New.SegmentationID // it is the segment's, which is changed already
+	if !c.New.External {
+		stored.IsDefault = c.New.IsDefault // which has no effect
+	}
 	if _, err := p.catalog.Networks.Save(c.Tx, &stored, c.New); err != nil {
 		return err
 	}
@@ -227,5 +237,8 @@ func showDefault(c *resource.Change[model.Network], n *model.Network) {
 	same := c.Old != nil && c.Old.External && c.Old.IsDefault == c.New.IsDefault
 	if c.Old == nil || c.Has("is_default") && c.Has("router:external") && !same {
 		n.IsDefault, n.ShowDefault = c.New.IsDefault, true
+	}
+	if c.Old != nil && c.Has("is_default") && c.Old.IsDefault != c.New.IsDefault && c.Old.External && c.New.External {
+		n.Revision-- // upstream counts the change of the default only after it has made the answer
 	}
 }

@@ -60,6 +60,11 @@ func (p *Plugin) deleteServicePorts(tx *store.Tx, networkID string) error {
 	if err != nil {
 		return err
 	}
+	return p.deletePorts(tx, ports)
+}
+
+// deletePorts deletes ports that services made.
+func (p *Plugin) deletePorts(tx *store.Tx, ports []*model.Port) error {
 	for _, port := range ports {
 		err := p.deletePort(&resource.Change[model.Port]{Resource: p.catalog.Ports, Tx: tx, Caller: identity.System(), Old: port})
 		if fault.Is(err, "PortNotFound") {

@@ -33,6 +33,7 @@ func New(cfg Config, db *store.DB, catalog *model.Catalog, log *slog.Logger) *Pl
 	p := &Plugin{cfg: cfg, db: db, catalog: catalog, log: log, types: typeDrivers(cfg)}
 	p.invalid = p.configure()
 	catalog.Ports.SetCheck("dns_name", p.checkDNSName)
+	catalog.Ports.SetCheck("allowed_address_pairs", p.countPairs)
 	return p
 }
 
@@ -96,7 +97,8 @@ func (p *Plugin) Networks() resource.Logic[model.Network] {
 
 // Subnets is what subnets do beyond storing their attributes.
 func (p *Plugin) Subnets() resource.Logic[model.Subnet] {
-	return resource.Logic[model.Subnet]{Create: p.createSubnet, Update: p.updateSubnet, Delete: p.deleteSubnet}
+	return resource.Logic[model.Subnet]{Create: p.createSubnet, Update: p.updateSubnet, Delete: p.deleteSubnet,
+		Answer: p.answerSubnet}
 }
 
 // Ports is what ports do beyond storing their attributes.

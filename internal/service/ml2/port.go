@@ -36,6 +36,9 @@ func (p *Plugin) createPorts(cs []*resource.Change[model.Port]) error {
 		return nil
 	}
 	tx := cs[0].Tx
+	if err := p.preparePorts(cs...); err != nil {
+		return err
+	}
 	networks, err := p.visibleNetworks(cs)
 	if err != nil {
 		return err
@@ -49,7 +52,7 @@ func (p *Plugin) createPorts(cs []*resource.Change[model.Port]) error {
 			return err
 		}
 	}
-	if err := allocate(tx, cs); err != nil {
+	if err := p.allocate(tx, cs); err != nil {
 		return err
 	}
 	ports := make([]*model.Port, len(cs))
@@ -215,8 +218,38 @@ func (p *Plugin) checkRouterDevice(c *resource.Change[model.Port]) error {
 	return nil
 }
 
+// onlySeen leaves out the subnets that the caller does not see: ports get no addresses there, though the network may be the
+// caller's own.
+func (p *Plugin) onlySeen(tx *store.Tx, caller *identity.Caller, networks map[string]*ipam.Network) error {
+	if caller == nil || caller.SeesAll() {
+		return nil
+	}
+	var foreign []string
+	for _, n := range networks {
+		for _, s := range n.Subnets {
+			if s.ProjectID != caller.ProjectID {
+				foreign = append(foreign, s.ID)
+			}
+		}
+	}
+	if len(foreign) == 0 {
+		return nil
+	}
+	subnets := p.catalog.Subnets
+	seen, err := subnets.Select(tx, &resource.Query{Set: subnets.Bit("id"), Caller: caller, Where: []resource.Cond{subnets.ByID(foreign...)}})
+	if err != nil {
+		return err
+	}
+	for _, n := range networks {
+		n.Subnets = slices.DeleteFunc(n.Subnets, func(s *ipam.Subnet) bool {
+			return s.ProjectID != caller.ProjectID && !slices.ContainsFunc(seen, func(o *model.Subnet) bool { return o.ID == s.ID })
+		})
+	}
+	return nil
+}
+
 // allocate gives all new ports their addresses.
-func allocate(tx *store.Tx, cs []*resource.Change[model.Port]) error {
+func (p *Plugin) allocate(tx *store.Tx, cs []*resource.Change[model.Port]) error {
 	wants := map[string][]*ipam.Want{}
 	var order []string
 	for _, c := range cs {
@@ -228,6 +261,9 @@ func allocate(tx *store.Tx, cs []*resource.Change[model.Port]) error {
 	}
 	networks, err := ipam.Load(tx, order...)
 	if err != nil {
+		return err
+	}
+	if err := p.onlySeen(tx, cs[0].Caller, networks); err != nil {
 		return err
 	}
 	for _, id := range order {

@@ -86,7 +86,7 @@ func (p *Plugin) UpdatePortBinding(tx *store.Tx, caller *identity.Caller, portID
 		want.Host = host
 	}
 	if want.Status == bindingInactive {
-		if err := deleteBinding(tx, port.ID, host); err != nil {
+		if _, err := deleteBinding(tx, port.ID, host); err != nil {
 			return nil, err
 		}
 	}
@@ -142,7 +142,8 @@ func (p *Plugin) ActivatePortBinding(tx *store.Tx, caller *identity.Caller, port
 	now.HostID, now.VNICType, now.Profile, now.VIFType, now.VIFDetails = b.Host, b.VNICType, b.Profile, b.VIFType, b.VIFDetails
 	now.Status = "DOWN"
 	p.adoptMAC(now)
-	if err := swapBindings(tx, portID, old.HostID, host); err != nil {
+	levels, err := swapBindings(tx, portID, old.HostID, host)
+	if err != nil {
 		return nil, err
 	}
 	c := &resource.Change[model.Port]{Resource: p.catalog.Ports, Tx: tx, Caller: caller, Old: old, New: now,
@@ -153,7 +154,7 @@ func (p *Plugin) ActivatePortBinding(tx *store.Tx, caller *identity.Caller, port
 	if _, err := p.catalog.Ports.Save(tx, old, now); err != nil {
 		return nil, err
 	}
-	if err := p.catalog.Ports.CountUp(tx, 1, now); err != nil { // upstream writes both bindings, one after the other
+	if err := p.catalog.Ports.CountUp(tx, min(levels, 1), now); err != nil { // upstream writes the bindings, then removes the levels
 		return nil, err
 	}
 	agents, err := p.newBinder(tx, []*model.Port{now})
@@ -168,22 +169,24 @@ func (p *Plugin) ActivatePortBinding(tx *store.Tx, caller *identity.Caller, port
 	return present(old, b), nil
 }
 
-// swapBindings makes the binding to one host active instead of that to another.
-func swapBindings(tx *store.Tx, portID, from, to string) error {
+// swapBindings makes the binding to one host active instead of that to another. It returns how many levels the other had.
+func swapBindings(tx *store.Tx, portID, from, to string) (levels int, err error) {
+	if levels, err = deleteLevels(tx, portID, from); err != nil {
+		return 0, err
+	}
 	for _, x := range []struct {
 		sql  string
 		args []any
 	}{
-		{"DELETE FROM ml2_port_binding_levels WHERE port_id = ? AND host = ?", []any{portID, from}},
 		{"UPDATE ml2_port_bindings SET status = ?, vif_type = ?, vif_details = '' WHERE port_id = ? AND status = ?",
 			[]any{bindingInactive, vifUnbound, portID, bindingActive}},
 		{"UPDATE ml2_port_bindings SET status = ? WHERE port_id = ? AND host = ?", []any{bindingActive, portID, to}},
 	} {
 		if _, err := tx.Exec(x.sql, x.args...); err != nil {
-			return fmt.Errorf("move port %s from host %s to %s: %w", portID, from, to, err)
+			return 0, fmt.Errorf("move port %s from host %s to %s: %w", portID, from, to, err)
 		}
 	}
-	return nil
+	return levels, nil
 }
 
 // DeletePortBinding removes the binding of a port to a host.
@@ -192,28 +195,37 @@ func (p *Plugin) DeletePortBinding(tx *store.Tx, caller *identity.Caller, portID
 	if err != nil {
 		return err
 	}
-	b, err := p.bindingTo(tx, port, host)
+	if _, err := p.bindingTo(tx, port, host); err != nil {
+		return err
+	}
+	levels, err := deleteBinding(tx, portID, host)
 	if err != nil {
 		return err
 	}
-	steps := 1 // of upstream: the binding, then its levels
-	if b.VIFType != vifUnbound && b.VIFType != vifBindingFailed {
-		steps = 2
-	}
-	if err := p.catalog.Ports.CountUp(tx, steps, port); err != nil {
-		return err
-	}
-	return deleteBinding(tx, portID, host)
+	return p.catalog.Ports.CountUp(tx, 1+min(levels, 1), port) // upstream removes the binding, then its levels
 }
 
-func deleteBinding(tx *store.Tx, portID, host string) error {
-	for _, table := range []string{"ml2_port_binding_levels", "ml2_port_bindings"} {
-		if _, err := tx.Exec("DELETE FROM "+table+" WHERE port_id = ? AND host = ?", portID, host); err != nil {
-			return fmt.Errorf("delete binding of port %s to host %s: %w", portID, host, err)
-		}
+// deleteBinding deletes a binding and returns how many levels it had.
+func deleteBinding(tx *store.Tx, portID, host string) (levels int, err error) {
+	if levels, err = deleteLevels(tx, portID, host); err != nil {
+		return 0, err
 	}
-	return nil
+	if _, err := tx.Exec("DELETE FROM ml2_port_bindings WHERE port_id = ? AND host = ?", portID, host); err != nil {
+		return 0, fmt.Errorf("delete binding of port %s to host %s: %w", portID, host, err)
+	}
+	return levels, nil
 }
+
+func deleteLevels(tx *store.Tx, portID, host string) (int, error) {
+	n, err := tx.Exec("DELETE FROM ml2_port_binding_levels WHERE port_id = ? AND host = ?", portID, host)
+	if err != nil {
+		return 0, fmt.Errorf("delete binding levels of port %s to host %s: %w", portID, host, err)
+	}
+	return int(n), nil
+}
+
+// movableOwners are the beginnings of the owners of ports that move between hosts.
+func movableOwners() []string { return []string{"compute:", "manila:"} }
 
 // movablePort reads a port that may have several bindings.
 func (p *Plugin) movablePort(tx *store.Tx, caller *identity.Caller, id string) (*model.Port, error) {
@@ -221,7 +233,7 @@ func (p *Plugin) movablePort(tx *store.Tx, caller *identity.Caller, id string) (
 	if err != nil {
 		return nil, err
 	}
-	if !hasAnyPrefix(port.DeviceOwner, "compute:", "manila:") {
+	if !hasAnyPrefix(port.DeviceOwner, movableOwners()...) {
 		return nil, badRequest("port", "Invalid port %s. Operation only valid on compute and shared filesystem ports", id)
 	}
 	return port, nil

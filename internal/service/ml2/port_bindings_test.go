@@ -2,6 +2,7 @@ package ml2
 
 import (
 	"context"
+	"maps"
 	"testing"
 
 	"neutrino/internal/model"
@@ -86,6 +87,57 @@ func TestPortMovesToAnotherHost(t *testing.T) {
 	if diff := cmp.Diff([]string{"h1 ACTIVE unbound"}, e.bindings(port.ID)); diff != "" {
 		t.Error("back:", diff)
 	}
+}
+
+// TestRevisionsOfMoves: how often upstream counts the revision up depends on the binding levels that it removes.
+func TestRevisionsOfMoves(t *testing.T) {
+	e := setUp(t)
+	port := movable(e)
+	remove := func(port *model.Port, host string) error {
+		return e.db.Write(ctx, func(tx *store.Tx) error { return e.plugin.DeletePortBinding(tx, admin, port.ID, host) })
+	}
+	ports := e.catalog.Ports
+	before := port.Revision
+	for i, step := range []struct {
+		do      func(*model.Port, string) error
+		host    string
+		more    int64
+		drivers int // that the port is shown with
+	}{
+		{e.prepare, "h2", 1, 1}, {e.activate, "h2", 2, 1}, {e.activate, "h1", 2, 0}, {e.activate, "h2", 1, 0}, {e.activate, "h1", 1, 0},
+		{remove, "h2", 1, 0}, {e.prepare, "h2", 1, 1}, {e.activate, "h2", 1, 1}, {remove, "h1", 1, 1}, {e.prepare, "h1", 1, 1}, {remove, "h1", 2, 1},
+	} {
+		if err := step.do(port, step.host); err != nil {
+			t.Fatalf("step %d: %v", i, err)
+		}
+		err := e.db.Read(ctx, func(tx *store.Tx) error {
+			now, err := ports.Get(tx, admin, port.ID, ports.All)
+			if err != nil {
+				return err
+			}
+			if i == 0 {
+				before = now.Revision - step.more
+			}
+			if got := now.Revision - before; got != step.more {
+				t.Errorf("step %d: %d revisions, want %d", i, got, step.more)
+			}
+			before, now.VIFDetails = now.Revision, without(now.VIFDetails, "bound_drivers") // as other software stores them
+			err = e.plugin.loadPorts(tx, admin, ports.All, []*model.Port{now})
+			if drivers, _ := now.VIFDetails["bound_drivers"].(map[string]any); len(drivers) != step.drivers {
+				t.Errorf("step %d: drivers %v, want %d", i, drivers, step.drivers)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func without(d model.Dict, key string) model.Dict {
+	d = maps.Clone(d)
+	delete(d, key)
+	return d
 }
 
 func TestBindingsThatCannotBe(t *testing.T) {

@@ -142,6 +142,25 @@ func TestNamesOfPorts(t *testing.T) {
 	}
 }
 
+// TestNamesCount: the first request that names a name counts as a change of the port, even if the name is empty.
+func TestNamesCount(t *testing.T) {
+	cfg := testConfig()
+	cfg.DNSDomain = "example.org"
+	e := newEnv(t, dbtest.Open(t), cfg)
+	port := e.port(e.network())
+	for _, c := range []struct {
+		attrs    body
+		revision int64
+	}{
+		{body{"name": "a"}, 1}, {body{"dns_name": ""}, 2}, {body{"dns_name": ""}, 2}, {body{"dns_name": "b"}, 3}, {body{"dns_name": ""}, 4},
+	} {
+		got, err := resourcetest.Update(e.db, e.catalog.Ports, e.plugin.Ports(), admin, port.ID, c.attrs)
+		if err != nil || got.Revision != port.Revision+c.revision {
+			t.Errorf("%v: revision %d, want %d more than %d: %v", c.attrs, got.Revision, c.revision, port.Revision, err)
+		}
+	}
+}
+
 func TestNameOutsideOfDomain(t *testing.T) {
 	cfg := testConfig()
 	cfg.DNSDomain = "example.org"

@@ -78,13 +78,18 @@ func groupsNeedPortSecurity() error {
 		"address in order to use security groups.")
 }
 
-// completePairs gives address pairs without MAC address the port's own and counts them.
-func (p *Plugin) completePairs(port *model.Port) error {
-	orEmpty(&port.AddressPairs)
+// countPairs refuses more address pairs than the configuration allows.
+func (p *Plugin) countPairs(port *model.Port) error {
 	if len(port.AddressPairs) > p.cfg.MaxAllowedAddressPairs {
 		return fault.BadRequest("AllowedAddressPairExhausted", "The number of allowed address pair exceeds the maximum %d.",
 			p.cfg.MaxAllowedAddressPairs)
 	}
+	return nil
+}
+
+// completePairs gives address pairs without MAC address the port's own.
+func (p *Plugin) completePairs(port *model.Port) error {
+	orEmpty(&port.AddressPairs)
 	seen := map[model.AddressPair]bool{}
 	for i := range port.AddressPairs {
 		pair := &port.AddressPairs[i]

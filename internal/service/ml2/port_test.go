@@ -417,7 +417,7 @@ func TestBoundDriversOfUpstreamsBindings(t *testing.T) {
 func TestProvisioning(t *testing.T) {
 	e := setUp(t)
 	n := e.network()
-	e.subnet(n, "10.0.0.0/24")
+	e.subnet(n, "10.0.0.0/24", "allocation_pools", []any{body{"start": "10.0.0.100", "end": "10.0.0.200"}}) // .99 is named below
 	e.agent("h1", "Linux bridge agent", `{"tunnel_types": ["vxlan"]}`)
 	dhcp := e.agent("h1", "DHCP agent", `{}`)
 	e.exec("INSERT INTO networkdhcpagentbindings (network_id, dhcp_agent_id, binding_index) VALUES (?, ?, 1)", n.ID, dhcp)
@@ -476,4 +476,26 @@ func TestGuardsAreForTheAPI(t *testing.T) {
 	resourcetest.Wants(t, e.db.Write(ctx, func(tx *store.Tx) error { return e.plugin.DeletePort(tx, identity.System(), p.ID) }), "")
 	resourcetest.Wants(t, e.db.Write(ctx, func(tx *store.Tx) error { return e.plugin.DeletePort(tx, identity.System(), p.ID) }),
 		"404 PortNotFound: Port "+p.ID+" could not be found.")
+}
+
+// TestForeignSubnet: a subnet of another project on one's own network gives no addresses to one's ports.
+func TestForeignSubnet(t *testing.T) {
+	e := setUp(t)
+	n := e.network()
+	s := e.subnet(n, "10.0.0.0/24", "project_id", "q")
+	try := func(caller *identity.Caller, attrs body) (*model.Port, error) {
+		attrs["network_id"] = n.ID
+		return resourcetest.Create(e.db, e.catalog.Ports, e.plugin.Ports(), caller, attrs)
+	}
+	for caller, want := range map[*identity.Caller]int{member: 0, admin: 1} {
+		if p, err := try(caller, body{}); err != nil || len(p.FixedIPs) != want {
+			t.Errorf("port of %+v: %+v, %v", caller, p, err)
+		}
+	}
+	const refused = "400 InvalidInput: Invalid input for operation: IP allocation requires subnets for network."
+	_, err := try(member, body{"fixed_ips": fixed(s.ID, "")})
+	resourcetest.Wants(t, err, refused)
+	bare := e.port(n, "fixed_ips", []any{})
+	_, err = resourcetest.Update(e.db, e.catalog.Ports, e.plugin.Ports(), member, bare.ID, body{"fixed_ips": fixed(s.ID, "")})
+	resourcetest.Wants(t, err, refused)
 }

@@ -16,8 +16,16 @@ import (
 
 func (p *Plugin) updatePort(c *resource.Change[model.Port]) error {
 	old, now := c.Old, c.New
+	if err := p.preparePorts(c); err != nil {
+		return err
+	}
 	if old.NoBinding {
 		return p.catalog.Ports.NotFound(old.ID) // as upstream, until somebody makes a binding active
+	}
+	if c.Has("fixed_ips") {
+		if err := before(p.Hooks.GuardFixedIPs, c); err != nil {
+			return err
+		}
 	}
 	givenMAC := now.MACAddress != ""
 	givenPairs := c.Has("allowed_address_pairs") && !slices.Equal(now.AddressPairs, old.AddressPairs)
@@ -34,6 +42,11 @@ func (p *Plugin) updatePort(c *resource.Change[model.Port]) error {
 		if err != nil {
 			return err
 		}
+		if c.Has("fixed_ips") {
+			if err := p.onlySeen(c.Tx, c.Caller, networks); err != nil {
+				return err
+			}
+		}
 		if err := readdress(c, networks[now.NetworkID], newMAC, newHost); err != nil {
 			return err
 		}
@@ -48,7 +61,8 @@ func (p *Plugin) updatePort(c *resource.Change[model.Port]) error {
 	if err := before(p.Hooks.BeforePort, c); err != nil {
 		return err
 	}
-	if err := p.updateNames(c.Tx, old, now); err != nil {
+	named, err := p.updateNames(c)
+	if err != nil {
 		return err
 	}
 	changed, err := p.catalog.Ports.Save(c.Tx, old, now)
@@ -60,7 +74,7 @@ func (p *Plugin) updatePort(c *resource.Change[model.Port]) error {
 	case err != nil:
 		return err
 	}
-	if givenPairs && changed == 0 { // upstream writes them anew, though they only left out MAC addresses
+	if (givenPairs || named) && changed == 0 { // upstream writes pairs anew, though they only left out MAC addresses
 		if err := p.catalog.Ports.Touch(c.Tx, now); err != nil {
 			return err
 		}

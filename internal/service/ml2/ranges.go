@@ -65,5 +65,6 @@ func (p *Plugin) storeDefaultRanges(tx *store.Tx) error {
 			return err
 		}
 	}
-	return nil
+	_, err = tx.Exec("UPDATE network_segment_ranges SET name = NULL WHERE name = '' AND "+tx.Dialect().Quote("default")+" = ?", true)
+	return err // their names are not even empty, for filters
 }

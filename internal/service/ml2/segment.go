@@ -93,11 +93,11 @@ func (p *Plugin) takeSegments(tx *store.Tx, n *model.Network) ([]model.Segment, 
 	return nil, noNetworkAvailable()
 }
 
-// insertSegment stores a segment of a network.
-func insertSegment(tx *store.Tx, networkID string, s *model.Segment, index int) error {
+// insertSegment stores a segment of a network. mapped says that hosts are known to reach it.
+func insertSegment(tx *store.Tx, networkID string, s *model.Segment, index int, mapped bool) error {
 	now, revision := resource.Now(), 0
-	if s.NetworkType == "vlan" {
-		revision = 1 // as upstream's
+	if mapped {
+		revision = 1 // upstream counts the hosts as a change
 	}
 	row, err := tx.Insert("INSERT INTO standardattributes (resource_type, revision_number, created_at, updated_at) VALUES (?, ?, ?, ?)",
 		"networksegments", revision, now, now)

@@ -56,10 +56,10 @@ func (p *Plugin) MapHost(tx *store.Tx, host string, configurations map[string]an
 	return store.Strings(tx.Query("SELECT segment_id FROM segmenthostmappings WHERE host = ?", host))
 }
 
-// mapSegment stores which hosts reach a new segment.
-func (p *Plugin) mapSegment(tx *store.Tx, s model.Segment) error {
+// hostsOf are the hosts that reach a new segment.
+func (p *Plugin) hostsOf(tx *store.Tx, s model.Segment) ([]string, error) {
 	if s.PhysicalNetwork == nil || !p.mapsSegments() {
-		return nil
+		return nil, nil
 	}
 	rows, err := tx.Query("SELECT host, configurations FROM agents")
 	agents, err := store.All(rows, err, func(r *sql.Rows) (*model.Agent, error) {
@@ -67,17 +67,24 @@ func (p *Plugin) mapSegment(tx *store.Tx, s model.Segment) error {
 		return a, r.Scan(&a.Host, &a.Configurations)
 	})
 	if err != nil {
-		return fmt.Errorf("read agents: %w", err)
+		return nil, fmt.Errorf("read agents: %w", err)
 	}
-	var mappings [][]any
-	known := map[string]bool{}
+	var hosts []string
 	for _, a := range agents {
-		if contains(physnetsOf(a.Configurations), *s.PhysicalNetwork) && !known[a.Host] {
-			known[a.Host] = true
-			mappings = append(mappings, []any{s.ID, a.Host})
+		if contains(physnetsOf(a.Configurations), *s.PhysicalNetwork) && !contains(hosts, a.Host) {
+			hosts = append(hosts, a.Host)
 		}
 	}
-	return insertMappings(tx, mappings)
+	return hosts, nil
+}
+
+// mapSegment stores which hosts reach a new segment.
+func mapSegment(tx *store.Tx, id string, hosts []string) error {
+	rows := make([][]any, len(hosts))
+	for i, host := range hosts {
+		rows[i] = []any{id, host}
+	}
+	return insertMappings(tx, rows)
 }
 
 func insertMappings(tx *store.Tx, rows [][]any) error {

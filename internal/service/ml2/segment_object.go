@@ -1,7 +1,9 @@
 package ml2
 
 import (
+	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 
 	"neutrino/internal/fault"
@@ -49,32 +51,22 @@ func (p *Plugin) createSegment(c *resource.Change[model.NetworkSegment]) error {
 		}
 		return err
 	}
-	if s.SegmentationID != nil {
-		if err := p.catalog.Segments.CountUp(c.Tx, 1, o); err != nil { // upstream notes the id in a second step
+	hosts, err := p.hostsOf(c.Tx, s)
+	if err != nil {
+		return err
+	}
+	if s.SegmentationID != nil || len(hosts) > 0 {
+		if err := p.catalog.Segments.CountUp(c.Tx, 1, o); err != nil { // upstream notes the id and the hosts in a second step
 			return err
 		}
 	}
-	s.ID = o.ID
-	return p.mapSegment(c.Tx, s)
+	return mapSegment(c.Tx, o.ID, hosts)
 }
 
 func (p *Plugin) deleteSegment(c *resource.Change[model.NetworkSegment]) error {
 	o := c.Old
-	subnets, err := store.Strings(c.Tx.Query("SELECT id FROM subnets WHERE segment_id = ? ORDER BY id", o.ID))
-	if err != nil {
-		return fmt.Errorf("read subnets of segment %s: %w", o.ID, err)
-	}
-	if len(subnets) > 0 {
-		text := fmt.Sprintf("Segment '%s' cannot be deleted: The segment is still associated with subnet(s) %s.", o.ID, strings.Join(subnets, ", "))
-		return fault.Conflict("SegmentInUse", "%s\n%s", text, text) // twice, as two of upstream's listeners refuse
-	}
-	ports, err := store.Strings(c.Tx.Query("SELECT DISTINCT port_id FROM ml2_port_binding_levels WHERE segment_id = ?", o.ID))
-	if err != nil {
-		return fmt.Errorf("read ports of segment %s: %w", o.ID, err)
-	}
-	if len(ports) > 0 {
-		return fault.Conflict("SegmentInUse", "Segment '%s' cannot be deleted: The segment is still bound with port(s) %s.", o.ID,
-			strings.Join(ports, ", "))
+	if err := p.segmentUnused(c.Tx, o.ID); err != nil {
+		return err
 	}
 	if driver := p.types[o.NetworkType]; driver != nil {
 		s := model.Segment{ID: o.ID, NetworkType: o.NetworkType, PhysicalNetwork: o.PhysicalNetwork, SegmentationID: o.SegmentationID}
@@ -82,21 +74,46 @@ func (p *Plugin) deleteSegment(c *resource.Change[model.NetworkSegment]) error {
 			return fmt.Errorf("release segment %s: %w", o.ID, err)
 		}
 	}
-	err = p.catalog.Segments.Delete(c.Tx, o)
+	err := p.catalog.Segments.Delete(c.Tx, o)
 	if store.IsForeignKey(err) {
 		return store.Retry(err)
 	}
 	return err
 }
 
-// checkSegment keeps the rule that either all subnets of a network are on segments or none, but those for routed
-// addresses (upstream neutron/db/ipam_backend_mixin.py, _validate_segment). old is nil for a new subnet.
-func checkSegment(tx *store.Tx, old, now *model.Subnet) error {
-	if old != nil && equal(old.SegmentID, now.SegmentID) {
-		return nil
+// segmentUnused refuses to delete a segment that has subnets or bound ports, but for those of DHCP agents, which it deletes.
+func (p *Plugin) segmentUnused(tx *store.Tx, id string) error {
+	subnets, err := store.Strings(tx.Query("SELECT id FROM subnets WHERE segment_id = ? ORDER BY id", id))
+	if err != nil {
+		return fmt.Errorf("read subnets of segment %s: %w", id, err)
 	}
+	ports, err := p.portsWhere(tx, resource.Cond{SQL: "t.id IN (SELECT port_id FROM ml2_port_binding_levels WHERE segment_id = ?)", Args: []any{id}})
+	if err != nil {
+		return err
+	}
+	var refusals []string
+	refuse := func(format string, args ...any) {
+		refusals = append(refusals, fmt.Sprintf("Segment '%s' cannot be deleted: The segment is still ", id)+fmt.Sprintf(format, args...)+".")
+	}
+	if slices.ContainsFunc(ports, func(port *model.Port) bool { return !contains(autoDeleted, port.DeviceOwner) }) {
+		refuse("bound with %d port(s)", len(ports))
+	}
+	if len(subnets) > 0 {
+		for range 2 { // two of upstream's listeners refuse
+			refuse("associated with subnet(s) %s", strings.Join(subnets, ", "))
+		}
+	}
+	if len(refusals) > 0 {
+		return fault.Conflict("SegmentInUse", "%s", strings.Join(refusals, "\n"))
+	}
+	return p.deletePorts(tx, ports)
+}
+
+// checkSegment keeps the rule that either all subnets of a network are on segments or none, but those for routed
+// addresses (upstream neutron/db/ipam_backend_mixin.py, _validate_segment). old is nil for a new subnet; a change is checked if it names a segment, even the one of before.
+func checkSegment(tx *store.Tx, old, now *model.Subnet) error {
 	if now.SegmentID != nil && old == nil {
-		if err := segmentOf(tx, now); err != nil {
+		if _, err := readSegment(tx, *now.SegmentID); err != nil {
 			return err
 		}
 	}
@@ -117,12 +134,22 @@ func checkSegment(tx *store.Tx, old, now *model.Subnet) error {
 				return mixed
 			}
 		}
+		if now.SegmentID == nil {
+			return nil
+		}
+		return segmentOf(tx, now)
+	}
+	without := slices.Contains(others, "")
+	if without && slices.ContainsFunc(others, func(o string) bool { return o != "" }) {
+		return mixed
+	}
+	if equal(old.SegmentID, now.SegmentID) {
 		return nil
 	}
 	if len(others) > 1 {
 		return mixed
 	}
-	if old.SegmentID != nil {
+	if !without && (now.SegmentID == nil || !slices.Contains(others, *now.SegmentID)) {
 		return fault.BadRequest("SubnetSegmentAssociationChangeNotAllowed", "A subnet that is already associated with a segment cannot have "+
 			"its segment association changed.")
 	}
@@ -134,24 +161,41 @@ func checkSegment(tx *store.Tx, old, now *model.Subnet) error {
 		return fault.BadRequest("NoUpdateSubnetWhenMultipleSegmentsOnNetwork", "The network '%s' has multiple segments, it is only possible to "+
 			"associate an existing subnet with a segment on networks with a single segment.", now.NetworkID)
 	}
+	if now.SegmentID == nil {
+		return nil
+	}
 	return segmentOf(tx, now)
 }
 
 // segmentOf refuses a subnet whose segment is not one of its network's own.
 func segmentOf(tx *store.Tx, s *model.Subnet) error {
-	network, found, err := store.One[string](tx.QueryRow("SELECT network_id FROM networksegments WHERE id = ?", *s.SegmentID))
+	segment, err := readSegment(tx, *s.SegmentID)
 	switch {
 	case err != nil:
-		return fmt.Errorf("read segment %s: %w", *s.SegmentID, err)
-	case !found:
-		return fault.NotFound("SegmentNotFound", "Segment %s could not be found.", *s.SegmentID)
-	case network != s.NetworkID:
+		return err
+	case segment.network != s.NetworkID:
 		return fault.BadRequest("NetworkIdsDontMatch", "The subnet's network id, '%s', doesn't match the network_id of segment '%s'",
 			s.NetworkID, *s.SegmentID)
-	}
-	dynamic, _, err := store.One[bool](tx.QueryRow("SELECT is_dynamic FROM networksegments WHERE id = ?", *s.SegmentID))
-	if err == nil && dynamic {
+	case segment.dynamic:
 		return fault.BadRequest("SubnetCantAssociateToDynamicSegment", "A subnet cannot be associated with a dynamic segment.")
 	}
-	return err
+	return nil
+}
+
+// segmentRow is what subnets have to know of a segment.
+type segmentRow struct {
+	network string
+	dynamic bool
+}
+
+func readSegment(tx *store.Tx, id string) (segmentRow, error) {
+	rows, err := tx.Query("SELECT network_id, is_dynamic FROM networksegments WHERE id = ?", id)
+	all, err := store.All(rows, err, func(r *sql.Rows) (s segmentRow, err error) { return s, r.Scan(&s.network, &s.dynamic) })
+	if err != nil {
+		return segmentRow{}, fmt.Errorf("read segment %s: %w", id, err)
+	}
+	if len(all) == 0 {
+		return segmentRow{}, fault.NotFound("SegmentNotFound", "Segment %s could not be found.", id)
+	}
+	return all[0], nil
 }

@@ -1,6 +1,7 @@
 package ml2
 
 import (
+	"strings"
 	"testing"
 
 	"neutrino/internal/model"
@@ -134,6 +135,9 @@ func TestStoredRanges(t *testing.T) {
 	resourcetest.Wants(t, err, "503 NoNetworkAvailable: Unable to create the network. No project network is available for allocation.")
 	defaults := "SELECT COUNT(*) FROM network_segment_ranges WHERE " + e.db.Dialect().Quote("default")
 	before := e.count(defaults)
+	if named := e.count(defaults + " AND name IS NOT NULL"); named != 0 {
+		t.Errorf("%d default ranges have names, which filters find", named)
+	}
 	cfg.VLANRanges = nil
 	newEnv(t, e.db, cfg)
 	if after := e.count(defaults); after != before-2 {
@@ -205,6 +209,21 @@ func TestSubnetsOnSegments(t *testing.T) {
 	_, err = resourcetest.Update(e.db, e.catalog.Subnets, logic, admin, plain.ID, body{"segment_id": nil})
 	resourcetest.Wants(t, err, "400 SubnetSegmentAssociationChangeNotAllowed: A subnet that is already associated with a segment cannot have its segment "+
 		"association changed.")
+	half := e.network("segments", segmentsOf([3]any{"vlan", "physnet1", num(101)}, [3]any{"vlan", "physnet2", num(101)}))
+	routed := e.subnet(half, "10.5.0.0/24", "segment_id", half.Segments[0].ID, "service_types", []any{"network:routed"})
+	on := e.subnet(half, "10.6.0.0/24")
+	for _, step := range []struct {
+		id, want string
+		body     body
+	}{
+		{on.ID, "", body{"segment_id": nil}},
+		{routed.ID, "", body{"service_types": []any{}}},
+		{on.ID, strings.ReplaceAll(mixed, n.ID, half.ID), body{"segment_id": nil}},
+		{on.ID, "", body{"name": "x"}},
+	} {
+		_, err = resourcetest.Update(e.db, e.catalog.Subnets, logic, admin, step.id, step.body)
+		resourcetest.Wants(t, err, step.want)
+	}
 	text := "Segment '" + n.Segments[1].ID + "' cannot be deleted: The segment is still associated with subnet(s) " + subnets[1].ID + "."
 	err = resourcetest.Delete(e.db, e.catalog.Segments, e.plugin.Segments(), admin, n.Segments[1].ID)
 	resourcetest.Wants(t, err, "409 SegmentInUse: "+text+"\n"+text)
@@ -276,4 +295,64 @@ func TestRoutesBetweenSubnetsOnSegments(t *testing.T) {
 		t.Fatal(err)
 	}
 	step("a wider route", []model.Route{{Destination: "10.0.0.0/8", Nexthop: "10.1.0.9"}}, []model.Route{{Destination: "10.1.0.0/24", Nexthop: "10.2.0.254"}})
+}
+
+// TestSegmentInUse: ports that are bound keep a segment, but not those of DHCP agents alone, which go with it.
+func TestSegmentInUse(t *testing.T) {
+	e := setUp(t)
+	e.agent("h1", "Linux bridge agent", `{"bridge_mappings": {"physnet1": "br1"}}`)
+	n := e.network("provider:network_type", "vlan", "provider:physical_network", "physnet1", "provider:segmentation_id", num(100))
+	segment := remaining(e, n.ID)[0]
+	dhcp := e.port(n, "binding:host_id", "h1", "device_owner", "network:dhcp")
+	machine := e.port(n, "binding:host_id", "h1")
+	gone := func() error {
+		return resourcetest.Delete(e.db, e.catalog.Segments, e.plugin.Segments(), admin, segment)
+	}
+	resourcetest.Wants(t, gone(), "409 SegmentInUse: Segment '"+segment+"' cannot be deleted: The segment is still bound with 2 port(s).")
+	if err := resourcetest.Delete(e.db, e.catalog.Ports, e.plugin.Ports(), admin, machine.ID); err != nil {
+		t.Fatal(err)
+	}
+	resourcetest.Wants(t, gone(), "")
+	err := e.db.Read(ctx, func(tx *store.Tx) error {
+		_, err := e.plugin.GetPort(tx, dhcp.ID)
+		return err
+	})
+	resourcetest.Wants(t, err, "404 PortNotFound: Port "+dhcp.ID+" could not be found.")
+}
+
+// TestSegmentRevisions: hosts that reach a new segment count as a change of it.
+func TestSegmentRevisions(t *testing.T) {
+	e := setUp(t)
+	e.agent("h1", "Linux bridge agent", `{"bridge_mappings": {"physnet1": "br1"}}`)
+	for _, c := range []struct {
+		kind, physnet string
+		revision      int64
+	}{{"flat", "physnet1", 1}, {"vlan", "physnet1", 1}, {"vlan", "physnet2", 0}} {
+		n := e.network("provider:network_type", c.kind, "provider:physical_network", c.physnet)
+		if got := reread(e, e.catalog.Segments, remaining(e, n.ID)[0]).Revision; got != c.revision {
+			t.Errorf("%s on %s: revision %d, want %d", c.kind, c.physnet, got, c.revision)
+		}
+	}
+}
+
+// TestAnswersOfRoutedSubnets: the answer tells of routes to other segments only if the request named the gateway.
+func TestAnswersOfRoutedSubnets(t *testing.T) {
+	e := setUp(t)
+	n, subnets := routedNetwork(e)
+	for _, c := range []struct {
+		attrs body
+		want  int
+	}{{body{"cidr": "10.3.0.0/24"}, 0}, {body{"cidr": "10.4.0.0/24", "gateway_ip": "10.4.0.1"}, 1}} {
+		c.attrs["network_id"], c.attrs["ip_version"], c.attrs["segment_id"] = n.ID, num(4), n.Segments[0].ID
+		made, err := e.trySubnet(c.attrs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(made.HostRoutes) != c.want {
+			t.Errorf("answer for %v has routes %v", c.attrs, made.HostRoutes)
+		}
+		if got := reread(e, e.catalog.Subnets, made.ID).HostRoutes; len(got) != 1 || got[0].Destination != subnets[1].CIDR {
+			t.Errorf("subnet %v has routes %v", c.attrs, got)
+		}
+	}
 }

@@ -53,8 +53,10 @@ func (p *Plugin) createSubnet(c *resource.Change[model.Subnet]) error {
 	if err := checkSegment(c.Tx, nil, s); err != nil {
 		return err
 	}
-	if err := p.routePeers(c.Tx, s, nil); err != nil {
-		return err
+	if gatewayGiven(c) { // else the routes come after the answer, see answerSubnet
+		if err := p.routePeers(c.Tx, s, nil); err != nil {
+			return err
+		}
 	}
 	s.Shared, s.External = n.Shared, n.External
 	orEmpty(&s.DNSNameservers)
@@ -182,8 +184,10 @@ func (p *Plugin) updateSubnet(c *resource.Change[model.Subnet]) error {
 			return err
 		}
 	}
-	if err := checkSegment(c.Tx, old, s); err != nil {
-		return err
+	if c.Has("segment_id") {
+		if err := checkSegment(c.Tx, old, s); err != nil {
+			return err
+		}
 	}
 	if newGateway || c.Has("host_routes") {
 		if err := p.routePeers(c.Tx, s, old.GatewayIP); err != nil {
@@ -193,7 +197,8 @@ func (p *Plugin) updateSubnet(c *resource.Change[model.Subnet]) error {
 	if err := before(p.Hooks.BeforeSubnet, c); err != nil {
 		return err
 	}
-	if _, err := p.catalog.Subnets.Save(c.Tx, old, s); err != nil {
+	changed, err := p.catalog.Subnets.Save(c.Tx, old, s)
+	if err != nil {
 		return err
 	}
 	if newPools {
@@ -201,12 +206,14 @@ func (p *Plugin) updateSubnet(c *resource.Change[model.Subnet]) error {
 			return err
 		}
 	}
-	if c.Has("service_types") && s.Revision == old.Revision && len(old.ServiceTypes)+len(s.ServiceTypes) > 0 { // upstream writes them anew
+	described := p.catalog.Subnets.Bit("description")                                  // which is no part of the subnet's own row
+	retyped := c.Has("service_types") && len(old.ServiceTypes)+len(s.ServiceTypes) > 0 // upstream writes them anew
+	if retyped && changed&^described == 0 {
 		if err := p.catalog.Subnets.Touch(c.Tx, s); err != nil {
 			return err
 		}
 	}
-	if s.Revision != old.Revision {
+	if s.Revision != old.Revision && (retyped || changed != described) {
 		n, err := p.GetNetwork(c.Tx, s.NetworkID)
 		if err != nil {
 			return err

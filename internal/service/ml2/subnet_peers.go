@@ -60,7 +60,20 @@ func (p *Plugin) routePeers(tx *store.Tx, s *model.Subnet, formerGateway *string
 	return nil
 }
 
-// renewPeers changes the routes of the other subnets when s came or, with gone, went.
+// gatewayGiven tells whether the request that creates a subnet names its gateway.
+func gatewayGiven(c *resource.Change[model.Subnet]) bool {
+	return c.Has("gateway_ip") && c.New.GatewayIP != nil
+}
+
+// answerSubnet shows a new subnet on a segment as upstream's answer does: without the routes to its peers if the gateway was
+// left to the server, which gives them only afterwards, as a change.
+func (p *Plugin) answerSubnet(c *resource.Change[model.Subnet], answer *model.Subnet) {
+	if c.Old == nil && c.New.SegmentID != nil && !gatewayGiven(c) {
+		answer.HostRoutes, answer.Revision = c.New.HostRoutes, c.New.Revision
+	}
+}
+
+// renewPeers changes the routes of the network's subnets when s came or, with gone, went.
 func (p *Plugin) renewPeers(c *resource.Change[model.Subnet], s *model.Subnet, gone bool) error {
 	if s.SegmentID == nil || !p.mapsSegments() {
 		return nil
@@ -76,7 +89,7 @@ func (p *Plugin) renewPeers(c *resource.Change[model.Subnet], s *model.Subnet, g
 	for _, peer := range peers {
 		now := *peer
 		now.HostRoutes = routesToPeers(peer, peers, nil, former)
-		if peer.ID == s.ID || slices.Equal(now.HostRoutes, peer.HostRoutes) {
+		if gone && peer.ID == s.ID || slices.Equal(now.HostRoutes, peer.HostRoutes) {
 			continue
 		}
 		if _, err := p.catalog.Subnets.Save(c.Tx, peer, &now); err != nil {

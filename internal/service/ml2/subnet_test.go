@@ -239,12 +239,18 @@ func TestSubnetRevision(t *testing.T) {
 		{body{"service_types": []any{"compute:a"}}, 2},
 		{body{"name": "x"}, 3},
 		{body{"name": "x"}, 3},
+		{body{"description": "x"}, 4},
+		{body{"service_types": []any{"compute:a"}, "description": "y"}, 6},
 	} {
+		network := reread(e, e.catalog.Networks, n.ID).Revision
 		if _, err := resourcetest.Update(e.db, e.catalog.Subnets, e.plugin.Subnets(), admin, typed.ID, x.attrs); err != nil {
 			t.Fatal(err)
 		}
 		if got := e.count("SELECT a.revision_number FROM standardattributes a JOIN subnets s ON s.standard_attr_id = a.id WHERE s.id = ?", typed.ID); int64(got) != x.want {
 			t.Errorf("%v: revision %d, want %d", x.attrs, got, x.want)
+		}
+		if _, described := x.attrs["description"]; described && len(x.attrs) == 1 && reread(e, e.catalog.Networks, n.ID).Revision != network {
+			t.Error("a subnet's description counts as a change of its network")
 		}
 	}
 }

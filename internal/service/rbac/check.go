@@ -26,7 +26,8 @@ const (
 
 // callback is the part that speaks for the objects of a kind.
 func callback(k model.RBACKind) string {
-	return "neutron.objects." + strings.Replace(k.Name, "security_group", "securitygroup", 1) + ".RbacNeutronDbObjectMixin.validate_rbac_policy_change-0"
+	module := strings.NewReplacer("security_group", "securitygroup", "qos_policy", "qos.policy").Replace(k.Name)
+	return "neutron.objects." + module + ".RbacNeutronDbObjectMixin.validate_rbac_policy_change-0"
 }
 
 // step is one part's check of a change. Its faults are objections.

@@ -23,6 +23,11 @@ func (s *Service) createDefaultRule(c *resource.Change[model.DefaultSecurityGrou
 	if err := checkRule(r); err != nil {
 		return err
 	}
+	if r.Protocol != nil {
+		if err := model.CheckProtocol(*r.Protocol); err != nil {
+			return err
+		}
+	}
 	// Upstream compares every new template with those of other than default groups only.
 	rules := s.catalog.DefaultSecurityGroupRules
 	known, err := rules.Select(c.Tx, &resource.Query{Set: rules.All, Where: []resource.Cond{{SQL: "t.used_in_non_default_sg = ?", Args: []any{true}}}})
@@ -37,10 +42,14 @@ func (s *Service) createDefaultRule(c *resource.Change[model.DefaultSecurityGrou
 	return rules.Insert(c.Tx, c.New)
 }
 
-// templates reads the rules that new groups get: the templates that column selects.
+// templates reads the rules that new groups get: the templates that column selects. One that names a group which does not exist, or no
+// longer, gives no rule; in upstream no project could get its default group then.
 func (s *Service) templates(tx *store.Tx, column string) ([]*model.SecurityGroupRule, error) {
 	rules := s.catalog.DefaultSecurityGroupRules
-	all, err := rules.Select(tx, &resource.Query{Set: rules.All, Where: []resource.Cond{{SQL: "t." + column + " = ?", Args: []any{true}}}})
+	all, err := rules.Select(tx, &resource.Query{Set: rules.All, Where: []resource.Cond{
+		{SQL: "t." + column + " = ?", Args: []any{true}},
+		{SQL: "(t.remote_group_id IS NULL OR t.remote_group_id = ? OR t.remote_group_id IN (SELECT id FROM securitygroups))", Args: []any{model.ParentGroup}},
+		{SQL: "(t.remote_address_group_id IS NULL OR t.remote_address_group_id IN (SELECT id FROM address_groups))"}}})
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,8 @@ func TestDefaultRules(t *testing.T) {
 	}{
 		{"for others", body{"direction": "ingress", "protocol": "tcp", "port_range_min": "22", "port_range_max": "22", "description": "ssh"}, ""},
 		{"from the group itself", body{"direction": "ingress", "remote_group_id": "PARENT"}, ""},
+		{"from a group that does not exist", body{"direction": "ingress", "remote_group_id": "00000000-0000-4000-8000-000000000000"}, ""},
+		{"from addresses that do not exist", body{"direction": "ingress", "remote_address_group_id": "00000000-0000-4000-8000-000000000000"}, ""},
 		{"ports without protocol", body{"direction": "ingress", "port_range_min": "22", "port_range_max": "22"},
 			"400 SecurityGroupProtocolRequiredWithPorts: Must also specify protocol if port range is given."},
 		{"two remotes", body{"direction": "ingress", "remote_group_id": "PARENT", "remote_ip_prefix": "10.0.0.0/8"},

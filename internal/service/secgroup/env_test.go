@@ -53,7 +53,8 @@ func setUp(t testing.TB) *env {
 		t.Fatal(err)
 	}
 	e.groups = New(db, catalog, e.quota, log)
-	e.core.Hooks.BeforeNetwork = append(e.core.Hooks.BeforeNetwork, e.groups.BeforeNetwork)
+	e.core.Hooks.PrepareNetwork = append(e.core.Hooks.PrepareNetwork, e.groups.PrepareNetwork)
+	e.core.Hooks.PreparePorts = append(e.core.Hooks.PreparePorts, e.groups.PreparePorts)
 	e.core.Hooks.BeforePort = append(e.core.Hooks.BeforePort, e.groups.BeforePort)
 	e.core.Hooks.AfterPort = append(e.core.Hooks.AfterPort, e.groups.AfterPort)
 	e.groups.Hooks.RulesChanged = append(e.groups.Hooks.RulesChanged, func(_ context.Context, g []string) { e.rules = append(e.rules, g) })

@@ -109,7 +109,8 @@ func (s *Service) insert(tx *store.Tx, caller *identity.Caller, g *model.Securit
 }
 
 // EnsureDefault makes the default group of a project if it has none, and returns its id. A caller who may not act for
-// the project gets none and no error.
+// the project gets none and no error. The group stays even if the request is refused afterwards: in upstream it has a transaction
+// of its own.
 func (s *Service) EnsureDefault(tx *store.Tx, caller *identity.Caller, project string) (string, error) {
 	if !mayEnsure(caller, project) {
 		return "", nil
@@ -118,6 +119,29 @@ func (s *Service) EnsureDefault(tx *store.Tx, caller *identity.Caller, project s
 	if err != nil || found {
 		return id, err
 	}
+	id, err = s.makeDefault(tx, caller, project)
+	if err == nil {
+		tx.OnFailure(func(ctx context.Context) {
+			if err := s.ensureAlone(ctx, caller, project); err != nil {
+				s.log.WarnContext(ctx, "no default security group yet", "project", project, "error", err)
+			}
+		})
+	}
+	return id, err
+}
+
+// ensureAlone makes the default group in a transaction of its own.
+func (s *Service) ensureAlone(ctx context.Context, caller *identity.Caller, project string) error {
+	return s.db.Write(ctx, func(tx *store.Tx) error {
+		_, found, err := store.One[string](tx.QueryRow("SELECT security_group_id FROM default_security_group WHERE project_id = ?", project))
+		if err == nil && !found {
+			_, err = s.makeDefault(tx, caller, project)
+		}
+		return err
+	})
+}
+
+func (s *Service) makeDefault(tx *store.Tx, caller *identity.Caller, project string) (_ string, err error) {
 	g := &model.SecurityGroup{Standard: model.Standard{ID: uuid.NewString(), ProjectID: project, Name: defaultName}}
 	g.Description = new(defaultDescription)
 	if g.Stateful, err = s.defaultStateful(tx, project); err != nil {
@@ -161,10 +185,7 @@ func (s *Service) ensureForList(ctx context.Context, caller *identity.Caller, qu
 	if err != nil || found {
 		return err
 	}
-	return s.db.Write(ctx, func(tx *store.Tx) error {
-		_, err := s.EnsureDefault(tx, caller, project)
-		return err
-	})
+	return s.ensureAlone(ctx, caller, project)
 }
 
 func (s *Service) updateGroup(c *resource.Change[model.SecurityGroup]) error {
@@ -248,7 +269,33 @@ func notify(tx *store.Tx, hooks []func(context.Context, []string), groups []stri
 	})
 }
 
-// BeforePort checks the groups of a port and gives it the default group (hook of the ML2 plug-in).
+// PreparePorts makes the default groups of ports' projects, and gives them to new ports that name none (hook of the ML2 plug-in).
+func (s *Service) PreparePorts(cs []*resource.Change[model.Port]) error {
+	groups := map[string]string{} // by project; callers and transaction are the same for all
+	for _, c := range cs {
+		if c.Resource.Bit("security_groups") == 0 {
+			continue
+		}
+		project := c.New.ProjectID
+		if c.Old != nil {
+			project = c.Old.ProjectID
+		}
+		id, known := groups[project]
+		if !known {
+			var err error
+			if id, err = s.EnsureDefault(c.Tx, c.Caller, project); err != nil {
+				return err
+			}
+			groups[project] = id
+		}
+		if c.Old == nil && id != "" && !c.Has("security_groups") && !trusted(c.New.DeviceOwner) {
+			c.New.SecurityGroups = []string{id}
+		}
+	}
+	return nil
+}
+
+// BeforePort checks the groups of a port (hook of the ML2 plug-in).
 func (s *Service) BeforePort(c *resource.Change[model.Port]) error {
 	p := c.New
 	if p == nil || c.Resource.Bit("security_groups") == 0 {
@@ -259,18 +306,6 @@ func (s *Service) BeforePort(c *resource.Change[model.Port]) error {
 			p.SecurityGroups = []string{}
 		}
 		return nil
-	}
-	if c.Old == nil {
-		id, err := s.EnsureDefault(c.Tx, c.Caller, p.ProjectID)
-		if err != nil {
-			return err
-		}
-		if !c.Has("security_groups") {
-			if id != "" && p.PortSecurity {
-				p.SecurityGroups = []string{id}
-			}
-			return nil
-		}
 	}
 	if !c.Has("security_groups") || len(p.SecurityGroups) == 0 {
 		return nil
@@ -363,11 +398,8 @@ func sorted(in []string) []string {
 	return out
 }
 
-// BeforeNetwork makes the default group of a project that creates a network (hook of the ML2 plug-in).
-func (s *Service) BeforeNetwork(c *resource.Change[model.Network]) error {
-	if c.Old != nil || c.New == nil {
-		return nil
-	}
+// PrepareNetwork makes the default group of a project that creates a network (hook of the ML2 plug-in).
+func (s *Service) PrepareNetwork(c *resource.Change[model.Network]) error {
 	_, err := s.EnsureDefault(c.Tx, c.Caller, c.New.ProjectID)
 	return err
 }

@@ -116,6 +116,11 @@ func (s *Service) checkRules(cs []*resource.Change[model.SecurityGroupRule]) (*m
 		if seen[c.New.SecurityGroupID] == nil {
 			return nil, s.catalog.SecurityGroups.NotFound(c.New.SecurityGroupID)
 		}
+		if c.New.Protocol != nil {
+			if err := model.CheckProtocol(*c.New.Protocol); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return seen[cs[0].New.SecurityGroupID], nil
 }
@@ -205,7 +210,7 @@ const (
 func protocolNumber(p string) int {
 	n, named := model.Protocols[p]
 	if !named {
-		n, _ = strconv.Atoi(strings.TrimSpace(p))
+		n, _ = resource.PyInt(p)
 	}
 	return n
 }

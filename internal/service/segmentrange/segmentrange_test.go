@@ -86,4 +86,17 @@ func TestRanges(t *testing.T) {
 	if err := change(logic.Delete, &model.NetworkSegmentRange{Default: true}, nil); !fault.Is(err, "NetworkSegmentRangeDefaultReadOnly") {
 		t.Errorf("a default range was deleted: %v", err)
 	}
+	private.Project = new("q")
+	if err := change(logic.Create, nil, private); err != nil {
+		t.Fatal(err)
+	}
+	for project, class := range map[string]string{"q": "", "p": "NetworkSegmentRangeNotFound"} {
+		err := db.Read(ctx, func(tx *store.Tx) error {
+			_, err := ranges.Get(tx, &identity.Caller{ProjectID: project}, private.ID, ranges.All)
+			return err
+		})
+		if class == "" && err != nil || class != "" && !fault.Is(err, class) {
+			t.Errorf("range of q as seen by %s: %v", project, err)
+		}
+	}
 }

@@ -1,7 +1,11 @@
 package subnetpool
 
 import (
+	"encoding/binary"
+	"encoding/json"
 	"fmt"
+	"math"
+	"net/http"
 	"net/netip"
 	"slices"
 
@@ -42,7 +46,7 @@ func (s *Service) RemovePrefixes(tx *store.Tx, caller *identity.Caller, id strin
 	}
 	has, err := parse(c.Old.Prefixes)
 	if err != nil || !has.overlaps(gone) {
-		return map[string]any{"prefixes": c.Old.Prefixes}, err
+		return map[string]any{"prefixes": append([]string{}, c.Old.Prefixes...)}, err
 	}
 	if err := s.lock(tx, id); err != nil {
 		return nil, err
@@ -76,17 +80,36 @@ func requestedPrefixes(body map[string]any) (prefixSet, error) {
 	return newSet(prefixes), nil
 }
 
-// parseLoose reads a prefix or an address, which is a prefix of full length.
+// parseLoose reads a prefix or an address, which is a prefix of full length. Python takes numbers and truth values for addresses.
 func parseLoose(v any) (netip.Prefix, error) {
-	s, _ := v.(string)
-	if a, err := netip.ParseAddr(s); err == nil {
-		return netip.PrefixFrom(a, a.BitLen()), nil
+	switch v := v.(type) {
+	case bool:
+		return host(map[bool]int64{true: 1}[v]), nil
+	case json.Number:
+		if n, err := v.Int64(); err == nil && n < 0 {
+			return netip.Prefix{}, fault.BadRequest("AddrFormatError", "failed to detect a valid IP address from %d", n)
+		} else if err == nil {
+			return host(n), nil
+		}
+	case string:
+		if a, err := netip.ParseAddr(v); err == nil {
+			return netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if text, err := model.ParseNetwork(v); err == nil {
+			return netip.ParsePrefix(text)
+		}
 	}
-	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		return p, fault.BadRequest("AddrFormatError", "invalid IPNetwork %s", resource.Py(v))
+	return netip.Prefix{}, fault.BadRequest("AddrFormatError", "invalid IPNetwork %s", resource.Py(v))
+}
+
+// host is the prefix of the address that a number is: of IPv6 if it is too large for IPv4.
+func host(n int64) netip.Prefix {
+	var raw [16]byte
+	binary.BigEndian.PutUint64(raw[8:], uint64(n))
+	if n <= math.MaxUint32 {
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte(raw[12:])), 32)
 	}
-	return p, nil
+	return netip.PrefixFrom(netip.AddrFrom16(raw), 128)
 }
 
 // changeOf prepares the change of the prefixes of a pool.
@@ -131,7 +154,7 @@ func (s *Service) Onboard(tx *store.Tx, caller *identity.Caller, id string, body
 	if err := s.update(c); err != nil {
 		return nil, err
 	}
-	if err := take(tx, id, subnets); err != nil {
+	if err := s.take(tx, id, subnets); err != nil {
 		return nil, err
 	}
 	if c.New.AddressScopeID != nil {
@@ -151,8 +174,15 @@ func (s *Service) toOnboard(c *resource.Change[model.Subnetpool], body map[strin
 	if body["network_id"] == nil {
 		return nil, fault.InvalidInput("network_id must be specified.")
 	}
+	id := body["network_id"]
+	if list, ok := id.([]any); ok && len(list) == 1 { // upstream asks its database for any of a list
+		id = list[0]
+	}
 	networks, subnets := s.catalog.Networks, s.catalog.Subnets
-	n, err := networks.Get(c.Tx, c.Caller, resource.Py(body["network_id"]), networks.Bit("project_id"))
+	n, err := networks.Get(c.Tx, c.Caller, resource.Py(id), networks.Bit("project_id"))
+	if err != nil && fault.As(err).Status == http.StatusNotFound {
+		return nil, networks.NotFound(resource.Py(body["network_id"]))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -163,8 +193,11 @@ func (s *Service) toOnboard(c *resource.Change[model.Subnetpool], body map[strin
 		Where: []resource.Cond{{SQL: "t.network_id = ? AND t.ip_version = ?", Args: []any{n.ID, c.Old.IPVersion}}}})
 }
 
-// take makes subnets part of a pool.
-func take(tx *store.Tx, pool string, subnets []*model.Subnet) error {
+// take makes subnets of one network part of a pool.
+func (s *Service) take(tx *store.Tx, pool string, subnets []*model.Subnet) error {
+	if len(subnets) == 0 {
+		return nil
+	}
 	ids := make([]string, len(subnets))
 	for i, n := range subnets {
 		ids[i] = n.ID
@@ -178,5 +211,10 @@ func take(tx *store.Tx, pool string, subnets []*model.Subnet) error {
 	if err != nil {
 		return fmt.Errorf("onboard subnets to pool %s: %w", pool, err)
 	}
-	return nil
+	networks := s.catalog.Networks
+	n, err := networks.Get(tx, identity.System(), subnets[0].NetworkID, networks.All)
+	if err != nil {
+		return err
+	}
+	return networks.Touch(tx, n)
 }

@@ -83,7 +83,7 @@ func TestOnboard(t *testing.T) {
 			t.Error(errPool, d)
 		}
 		network, errNetwork := e.catalog.Networks.Get(tx, member, n, e.catalog.Networks.All)
-		if errNetwork != nil || network.IPv4AddressScope == nil || *network.IPv4AddressScope != scope {
+		if errNetwork != nil || network.Revision != 3 || network.IPv4AddressScope == nil || *network.IPv4AddressScope != scope {
 			t.Errorf("network: %+v, %v", network, errNetwork)
 		}
 		return err

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"neutrino/internal/linux/bpf"
 	"neutrino/internal/linux/nft"
 	"neutrino/internal/ovs"
 
@@ -57,6 +58,12 @@ func Checks() []Check {
 		{"VXLAN devices", []string{"iproute2_vxlan"}, "no VXLAN networks with Linux bridges", false, link("vxlan")},
 		{"VLAN devices (8021q)", nil, "VLANs of Linux bridges are made by BPF", false, link("vlan")},
 		{"answers of bridges to ARP (neigh_suppress)", nil, "ARP requests are flooded to all hosts of a network", false, suppress},
+		{"tc: programs (BPF)", nil, "moved addresses are not announced through VXLAN of Linux bridges, and no VLANs without 8021q", false, func(*probe) error {
+			if !bpf.Supported() {
+				return errors.New("the kernel takes no programs")
+			}
+			return nil
+		}},
 		{"tc: hierarchical token bucket", nil, "no bandwidth limits for what leaves", false, qdisc("htb")},
 		{"tc: ingress and clsact", nil, "no bandwidth limits for what comes in", false, qdisc("clsact")},
 		{"ip_nonlocal_bind of namespaces", []string{"ip_nonlocal_bind"}, "no highly available routers", false, exists("/proc/sys/net/ipv4/ip_nonlocal_bind")},

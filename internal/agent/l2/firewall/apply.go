@@ -124,7 +124,9 @@ func isGroupChain(name string) bool {
 	return strings.HasPrefix(name, direction(true)+"-") || strings.HasPrefix(name, direction(false)+"-")
 }
 
-func isMemberSet(name string) bool { return strings.HasPrefix(name, "members") }
+func isMemberSet(name string) bool { return strings.HasPrefix(name, "members") || isAnywhereSet(name) }
+
+func isAnywhereSet(name string) bool { return strings.HasPrefix(name, "anywhere") }
 
 // script renders the changes in an order in which every name exists when it is used: old elements go before the chains
 // they jump to, new ones come after.

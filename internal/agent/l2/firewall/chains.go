@@ -3,6 +3,8 @@ package firewall
 import (
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 )
 
 // A frame from one local port to another passes
@@ -30,6 +32,10 @@ const (
 	markInvalid     = 0x20000000
 	markNew         = 0x40000000
 )
+
+// MarkOwn is the packet mark of what a bridge itself gets of neighbour discovery from its own ports: what of that is an announcement is
+// sent through the bridge's tunnel (bridge.Relay).
+const MarkOwn = 0x08000000
 
 // markDead is the conntrack mark of a connection that is no longer allowed. Forgetting the connection would not do: its
 // next packet would make a new one, in the direction that may still be allowed.
@@ -93,8 +99,9 @@ const (
 	ownMAC      = "iifname . ether saddr != @macs drop"
 )
 
-// sharedChains are the chains that do not depend on ports and groups. bridges are the name patterns of our bridges.
-func sharedChains(bridges []string, vxlanPort int) map[object]chain {
+// sharedChains are the chains that do not depend on ports and groups.
+func sharedChains(cfg Config) map[object]chain {
+	markOwn := fmt.Sprintf(`iifname != "vxlan-*" iifname @ports meta mark set meta mark | %#x`, MarkOwn)
 	chains := map[object]chain{
 		inBridge("prerouting"): {Hook: "type filter hook prerouting priority -300", Rules: []string{
 			"iifname vmap @guard",
@@ -139,6 +146,8 @@ func sharedChains(bridges []string, vxlanPort int) map[object]chain {
 			"drop",
 		}},
 		inBridge("input"): {Hook: "type filter hook input priority -200", Rules: []string{
+			"ether type arp " + markOwn,
+			"icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } " + markOwn,
 			dhcpServer + " iifname vmap @egress",
 			fmt.Sprintf("meta mark & %#x != 0 accept", markEstablished),
 			"iifname vmap @egress",
@@ -181,12 +190,34 @@ func sharedChains(bridges []string, vxlanPort int) map[object]chain {
 			"icmpv6 type { mld-listener-query, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept",
 		}},
 	}
-	maps.Copy(chains, trackingChains(bridges, vxlanPort))
+	maps.Copy(chains, trackingChains(cfg.Bridges, cfg.VXLANPort))
+	if len(cfg.Ethertypes) > 0 {
+		permit(chains, cfg.Ethertypes)
+	}
 	for o, c := range chains {
 		chains[o] = sealed(c)
 	}
 	maps.Copy(chains, statelessChains(false))
 	return chains
+}
+
+// permit lets filtered ports use further Ethernet types, with their own MAC addresses.
+func permit(chains map[object]chain, ethertypes []uint16) {
+	texts := make([]string, len(ethertypes))
+	for i, kind := range ethertypes {
+		texts[i] = fmt.Sprintf("%#04x", kind)
+	}
+	these := "ether type { " + strings.Join(texts, ", ") + " } "
+	for name, rule := range map[string]string{"guard": "iifname . ether saddr @macs " + these + "accept", "always_egress": these + "goto deliver",
+		"always_ingress": these + "accept"} {
+		c := chains[inBridge(name)]
+		end := len(c.Rules)
+		if name == "guard" { // before it drops the rest
+			end--
+		}
+		c.Rules = slices.Insert(c.Rules, end, rule)
+		chains[inBridge(name)] = c
+	}
 }
 
 func trackingChains(bridges []string, vxlanPort int) map[object]chain {

@@ -51,8 +51,8 @@ func (f *Firewall) elementChanges(c *changes) (all []nft.Change, ok bool) {
 // encode writes an element in the kernel's form.
 func encode(e element, value string) (x nft.Element, ok bool) {
 	x = nft.Element{Set: e.Name, Verdict: value}
-	if e.object == mapZones {
-		return x, false // new zones come with new networks, which are rare
+	if e.object == mapZones || isAnywhereSet(e.Name) {
+		return x, false // new zones come with new networks, which are rare; so are members with every address
 	}
 	if isMemberSet(e.Name) {
 		p, err := parsePrefix(e.Key)

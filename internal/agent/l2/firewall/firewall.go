@@ -27,6 +27,8 @@ type Config struct {
 	Bridges []string
 	// VXLANPort is the UDP port of outer packets, which are not tracked. Default: 4789.
 	VXLANPort int
+	// Ethertypes are those that filtered ports may use beside IP and ARP.
+	Ethertypes []uint16
 }
 
 // Firewall holds what is wanted and what the kernel has. Setters only note; Apply writes.
@@ -46,13 +48,17 @@ type Firewall struct {
 	ports   map[string]*Port
 	groups  map[string][]rule
 	members map[object][]netip.Prefix
-	zones   map[string]uint16 // of bridges
-	kept    map[string]uint16 // zones that bridges had before us
-	holders map[element]int   // ports by elements that do not name them
-	uses    map[string]int    // ports by what they share; see sharedUses
-	derive  bool              // that, or the rules of a group, changed
-	recheck bool              // connections may have to be cut
-	cut     int               // connections that are cut now
+	roaming map[object][]string // MAC addresses, sorted, of members that may have every address
+	zones   map[string]uint16   // of bridges
+	kept    map[string]uint16   // zones that bridges had before us
+	holders map[element]int     // ports by elements that do not name them
+	uses    map[string]int      // ports by what they share; see sharedUses
+	derive  bool                // that, or the rules of a group, changed
+	recheck bool                // connections may have to be cut
+	cut     int                 // connections that are cut now
+	left    map[At]bool         // addresses whose connections are to be forgotten
+	former  Former
+	vacant  map[uint16]bool // zones of bridges that are gone, to be emptied
 }
 
 // New makes a firewall that wants only the shared chains. Writes counts the batches given to the kernel.
@@ -64,13 +70,13 @@ func New(cfg Config, writes *atomic.Int64, log *slog.Logger) *Firewall {
 		cfg.VXLANPort = 4789
 	}
 	f := &Firewall{
-		log: log, writes: writes, shared: sharedChains(cfg.Bridges, cfg.VXLANPort),
+		log: log, writes: writes, shared: sharedChains(cfg),
 		// A declaration never changes under one name, and listings do not give it back.
 		sets:     reconcile.NewTable[object](func(_, _ string) bool { return true }),
 		chains:   reconcile.NewTable[object](func(a, b chain) bool { return a.Sum == b.Sum && len(a.Rules) == len(b.Rules) }),
 		elements: reconcile.NewTable[element](func(a, b string) bool { return a == b }),
-		ports:    map[string]*Port{}, groups: map[string][]rule{}, members: map[object][]netip.Prefix{},
-		zones: map[string]uint16{}, holders: map[element]int{}, uses: map[string]int{}, derive: true, recheck: true,
+		ports:    map[string]*Port{}, groups: map[string][]rule{}, members: map[object][]netip.Prefix{}, roaming: map[object][]string{},
+		zones: map[string]uint16{}, holders: map[element]int{}, uses: map[string]int{}, left: map[At]bool{}, former: Former{}, vacant: map[uint16]bool{}, derive: true, recheck: true,
 	}
 	for o, declaration := range sharedSets() {
 		f.sets.Want(o, declaration)
@@ -110,6 +116,7 @@ func (f *Firewall) SetPort(p Port) {
 	if old != nil && old.Mode == Open && p.Mode != Open {
 		f.recheck = true
 	}
+	f.forget(f.former.Change(old, &p))
 	f.wantPort(old, &p)
 }
 
@@ -119,7 +126,16 @@ func (f *Firewall) RemovePort(device string) {
 	defer f.mu.Unlock()
 	old := f.ports[device]
 	delete(f.ports, device)
+	f.forget(f.former.Change(old, nil))
 	f.wantPort(old, nil)
+}
+
+// forget has the next Recheck forget connections.
+func (f *Firewall) forget(addresses []At) {
+	for _, at := range addresses {
+		f.left[at] = true
+		f.recheck = true
+	}
 }
 
 // Mode returns how the port is filtered; not ok if it is unknown.
@@ -237,6 +253,30 @@ func (f *Firewall) SetMembers(group string, v6 bool, addresses []netip.Prefix) {
 	}
 }
 
+// SetRoaming gives the MAC addresses, sorted, of the members of a remote group that may have every address.
+func (f *Firewall) SetRoaming(group string, v6 bool, macs []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	set := anywhereSet(group, v6)
+	before := f.roaming[set]
+	if slices.Equal(before, macs) {
+		return
+	}
+	if f.roaming[set] = macs; len(macs) == 0 {
+		delete(f.roaming, set)
+	}
+	f.derive = f.derive || (len(before) == 0) != (len(macs) == 0)
+	if _, used := f.sets.Wanted(set); !used {
+		return
+	}
+	for _, mac := range before {
+		f.elements.Unwant(element{set, mac})
+	}
+	for _, mac := range macs {
+		f.elements.Want(element{set, mac}, "")
+	}
+}
+
 // ChangeMembers says which addresses are members of a remote group now, and which are not. False: SetMembers is to be called.
 func (f *Firewall) ChangeMembers(group string, members map[netip.Addr]bool) bool {
 	f.mu.Lock()
@@ -270,16 +310,20 @@ func (f *Firewall) ChangeMembers(group string, members map[netip.Addr]bool) bool
 	return true
 }
 
-// KnownMembers are the ethertypes by remote group of those whose members are known and many.
+// KnownMembers are the ethertypes by remote group of those whose members are known and many. The server looks at all members
+// for each ethertype, so those of the other one count, too.
 func (f *Firewall) KnownMembers() map[string][]string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	known := map[string][]string{}
 	for _, rules := range f.groups {
 		for _, r := range rules {
-			e := Ethertype(r.v6)
-			if r.remote != "" && len(f.members[memberSet(r.remote, r.v6)]) >= ManyMembers && !slices.Contains(known[r.remote], e) {
-				known[r.remote] = append(known[r.remote], e)
+			if r.remote == "" || slices.Contains(known[r.remote], Ethertype(r.v6)) {
+				continue
+			}
+			told, fetched := f.members[memberSet(r.remote, r.v6)]
+			if fetched && len(told)+len(f.members[memberSet(r.remote, !r.v6)]) >= ManyMembers {
+				known[r.remote] = append(known[r.remote], Ethertype(r.v6))
 			}
 		}
 	}
@@ -368,12 +412,16 @@ func (f *Firewall) settle() {
 		_, kept := sets[o]
 		return !kept
 	})
+	maps.DeleteFunc(f.roaming, func(o object, _ []string) bool {
+		_, kept := sets[o]
+		return !kept
+	})
 }
 
 func (f *Firewall) settleGroup(group string, sets map[object]string, chains map[object]chain) {
 	rules := f.groups[group]
 	for _, ingress := range []bool{true, false} {
-		chains[groupChain(group, ingress)] = rulesChain(rules, ingress)
+		chains[groupChain(group, ingress)] = rulesChain(rules, ingress, func(r rule) bool { return len(f.roaming[anywhereSet(r.remote, r.v6)]) > 0 })
 	}
 	for _, r := range rules {
 		if r.remote == "" {
@@ -384,6 +432,9 @@ func (f *Firewall) settleGroup(group string, sets map[object]string, chains map[
 			kind = "ipv6_addr"
 		}
 		sets[memberSet(r.remote, r.v6)] = "set type " + kind + "; flags interval"
+		if o := anywhereSet(r.remote, r.v6); len(f.roaming[o]) > 0 {
+			sets[o] = "set type ether_addr"
+		}
 	}
 }
 
@@ -393,8 +444,8 @@ func (f *Firewall) settleSets(sets map[object]string) {
 			continue
 		}
 		f.sets.Unwant(o)
-		for _, p := range f.members[o] {
-			f.elements.Unwant(element{o, prefixText(p)})
+		for _, key := range f.keysOf(o) {
+			f.elements.Unwant(element{o, key})
 		}
 	}
 	for o, declaration := range sets {
@@ -402,10 +453,19 @@ func (f *Firewall) settleSets(sets map[object]string) {
 			continue
 		}
 		f.sets.Want(o, declaration)
-		for _, p := range f.members[o] {
-			f.elements.Want(element{o, prefixText(p)}, "")
+		for _, key := range f.keysOf(o) {
+			f.elements.Want(element{o, key}, "")
 		}
 	}
+}
+
+// keysOf are the elements of a set of members.
+func (f *Firewall) keysOf(o object) []string {
+	keys := slices.Clone(f.roaming[o])
+	for _, p := range f.members[o] {
+		keys = append(keys, prefixText(p))
+	}
+	return keys
 }
 
 // firstZone is upstream's first zone; those below are for other users of connection tracking.
@@ -417,6 +477,8 @@ func (f *Firewall) settleZones(bridges map[string]bool) {
 		if !bridges[b] {
 			delete(f.zones, b)
 			f.elements.Unwant(element{mapZones, b})
+			f.former.Leave(b)
+			f.vacant[zone], f.recheck = true, true
 			continue
 		}
 		taken[zone] = true

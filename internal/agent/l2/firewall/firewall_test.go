@@ -202,6 +202,34 @@ func TestMembersFollowTheLastList(t *testing.T) {
 	}
 }
 
+// Nobody has an IPv6 address in most groups; the server would look at all members to find that out.
+func TestKnownMembersOfBothEthertypes(t *testing.T) {
+	f := New(Config{}, new(atomic.Int64), slog.New(slog.DiscardHandler))
+	f.SetGroup(web, []rpc.SecurityGroupRule{{Direction: "ingress", Ethertype: "IPv4", RemoteGroupID: friends}, {Direction: "ingress", Ethertype: "IPv6", RemoteGroupID: friends}})
+	var many []netip.Prefix
+	for n := range ManyMembers {
+		many = append(many, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(n)}), 32))
+	}
+	for _, step := range []struct {
+		v6   bool
+		told []netip.Prefix
+		want []string
+	}{{true, nil, nil}, {false, many[1:], nil}, {false, many, []string{"IPv4", "IPv6"}}} {
+		f.SetMembers(friends, step.v6, step.told)
+		got := f.KnownMembers()[friends]
+		slices.Sort(got)
+		if !slices.Equal(got, step.want) {
+			t.Errorf("after %d of IPv6 %t: %v known, want %v", len(step.told), step.v6, got, step.want)
+		}
+	}
+	f = New(Config{}, new(atomic.Int64), slog.New(slog.DiscardHandler))
+	f.SetGroup(web, []rpc.SecurityGroupRule{{Direction: "ingress", Ethertype: "IPv4", RemoteGroupID: friends}, {Direction: "ingress", Ethertype: "IPv6", RemoteGroupID: friends}})
+	f.SetMembers(friends, false, many)
+	if got := f.KnownMembers()[friends]; !slices.Equal(got, []string{"IPv4"}) {
+		t.Errorf("IPv6 was never told, but %v known", got)
+	}
+}
+
 func TestZonesAreKept(t *testing.T) {
 	f := newTestFirewall()
 	f.zones["brqbbbbbbbb-bb"] = firstZone

@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -14,6 +15,10 @@ type judge struct {
 	wide      map[uint16][]*Port // ports with prefixes, by zone
 	groups    map[string][]rule
 	members   map[object][]netip.Prefix
+	left      map[At]bool
+	leftZoned map[zoned]bool  // the same
+	vacant    map[uint16]bool // zones to be emptied
+	roaming   map[object]bool // groups of which some member may have every address
 }
 
 type zoned struct {
@@ -22,11 +27,12 @@ type zoned struct {
 }
 
 // Recheck cuts the connections that the rules no longer allow, and only these; those that were cut and are allowed again
-// go on. It takes time proportional to the connections of the host and may run beside Apply.
+// go on. Those of addresses that have another port now are forgotten: it has not begun them. It takes time proportional to the connections of the host and may run beside Apply.
 func (f *Firewall) Recheck(ctx context.Context) error {
 	j, zones := f.judge()
 	flows, err := conntrack.List(func(c *conntrack.Flow) bool { return zones[c.Zone] })
 	if err != nil {
+		f.leave(j)
 		return err
 	}
 	cut := 0
@@ -35,6 +41,14 @@ func (f *Firewall) Recheck(ctx context.Context) error {
 			return ctx.Err()
 		}
 		flow := &flows[i]
+		if j.vacant[flow.Zone] || j.leftZoned[zoned{flow.Zone, flow.Source}] || j.leftZoned[zoned{flow.Zone, flow.Dest}] {
+			f.writes.Add(1)
+			if err := conntrack.Delete(flow); err != nil {
+				f.leave(j)
+				return err
+			}
+			continue
+		}
 		mark := uint32(0)
 		if !j.allows(flow) {
 			mark = markDead
@@ -54,20 +68,39 @@ func (f *Firewall) Recheck(ctx context.Context) error {
 	return nil
 }
 
+// leave has the next Recheck forget what this one could not.
+func (f *Firewall) leave(j *judge) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	maps.Copy(f.left, j.left)
+	maps.Copy(f.vacant, j.vacant)
+}
+
 func (f *Firewall) judge() (*judge, map[uint16]bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	j := &judge{byAddress: map[zoned]*Port{}, wide: map[uint16][]*Port{}, groups: map[string][]rule{},
-		members: map[object][]netip.Prefix{}}
+		members: map[object][]netip.Prefix{}, roaming: map[object]bool{}, leftZoned: map[zoned]bool{}}
 	for id, rules := range f.groups { // the slices are replaced, never changed
 		j.groups[id] = rules
 	}
 	for set, all := range f.members {
 		j.members[set] = all
 	}
+	for set := range f.roaming {
+		j.roaming[set] = true
+	}
 	zones := map[uint16]bool{}
 	for _, zone := range f.zones {
 		zones[zone] = true
+	}
+	j.left, f.left = f.left, map[At]bool{}
+	for at := range j.left {
+		j.leftZoned[zoned{f.zones[at.Bridge], at.Address}] = true
+	}
+	j.vacant, f.vacant = f.vacant, map[uint16]bool{}
+	for zone := range j.vacant {
+		zones[zone] = true // perhaps another bridge has it already: its connections are as young as the bridge
 	}
 	for _, p := range f.ports {
 		if p.Mode == Filtered {
@@ -141,6 +174,9 @@ func (j *judge) matches(p *Port, ingress bool, c *conntrack.Flow) bool {
 func (j *judge) matchesRemote(r *rule, remote netip.Addr) bool {
 	if r.prefix.IsValid() && !r.prefix.Contains(remote) {
 		return false
+	}
+	if r.remote != "" && j.roaming[anywhereSet(r.remote, r.v6)] { // nobody knows whose it is: connections have no MAC addresses
+		return true
 	}
 	contains := func(p netip.Prefix) bool { return p.Contains(remote) }
 	return r.remote == "" || slices.ContainsFunc(j.members[memberSet(r.remote, r.v6)], contains)

@@ -14,7 +14,7 @@ import (
 
 // protocols are the names that rules may use (upstream neutron_lib.constants.IP_PROTOCOL_MAP).
 var protocols = map[string]uint8{
-	"ah": 51, "dccp": 33, "egp": 8, "esp": 50, "gre": 47, "hopopt": 0, "icmp": 1, "icmpv6": 58, "igmp": 2, "ip": 4,
+	"ah": 51, "dccp": 33, "egp": 8, "esp": 50, "gre": 47, "hopopt": 0, "icmp": 1, "icmpv6": 58, "igmp": 2, "ip": 0,
 	"ipip": 4, "ipv6-encap": 41, "ipv6-frag": 44, "ipv6-icmp": 58, "ipv6-nonxt": 59, "ipv6-opts": 60, "ipv6-route": 43,
 	"ospf": 89, "pgm": 113, "rsvp": 46, "sctp": 132, "tcp": 6, "udp": 17, "udplite": 136, "vrrp": 112,
 }
@@ -111,8 +111,18 @@ func parsePrefix(text string) (netip.Prefix, error) {
 	return p.Masked(), err
 }
 
-// text is the rule in nft's language, with the verdict.
-func (x rule) text() string {
+// texts are the rule in nft's language, with the verdict: one for members by their address and, if there are any, one for those
+// that may have every address.
+func (x rule) texts(anywhere bool) []string {
+	all := []string{x.text("")}
+	if anywhere {
+		all = append(all, x.text("ether saddr @"+anywhereSet(x.remote, x.v6).Name))
+	}
+	return all
+}
+
+// text is the rule in nft's language; member, if not "", stands for its remote group.
+func (x rule) text(member string) string {
 	words := []string{"ether type ip"}
 	ip := "ip"
 	if x.v6 {
@@ -125,7 +135,10 @@ func (x rule) text() string {
 	if x.prefix.IsValid() {
 		words = append(words, ip, side, prefixText(x.prefix))
 	}
-	if x.remote != "" {
+	switch {
+	case member != "":
+		words = append(words, member)
+	case x.remote != "":
 		words = append(words, ip, side, "@"+memberSet(x.remote, x.v6).Name)
 	}
 	words = append(words, x.protocolText()...)
@@ -183,6 +196,16 @@ func memberSet(group string, v6 bool) object {
 	return inBridge("members4-" + group)
 }
 
+// anywhereSet is the set of the MAC addresses of those members of a remote group that may have every address. Their frames are told by
+// the MAC, in either direction: else one of them would make everybody a member
+// (neutron/agent/linux/openvswitch_firewall/rules.py, create_flows_for_ip_address_and_mac).
+func anywhereSet(group string, v6 bool) object {
+	if v6 {
+		return inBridge("anywhere6-" + group)
+	}
+	return inBridge("anywhere4-" + group)
+}
+
 // groupChain is the chain of a group's rules.
 func groupChain(group string, ingress bool) object { return inBridge(direction(ingress) + "-" + group) }
 
@@ -193,12 +216,13 @@ func direction(ingress bool) string {
 	return "out"
 }
 
-// rulesChain renders the rules of one direction, each text once, in a fixed order.
-func rulesChain(rules []rule, ingress bool) chain {
+// rulesChain renders the rules of one direction, each text once, in a fixed order. anywhere tells of rules about a group whether that has
+// members that may have every address.
+func rulesChain(rules []rule, ingress bool, anywhere func(rule) bool) chain {
 	var c chain
 	for _, r := range rules {
 		if r.ingress == ingress {
-			c.Rules = append(c.Rules, r.text())
+			c.Rules = append(c.Rules, r.texts(r.remote != "" && anywhere(r))...)
 		}
 	}
 	slices.Sort(c.Rules)

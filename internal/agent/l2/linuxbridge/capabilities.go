@@ -8,8 +8,8 @@ import (
 	"os/exec"
 	"time"
 
+	"neutrino/internal/linux/bpf"
 	"neutrino/internal/linux/nft"
-	"neutrino/internal/linux/vlan"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -20,7 +20,7 @@ type Capabilities struct {
 	BridgeConntrack bool // nftables' ct in the bridge family
 	BridgeNetfilter bool // br_netfilter, which the firewall needs
 	VLAN            bool // 8021q
-	VLANByBPF       bool // replaces it
+	BPF             bool // programs at devices: in place of 8021q, and for announcements through tunnels
 	VXLAN           bool
 }
 
@@ -31,7 +31,7 @@ func Probe(ctx context.Context) Capabilities {
 		BridgeConntrack: nft.Check(ctx, scratch) == nil,
 		BridgeNetfilter: bridgeNetfilter(ctx),
 		VLAN:            linkKind("vlan"),
-		VLANByBPF:       vlan.Supported(),
+		BPF:             bpf.Supported(),
 		VXLAN:           linkKind("vxlan"),
 	}
 }
@@ -39,7 +39,7 @@ func Probe(ctx context.Context) Capabilities {
 // Log writes the table of capabilities.
 func (c Capabilities) Log(log *slog.Logger) {
 	log.Info("kernel capabilities", "bridge_conntrack", c.BridgeConntrack, "br_netfilter", c.BridgeNetfilter,
-		"8021q", c.VLAN, "vlan_by_bpf", c.VLANByBPF, "vxlan", c.VXLAN)
+		"8021q", c.VLAN, "bpf", c.BPF, "vxlan", c.VXLAN)
 }
 
 func bridgeNetfilter(ctx context.Context) bool {

@@ -44,6 +44,7 @@ type Config struct {
 	Learning   bool              // tunnels learn where addresses are: without l2 population
 	Unfiltered bool              // no firewall
 	Tunnels
+	PermittedEthertypes []uint16 // that filtered ports may use beside IP and ARP
 }
 
 // Tunnels says how tunnel packets look.
@@ -79,6 +80,7 @@ type Driver struct {
 
 	suppressing map[int]bool // ports known to answer ARP and ND
 	attached    map[vlan.Attachment]bool
+	relayed     map[bridge.Relay]bool
 	firewall    *firewall.Firewall
 	cleared     bool // there are no filters of earlier runs and of upstream's agent
 
@@ -121,9 +123,10 @@ func (d *Driver) note(device, what string) {
 
 // New makes a driver. writes counts changes in the kernel.
 func New(cfg Config, writes *atomic.Int64, log *slog.Logger) *Driver {
-	d := &Driver{cfg: cfg, writes: writes, log: log, settled: map[string]settled{}, attached: map[vlan.Attachment]bool{}}
+	d := &Driver{cfg: cfg, writes: writes, log: log, settled: map[string]settled{}, attached: map[vlan.Attachment]bool{},
+		relayed: map[bridge.Relay]bool{}}
 	if !cfg.Unfiltered {
-		d.firewall = firewall.New(firewall.Config{Bridges: d.bridges(), VXLANPort: cfg.UDPPort}, writes, log)
+		d.firewall = firewall.New(firewall.Config{Bridges: d.bridges(), VXLANPort: cfg.UDPPort, Ethertypes: cfg.PermittedEthertypes}, writes, log)
 	}
 	return d
 }

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"neutrino/internal/agent/l2/firewall"
 	"neutrino/internal/linux/bridge"
 	"neutrino/internal/linux/vlan"
 
@@ -81,10 +82,17 @@ func (d *Driver) vxlan(n Network, br netlink.Link) error {
 	if err := d.suppress(l); err != nil {
 		return err
 	}
+	if err := d.relay(br, l); err != nil {
+		return err
+	}
 	if err := d.setMTU(l, n.MTU); err != nil {
 		return err
 	}
-	return d.setUp(l)
+	err = d.setUp(l)
+	if errors.Is(err, unix.EADDRINUSE) {
+		return fmt.Errorf("%w: another device has UDP port %d, perhaps what Open vSwitch left: see \"ip link show vxlan_sys_%[2]d\"", err, d.cfg.UDPPort)
+	}
+	return err
 }
 
 func (d *Driver) vxlanDevice(n Network) (*netlink.Vxlan, error) {
@@ -195,12 +203,41 @@ func (d *Driver) suppress(l netlink.Link) error {
 	return nil
 }
 
+// relay sends announcements of our ports through the tunnel, which suppression keeps from it. Without filters nothing tells them from
+// those of others.
+func (d *Driver) relay(br, tunnel netlink.Link) error {
+	r := bridge.Relay{Bridge: br.Attrs().Index, Tunnel: tunnel.Attrs().Index, Mark: firewall.MarkOwn}
+	if !d.caps.BPF || d.firewall == nil || d.relayed[r] {
+		return nil
+	}
+	there, err := r.Attached(d.handle)
+	if err != nil {
+		return err
+	}
+	if !there {
+		if err := r.Attach(d.handle); err != nil {
+			return err
+		}
+		d.note(br.Attrs().Name, "announcements relayed")
+	}
+	d.relayed[r] = true
+	return nil
+}
+
 // parent is the device that carries the VLANs of a physical network.
 func (d *Driver) parent(n Network) string {
 	if i := d.cfg.Interfaces[n.Physical]; i != "" {
 		return i
 	}
 	return d.cfg.Bridges[n.Physical]
+}
+
+// lacking says why a network has no device to the outside.
+func (d *Driver) lacking(n Network, device string) error {
+	if device == "" {
+		return fmt.Errorf("network %s: no interface is configured for physical network %q", n.ID, n.Physical)
+	}
+	return fmt.Errorf("network %s: %s of physical network %q does not exist", n.ID, device, n.Physical)
 }
 
 // vlanName is upstream's name: the interface's, shortened and with a hash if the VLAN would not fit (neutron_lib.plugins.utils).
@@ -217,7 +254,7 @@ func vlanName(parent string, vlan int) string {
 func (d *Driver) vlan(n Network, br netlink.Link) error {
 	parent := d.links.Get(d.parent(n))
 	if parent == nil {
-		return fmt.Errorf("network %s: no interface for physical network %q", n.ID, n.Physical)
+		return d.lacking(n, d.parent(n))
 	}
 	name := vlanName(d.parent(n), n.Segment)
 	l := d.links.Get(name)
@@ -258,7 +295,7 @@ func (d *Driver) addVLAN(name string, parent netlink.Link, n Network) error {
 			return fmt.Errorf("add %s: %w", name, err)
 		}
 		return nil
-	case d.caps.VLANByBPF:
+	case d.caps.BPF:
 		if err := vlan.Add(d.handle, name, parent.Attrs().MTU); err != nil {
 			return err
 		}
@@ -323,7 +360,7 @@ func (d *Driver) vlanPair(l netlink.Link) bool {
 func (d *Driver) flat(n Network, br netlink.Link) error {
 	l := d.links.Get(d.cfg.Interfaces[n.Physical])
 	if l == nil {
-		return fmt.Errorf("network %s: no interface for physical network %q", n.ID, n.Physical)
+		return d.lacking(n, d.cfg.Interfaces[n.Physical])
 	}
 	if master := l.Attrs().MasterIndex; master != 0 && master != br.Attrs().Index {
 		return fmt.Errorf("network %s: %s is in %s", n.ID, l.Attrs().Name, d.links.Name(master))

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 
 	"neutrino/internal/agent/l2/firewall"
 	"neutrino/internal/agent/l2/wiring"
+	"neutrino/internal/linux/announce"
 	"neutrino/internal/linux/bridge"
 	"neutrino/internal/linux/link"
 	"neutrino/internal/reconcile"
@@ -38,7 +40,17 @@ func (d *Driver) Open(ctx context.Context, changed func(device string)) error {
 		d.firewall.KeepZones(zones)
 	}
 	d.links = link.NewCache(d.handle, changed, d.log)
-	return d.links.Reload()
+	if err := d.links.Reload(); err != nil {
+		return err
+	}
+	for kind, mappings := range map[string]map[string]string{"interface": d.cfg.Interfaces, "bridge": d.cfg.Bridges} {
+		for physical, name := range mappings {
+			if d.links.Get(name) == nil { // it may come yet
+				d.log.Error(kind+" of a physical network does not exist", kind, name, "physical_network", physical)
+			}
+		}
+	}
+	return nil
 }
 
 // Run follows the devices of the host.
@@ -112,10 +124,11 @@ func (d *Driver) Plug(device string, details *rpc.DeviceDetails, n Network) erro
 // Unplug forgets a device. The kernel takes one that goes out of its bridge.
 func (d *Driver) Unplug(device string) { delete(d.settled, device) }
 
-// Verify has the flags of bridge ports and the programs of VLANs read anew; all else is looked at each time.
+// Verify has the flags of bridge ports and the programs at devices read anew; all else is looked at each time.
 func (d *Driver) Verify() {
 	d.suppressing = nil
 	clear(d.attached)
+	clear(d.relayed)
 }
 
 // Commit has nothing to do but to remove the filters of others once ours are complete: those of upstream's agent, or ours
@@ -175,4 +188,9 @@ func (f *filter) Apply(ctx context.Context) (bool, error) {
 	}
 	f.admitted = true
 	return recheck, nil
+}
+
+// Announce sends from the bridge, which passes announcements on to ports but not into its tunnel.
+func (d *Driver) Announce(_ context.Context, n Network, mac net.HardwareAddr, a netip.Addr) error {
+	return announce.Send(d.BridgeName(n), announce.Frames(mac, a, false))
 }

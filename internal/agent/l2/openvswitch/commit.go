@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,6 +59,7 @@ func (d *Driver) Commit(ctx context.Context, complete, told bool) error {
 	if err := d.sendFlows(ctx, complete); err != nil {
 		return err
 	}
+	d.forget()
 	if complete && !d.swept {
 		if err := d.sweepStrangers(ctx); err != nil {
 			return err
@@ -84,6 +86,7 @@ func (d *Driver) shut(ctx context.Context) error {
 	for name, port := range p.ports {
 		x, has := d.devices[name], tagOf(p.Ports[port])
 		if has > 0 && has != deadVLAN && (x != nil && d.tag(name, x) == deadVLAN || x == nil && d.removed[name]) {
+			d.notice(x, port, has, deadVLAN)
 			t.SetPort(port, deadVLAN, nil)
 		}
 	}
@@ -185,12 +188,51 @@ func (d *Driver) portFlows(p *picture) {
 			table.Want("port "+name, openFlows(now.place)...)
 		default:
 			f := d.filter.ports[name].Port
-			table.Want("port "+name, append(filteredFlows(now.place, f), groupFlows(now.place, f, d.filter.groups, d.filter.id)...)...)
+			table.Want("port "+name, append(filteredFlows(now.place, f, d.cfg.PermittedEthertypes...), groupFlows(now.place, f, d.filter.groups, d.filter.id)...)...)
 		}
 	}
 	if d.filter != nil {
 		d.memberFlows(changed)
 	}
+	if d.filter != nil && changed {
+		d.deliver()
+	}
+}
+
+// delivery is a MAC address on a network.
+type delivery struct {
+	vlan int
+	mac  string
+}
+
+func (k delivery) owner() string { return fmt.Sprintf("mac %d %s", k.vlan, k.mac) }
+
+// deliver makes the flows for other MAC addresses than their own that address pairs of ports have. One that is a port's own stays that port's.
+func (d *Driver) deliver() {
+	own, others := map[delivery]bool{}, map[delivery][]receiver{}
+	for name, x := range d.devices {
+		f := d.filter.ports[name]
+		if f == nil || x.made.mode != firewall.Filtered || x.made.number == 0 || x.made.vlan == 0 || !x.made.up {
+			continue
+		}
+		own[delivery{x.made.vlan, f.MAC}] = true
+		for _, mac := range macsOf(f.Port)[1:] {
+			k := delivery{x.made.vlan, mac}
+			others[k] = append(others[k], receiver{x.made.place, f.Stateless})
+		}
+	}
+	table := d.table(d.cfg.IntegrationBridge)
+	maps.DeleteFunc(others, func(k delivery, _ []receiver) bool { return own[k] })
+	for k := range d.delivered {
+		if others[k] == nil {
+			table.Want(k.owner())
+		}
+	}
+	for k, to := range others {
+		slices.SortFunc(to, func(a, b receiver) int { return a.number - b.number })
+		table.Want(k.owner(), deliveryFlows(k.vlan, k.mac, to...)...)
+	}
+	d.delivered = others
 }
 
 // basis is what the flows of a port are to be made of.
@@ -219,15 +261,23 @@ func (d *Driver) memberFlows(portsChanged bool) {
 		for vlan := range d.shared {
 			if now[vlan] == nil {
 				d.allMembers(vlan, nil)
+				d.roamers(vlan, nil)
 			}
 		}
 		for vlan, used := range now {
 			if !maps.Equal(used, d.shared[vlan]) {
 				d.allMembers(vlan, used)
+				d.roamers(vlan, used)
 			}
 		}
 		d.shared = now
 	}
+	if f.strayed {
+		for vlan, used := range d.shared {
+			d.roamers(vlan, used)
+		}
+	}
+	f.strayed = false
 	for p := range f.stirred {
 		for vlan, used := range d.shared {
 			d.member(vlan, used, p)
@@ -304,6 +354,11 @@ func (d *Driver) member(vlan int, used map[conjunctionKey]uint32, p netip.Prefix
 	d.table(d.cfg.IntegrationBridge).Want(fmt.Sprintf("member %d %s", vlan, p), flows...)
 }
 
+// roamers makes the flows of the members with every address on a network.
+func (d *Driver) roamers(vlan int, used map[conjunctionKey]uint32) {
+	d.table(d.cfg.IntegrationBridge).Want(fmt.Sprintf("roaming %d", vlan), roamingFlows(used, d.filter.roaming)...)
+}
+
 // tunnelName is upstream's name of the port to an endpoint: the address, or as much as a device's name may have of a hash
 // (neutron/plugins/ml2/drivers/openvswitch/agent/ovs_neutron_agent.py, get_tunnel_name).
 func tunnelName(kind string, endpoint netip.Addr) string {
@@ -329,25 +384,46 @@ func (d *Driver) tunnelPorts(t *ovs.Transaction, p *picture, known bool) {
 			continue
 		}
 		name := tunnelName(n.Type, to)
-		if !needed[name] && p.BridgeOf[name] == "" {
+		if needed[name] {
+			continue
+		}
+		needed[name] = true
+		wanted := d.tunnel(name, n.Type, to)
+		if p.BridgeOf[name] == "" {
 			if d.tunnels[n.Type][to] > 0 {
 				d.log.Warn("tunnels are missing, they are made again", "tunnel", name)
 			}
-			t.AddPort(d.cfg.TunnelBridge, ovs.Port{Name: name}, d.tunnel(name, n.Type, to))
+			t.AddPort(d.cfg.TunnelBridge, ovs.Port{Name: name}, wanted)
+			continue
 		}
-		needed[name] = true
+		if options, changed := corrected(p.Interfaces[name].Options, wanted.Options); changed {
+			d.log.Warn("a tunnel has other options than it should, they are set again", "tunnel", name, "options", p.Interfaces[name].Options)
+			t.SetOptions(name, options)
+		}
+	}
+	table := d.table(d.cfg.TunnelBridge)
+	for name := range d.entrances {
+		if p.BridgeOf[name] == d.cfg.TunnelBridge {
+			continue
+		}
+		if !needed[name] { // if it is needed, that was said above
+			d.log.Warn("a tunnel that was about to be removed is gone", "tunnel", name)
+		}
+		table.Want("tunnel " + name)
+		delete(d.entrances, name)
 	}
 	for name, i := range p.Interfaces {
 		if p.BridgeOf[name] != d.cfg.TunnelBridge || tunnelTables[i.Type] == 0 || !strings.HasPrefix(name, i.Type+"-") {
 			continue
 		}
-		table := d.table(d.cfg.TunnelBridge)
 		if !needed[name] && known && d.cfg.L2Population && len(d.restored) == 0 {
 			t.RemovePort(name)
 			delete(d.tunnels, i.Type) // it may come back, and was not lost
 			table.Want("tunnel " + name)
+			delete(d.entrances, name)
 		} else if n := i.Number(); n > 0 {
 			table.Want("tunnel "+name, tunnelPortFlows(i.Type, n)...)
+			d.entrances[name] = true
 		}
 	}
 }
@@ -362,6 +438,25 @@ func (d *Driver) tunnel(name, kind string, endpoint netip.Addr) ovs.Interface {
 		options["csum"] = "true"
 	}
 	return ovs.Interface{Name: name, Type: kind, Options: options}
+}
+
+// tunnelOptions are those that the configuration decides.
+var tunnelOptions = []string{"remote_ip", "local_ip", "in_key", "out_key", "df_default", "dst_port", "csum"}
+
+// corrected are a tunnel's options as they should be; others stay, such as those that upstream's agent gives.
+func corrected(have, wanted map[string]string) (options map[string]string, changed bool) {
+	options = map[string]string{}
+	maps.Copy(options, have)
+	for _, key := range tunnelOptions {
+		if have[key] == wanted[key] {
+			continue
+		}
+		changed = true
+		if options[key] = wanted[key]; wanted[key] == "" {
+			delete(options, key)
+		}
+	}
+	return options, changed
 }
 
 // tunnelNumbers are the ports of tunnels of a kind, by endpoint.
@@ -419,6 +514,9 @@ func (d *Driver) sendFlows(ctx context.Context, complete bool) error {
 	verify := d.flushed.Swap(false)
 	for _, name := range keysSorted(d.flows) {
 		t := d.flows[name]
+		if slices.Contains(d.lacking, name) { // its flows are read when it is back
+			continue
+		}
 		if err := d.sendBundle(ctx, name, t, verify, complete); err != nil {
 			d.flushed.Store(true) // nobody knows what is there
 			return err
@@ -455,6 +553,9 @@ func (d *Driver) sendBundle(ctx context.Context, name string, t *ovs.Flows, veri
 // sweepStrangers removes, once ours are complete, what another agent left before this one.
 func (d *Driver) sweepStrangers(ctx context.Context) error {
 	for _, name := range keysSorted(d.flows) {
+		if d.surveys[name] == nil { // its bridge does not exist
+			continue
+		}
 		tables := physicalTables
 		switch name {
 		case d.cfg.IntegrationBridge:
@@ -486,10 +587,10 @@ func (d *Driver) ports(t *ovs.Transaction, p *picture, complete bool) {
 			note = n.note
 		}
 		if port := p.ports[name]; port != "" {
-			if has := tagOf(p.Ports[port]); has == tag {
+			has := tagOf(p.Ports[port])
+			d.notice(x, port, has, tag)
+			if has == tag {
 				x.seen = tag
-			} else if x.seen == tag {
-				d.log.Warn("VLAN of a port is not as it should be, it is set again", "port", port, "vlan", has, "should_be", tag)
 			}
 			t.SetPort(port, tag, note)
 			continue
@@ -510,6 +611,13 @@ func (d *Driver) ports(t *ovs.Transaction, p *picture, complete bool) {
 		} else if d.removed[name] {
 			t.SetPort(port, deadVLAN, nil)
 		}
+	}
+}
+
+// notice says that somebody changed the VLAN of a port.
+func (d *Driver) notice(x *device, port string, has, tag int) {
+	if x != nil && x.seen == tag && has != tag {
+		d.log.Warn("VLAN of a port is not as it should be, it is set again", "port", port, "vlan", has, "should_be", tag)
 	}
 }
 

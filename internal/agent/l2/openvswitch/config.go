@@ -25,6 +25,8 @@ type Config struct {
 	LocalIP           netip.Addr        // tunnel endpoint; invalid: no tunnels
 	L2Population      bool
 	Unfiltered        bool // no firewall
+
+	PermittedEthertypes []uint16 // that filtered ports may use beside IP and ARP
 }
 
 func (c Config) withDefaults() Config {
@@ -56,6 +58,7 @@ const (
 	tableAcceptOrLocal = 73 // what left a port: to another one here, or on
 	tableBaseIngress   = 81
 	tableRulesIngress  = 82
+	tableAcceptedAgain = 83 // what rules let in of established connections; not upstream's
 	tableAcceptedOut   = 91
 	tableAcceptedIn    = 92
 	tableDropped       = 93

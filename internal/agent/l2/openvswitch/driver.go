@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"neutrino/internal/agent/l2/wiring"
+	"neutrino/internal/linux/announce"
 	"neutrino/internal/linux/bridge"
 	"neutrino/internal/linux/link"
 	"neutrino/internal/ovs"
@@ -41,21 +43,27 @@ type Driver struct {
 	looking sync.Mutex              // held while a picture is taken
 	flushed atomic.Bool             // ovs-vswitchd is another one than before, or may be
 
-	filter   *filter // nil: ports are not filtered
-	devices  map[string]*device
-	networks map[string]*network
-	vlans    map[int]string // networks by local VLAN, those of earlier runs too
-	restored map[string]int // local VLANs of earlier runs, by network
-	flows    map[string]*ovs.Flows
-	shared   map[int]map[conjunctionKey]uint32 // conjunctions by local VLAN
-	members  map[int]map[netip.Prefix]bool     // addresses that have flows for them
-	entries  map[bridge.Entry]string
-	loaded   bool                          // entries has what earlier runs left
-	tunnels  map[string]map[netip.Addr]int // as the flows for entries know them, by type and endpoint
-	moved    map[int]bool                  // local VLANs whose forwarding entries changed
-	removed  map[string]bool
-	surveys  map[string]*ovs.Survey // the last ones, until the flows of others are gone
-	swept    bool                   // they are
+	filter    *filter // nil: ports are not filtered
+	devices   map[string]*device
+	networks  map[string]*network
+	vlans     map[int]string // networks by local VLAN, those of earlier runs too
+	restored  map[string]int // local VLANs of earlier runs, by network
+	flows     map[string]*ovs.Flows
+	shared    map[int]map[conjunctionKey]uint32 // conjunctions by local VLAN
+	members   map[int]map[netip.Prefix]bool     // addresses that have flows for them
+	entries   map[bridge.Entry]string
+	loaded    bool                          // entries has what earlier runs left
+	tunnels   map[string]map[netip.Addr]int // as the flows for entries know them, by type and endpoint
+	entrances map[string]bool               // tunnels that have flows for what comes out of them
+	moved     map[int]bool                  // local VLANs whose forwarding entries changed
+	removed   map[string]bool
+	delivered map[delivery][]receiver // by MAC addresses of pairs
+	lacking   []string                // bridges of physical networks that do not exist
+	surveys   map[string]*ovs.Survey  // the last ones, until the flows of others are gone
+	swept     bool                    // they are
+
+	oblivion   oblivion // to be passed on
+	forgetting chan oblivion
 }
 
 // device is a port that has been plugged.
@@ -79,9 +87,9 @@ type network struct {
 // New makes a driver. writes counts transactions and bundles.
 func New(cfg Config, writes *atomic.Int64, log *slog.Logger) *Driver {
 	d := &Driver{cfg: cfg.withDefaults(), writes: writes, log: log, kick: make(chan struct{}, 1), devices: map[string]*device{},
-		networks: map[string]*network{}, vlans: map[int]string{}, restored: map[string]int{}, flows: map[string]*ovs.Flows{},
+		networks: map[string]*network{}, vlans: map[int]string{}, restored: map[string]int{}, flows: map[string]*ovs.Flows{}, entrances: map[string]bool{},
 		entries: map[bridge.Entry]string{}, moved: map[int]bool{}, removed: map[string]bool{}, surveys: map[string]*ovs.Survey{},
-		members: map[int]map[netip.Prefix]bool{}}
+		members: map[int]map[netip.Prefix]bool{}, oblivion: oblivion{}, forgetting: make(chan oblivion, 1)}
 	d.sw = ovs.Switch{RunDir: d.cfg.RunDir}
 	if !cfg.Unfiltered {
 		d.filter = newFilter(log)
@@ -191,6 +199,7 @@ func (d *Driver) Run(ctx context.Context) {
 		defer close(done)
 		d.watch(ctx)
 	}()
+	go d.forgetAll(ctx)
 	go func() {
 		for {
 			select {
@@ -398,6 +407,9 @@ func (d *Driver) Ensure(n wiring.Network) (fresh bool, err error) {
 			maps.DeleteFunc(d.entries, func(e bridge.Entry, _ string) bool { return e.VNI == vlan })
 		}
 		x = &network{vlan: vlan}
+		if fresh && d.filter != nil { // or connections of a network of before would be this one's
+			d.oblivion.add(vlan, everything)
+		}
 		d.networks[n.ID], d.vlans[vlan] = x, n.ID
 		delete(d.restored, n.ID)
 	}
@@ -461,10 +473,22 @@ func (d *Driver) Remove(n wiring.Network) (bool, error) {
 	if x := d.networks[n.ID]; x != nil {
 		delete(d.networks, n.ID)
 		delete(d.vlans, x.vlan)
+		if d.filter != nil {
+			d.filter.former.Leave(n.ID)
+		}
 		d.wantNetwork(n.ID, nil)
 		d.moved[x.vlan] = true
 	}
 	return true, nil
+}
+
+// Announce gives the integration bridge frames as if they came from the tunnel bridge, to which it does not return them.
+func (d *Driver) Announce(ctx context.Context, n wiring.Network, mac net.HardwareAddr, a netip.Addr) error {
+	x, from := d.networks[n.ID], d.picture.Load().number(d.cfg.PatchToTunnels)
+	if x == nil || from == 0 {
+		return nil
+	}
+	return d.sw.Receive(ctx, d.cfg.IntegrationBridge, from, x.vlan, announce.Frames(mac, a, false))
 }
 
 // Sweep forgets the VLANs of networks that have no ports here any more.

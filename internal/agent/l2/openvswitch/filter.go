@@ -18,11 +18,15 @@ type filter struct {
 	ports   map[string]*filteredPort
 	groups  map[string][]firewall.Rule
 	members map[memberKey]map[netip.Prefix]bool
+	roaming map[memberKey][]string // MAC addresses, sorted, of members that may have every address
 	ids     map[conjunctionKey]uint32
 	taken   map[uint32]bool
 	edition int                   // counts changes
 	stirred map[netip.Prefix]bool // joined or left a group
+	strayed bool                  // roaming changed
 	touched map[string]int        // the edition in which a group's rules changed
+	former  firewall.Former
+	left    []firewall.At // addresses whose connections are to be forgotten
 }
 
 type filteredPort struct {
@@ -37,8 +41,9 @@ type memberKey struct {
 
 func newFilter(log *slog.Logger) *filter {
 	return &filter{log: log, ports: map[string]*filteredPort{}, groups: map[string][]firewall.Rule{}, members: map[memberKey]map[netip.Prefix]bool{},
+		roaming: map[memberKey][]string{},
 		stirred: map[netip.Prefix]bool{},
-		ids:     map[conjunctionKey]uint32{}, taken: map[uint32]bool{}, touched: map[string]int{}}
+		ids:     map[conjunctionKey]uint32{}, taken: map[uint32]bool{}, touched: map[string]int{}, former: firewall.Former{}}
 }
 
 // SetPort says how a port is to be filtered.
@@ -46,12 +51,24 @@ func (f *filter) SetPort(p firewall.Port) {
 	if old := f.ports[p.Device]; old != nil && reflect.DeepEqual(old.Port, p) { // the server repeats what it said when only members changed
 		return
 	}
+	f.left = append(f.left, f.former.Change(f.port(p.Device), &p)...)
 	f.edition++
 	f.ports[p.Device] = &filteredPort{p, f.edition}
 }
 
+// port is how a port was filtered; nil: it is new.
+func (f *filter) port(device string) *firewall.Port {
+	if p := f.ports[device]; p != nil {
+		return &p.Port
+	}
+	return nil
+}
+
 // RemovePort forgets a port.
-func (f *filter) RemovePort(device string) { delete(f.ports, device) }
+func (f *filter) RemovePort(device string) {
+	f.left = append(f.left, f.former.Change(f.port(device), nil)...)
+	delete(f.ports, device)
+}
 
 // Mode returns how a port is filtered.
 func (f *filter) Mode(device string) (firewall.Mode, bool) {
@@ -97,6 +114,18 @@ func (f *filter) SetMembers(group string, v6 bool, addresses []netip.Prefix) {
 	f.members[k] = after
 }
 
+// SetRoaming gives the MAC addresses, sorted, of the members of a remote group that may have every address.
+func (f *filter) SetRoaming(group string, v6 bool, macs []string) {
+	k := memberKey{group, v6}
+	if slices.Equal(f.roaming[k], macs) {
+		return
+	}
+	f.strayed = true
+	if f.roaming[k] = macs; len(macs) == 0 {
+		delete(f.roaming, k)
+	}
+}
+
 // ChangeMembers says which addresses are members of a remote group now, and which are not. False: SetMembers is to be called.
 func (f *filter) ChangeMembers(group string, members map[netip.Addr]bool) bool {
 	for a, member := range members {
@@ -128,11 +157,11 @@ func (f *filter) names(k memberKey) bool {
 	return false
 }
 
-// KnownMembers are the ethertypes by remote group of those whose members are known and many.
+// KnownMembers are the ethertypes by remote group of those whose members are known and, of both ethertypes together, many.
 func (f *filter) KnownMembers() map[string][]string {
 	known := map[string][]string{}
 	for k, members := range f.members {
-		if len(members) >= firewall.ManyMembers {
+		if len(members)+len(f.members[memberKey{k.group, !k.v6}]) >= firewall.ManyMembers {
 			known[k.group] = append(known[k.group], firewall.Ethertype(k.v6))
 		}
 	}
@@ -203,6 +232,11 @@ func (f *filter) forget(used map[conjunctionKey]bool, groups map[string]bool) {
 	for k := range f.members {
 		if !remotes[k.group] {
 			delete(f.members, k)
+		}
+	}
+	for k := range f.roaming {
+		if !remotes[k.group] {
+			delete(f.roaming, k)
 		}
 	}
 }

@@ -29,6 +29,7 @@ func integrationFlows(patch int) []ovs.Flow {
 	for _, t := range []int{tableBaseEgress, tableRulesEgress, tableAcceptOrLocal, tableBaseIngress, tableRulesIngress, tableAcceptedIn, tableDropped} {
 		flows = append(flows, drop(t, 0, ""))
 	}
+	flows = append(flows, againFlows()...)
 	if patch > 0 {
 		flows = append(flows, ovs.Flow{Table: tableLocal, Priority: 1, Match: inPort(patch), Actions: resubmit(tableTransient)})
 	}

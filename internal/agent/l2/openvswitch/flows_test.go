@@ -98,8 +98,8 @@ func TestFlows(t *testing.T) {
 		"physical":        slices.Concat(physicalFlows(3), physicalOutFlows(3, 7, 150), physicalOutFlows(3, 8, 0)),
 		"physical-in":     slices.Concat(physicalInFlows(3, 7, 150), physicalInFlows(3, 8, 0)),
 		"open":            openFlows(at),
-		"filtered":        filteredFlows(at, port),
-		"stateless":       filteredFlows(at, stateless),
+		"filtered":        append(filteredFlows(at, port), pairFlows(at, port)...),
+		"stateless":       append(filteredFlows(at, stateless), pairFlows(at, stateless)...),
 		"rules":           rules,
 		"members":         members,
 		"stateless-rules": groupFlows(at, stateless, groups, id),
@@ -183,4 +183,21 @@ func TestResponderOfKernel(t *testing.T) {
 			t.Errorf("%+v: %d flows, want %d", r, len(got), want)
 		}
 	}
+}
+
+// Bridges whose names differ in the end only have patch ports of their own, named as upstream's agent names them.
+func TestPatchNames(t *testing.T) {
+	for bridge, want := range map[string]string{"br-ex": "int-br-ex", "br-provider": "int-br-provider", "br-provider1": "int-br-prcebb81", "br-provider2": "int-br-pr6e8b65"} {
+		if got := patchIn(bridge); got != want {
+			t.Errorf("%s: %s", bridge, got)
+		}
+	}
+}
+
+// pairFlows are those for the MAC addresses of a port's pairs.
+func pairFlows(p place, f firewall.Port) (flows []ovs.Flow) {
+	for _, mac := range macsOf(f)[1:] {
+		flows = append(flows, deliveryFlows(p.vlan, mac, receiver{p, f.Stateless})...)
+	}
+	return flows
 }

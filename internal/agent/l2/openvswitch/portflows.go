@@ -43,30 +43,22 @@ func openFlows(p place) []ovs.Flow {
 	}
 }
 
-// filteredFlows are those of a port that is filtered, without those of its groups.
-func filteredFlows(p place, f firewall.Port) []ovs.Flow {
+// filteredFlows are those of a port that is filtered, without those of its groups and of what is for other MAC addresses of its pairs. It may
+// use the permitted Ethernet types, too.
+func filteredFlows(p place, f firewall.Port, permitted ...uint16) []ovs.Flow {
 	flows := []ovs.Flow{
 		{Table: tableLocal, Priority: 5, Match: inPort(p.number), Actions: resubmit(tableTransient)},
 		{Table: tableTransient, Priority: 100, Match: inPort(p.number), Actions: p.load() + "," + resubmit(tableBaseEgress)},
 		{Table: tableAcceptOrLocal, Priority: 80, Match: p.reg5(), Actions: resubmit(tableNormal)},
 	}
-	for _, mac := range macsOf(f) {
-		flows = append(flows,
-			ovs.Flow{Table: tableTransient, Priority: 90, Match: fmt.Sprintf("dl_vlan=%d,dl_dst=%s", p.vlan, mac),
-				Actions: p.load() + ",strip_vlan," + resubmit(tableBaseIngress)},
-			ovs.Flow{Table: tableAcceptOrLocal, Priority: 100, Match: fmt.Sprintf("reg6=%d,dl_dst=%s", p.vlan, mac),
-				Actions: fmt.Sprintf("set_field:%d->reg5,%s", p.number, resubmit(tableBaseIngress))})
-		if f.Stateless { // what it answers must find the connection of a sender that is not
-			// Each fragment is looked up after the commit: a userspace datapath keeps them there until all have come, and sends
-			// all on by the actions of the last one.
-			for _, family := range []string{"ip", "ipv6"} {
-				flows = append(flows, ovs.Flow{Table: tableAcceptOrLocal, Priority: 101, Match: fmt.Sprintf("%s,%s,reg6=%d,dl_dst=%s", fresh, family, p.vlan, mac),
-					Actions: fmt.Sprintf("set_field:%d->reg5,ct(commit,table=%d,%s)", p.number, tableBaseIngress, trackZone)})
-			}
-		}
-	}
+	flows = append(flows, deliveryFlows(p.vlan, f.MAC, receiver{p, f.Stateless})...)
 	flows = append(flows, egressFlows(p, f)...)
 	flows = append(flows, ingressFlows(p, f)...)
+	for _, kind := range permitted {
+		match := join(fmt.Sprintf("dl_type=%#04x", kind), p.reg5())
+		flows = append(flows, ovs.Flow{Table: tableBaseEgress, Priority: 95, Match: match, Actions: resubmit(tableNormal)},
+			ovs.Flow{Table: tableBaseIngress, Priority: 100, Match: match, Actions: p.output()})
+	}
 	if f.Stateless {
 		return flows
 	}
@@ -78,6 +70,43 @@ func filteredFlows(p place, f firewall.Port) []ovs.Flow {
 	// the port is stateless.
 	flows = append(flows, trackedFlows(p, tableRulesEgress, resubmit(tableAcceptOrLocal))...)
 	return append(flows, trackedFlows(p, tableRulesIngress, p.output())...)
+}
+
+// receiver is a port that frames for a MAC address go to.
+type receiver struct {
+	place
+	stateless bool
+}
+
+// deliveryFlows have what is for a MAC address on a network judged by the rules of its ports: several if their address pairs share it, since
+// nobody knows which of them has it at the moment.
+func deliveryFlows(vlan int, mac string, to ...receiver) []ovs.Flow {
+	var outside, local, begun []string // what comes from outside, what this host sends, and what of that begins a connection
+	stateless := false
+	for i, r := range to {
+		port := fmt.Sprintf("set_field:%d->reg5", r.number)
+		rules := port + "," + resubmit(tableBaseIngress)
+		if local = append(local, rules); i == 0 {
+			rules = r.load() + ",strip_vlan," + resubmit(tableBaseIngress)
+		}
+		outside = append(outside, rules)
+		rules = local[i]
+		if r.stateless { // what it answers must find the connection of a sender that is not
+			// Each fragment is looked up after the commit: a userspace datapath keeps them there until all have come, and sends
+			// all on by the actions of the last one.
+			rules, stateless = fmt.Sprintf("%s,ct(commit,table=%d,%s)", port, tableBaseIngress, trackZone), true
+		}
+		begun = append(begun, rules)
+	}
+	flows := []ovs.Flow{{Table: tableTransient, Priority: 90, Match: fmt.Sprintf("dl_vlan=%d,dl_dst=%s", vlan, mac), Actions: strings.Join(outside, ",")},
+		{Table: tableAcceptOrLocal, Priority: 100, Match: fmt.Sprintf("reg6=%d,dl_dst=%s", vlan, mac), Actions: strings.Join(local, ",")}}
+	if stateless {
+		for _, family := range []string{"ip", "ipv6"} {
+			flows = append(flows, ovs.Flow{Table: tableAcceptOrLocal, Priority: 101, Match: fmt.Sprintf("%s,%s,reg6=%d,dl_dst=%s", fresh, family, vlan, mac),
+				Actions: strings.Join(begun, ",")})
+		}
+	}
+	return flows
 }
 
 // pair is a source that a port may use.
@@ -157,7 +186,7 @@ func egressFlows(p place, f firewall.Port) []ovs.Flow {
 		for _, kind := range []int{130, 131, 132, 133, 135, 143} {
 			add(95, join("icmp6", src, field("ipv6_src", x.prefix), fmt.Sprintf("icmp_type=%d", kind)), resubmit(tableNormal))
 		}
-		add(95, join("icmp6", "icmp_type=136,icmp_code=0", field("nd_target", x.prefix)), resubmit(tableNormal))
+		add(95, join("icmp6", src, "icmp_type=136,icmp_code=0", field("nd_target", x.prefix)), resubmit(tableNormal)) // upstream takes any MAC
 		add(80, join("udp6", src, field("ipv6_src", x.prefix), "tp_src=546,tp_dst=547"), resubmit(tableAcceptOrLocal))
 		add(65, join("ipv6", src, field("ipv6_src", x.prefix)), track)
 	}
@@ -211,6 +240,19 @@ func trackedFlows(p place, table int, accept string) []ovs.Flow {
 	add(40, "ct_state=-est", resubmit(tableDropped))
 	for _, family := range []string{"ip", "ipv6"} {
 		add(40, "ct_state=+est,"+family, "ct(commit,"+trackZone+",exec(set_field:0x1->ct_mark))")
+	}
+	return flows
+}
+
+// againFlows take the mark off connections whose packets a rule accepts: it came back after they were cut. What leaves for a port of this
+// host keeps it, until that port's rules have accepted it, too.
+func againFlows() []ovs.Flow {
+	output := "output:NXM_NX_REG5[]"
+	flows := []ovs.Flow{{Table: tableAcceptedAgain, Priority: 0, Actions: output}}
+	for _, family := range []string{"ip", "ipv6"} {
+		unmark := "ct(commit," + trackZone + ",exec(set_field:0->ct_mark)),"
+		flows = append(flows, ovs.Flow{Table: tableAcceptedAgain, Priority: 1, Match: "ct_mark=0x1," + family, Actions: unmark + output},
+			ovs.Flow{Table: tableAcceptOrLocal, Priority: 85, Match: join(established, "ct_mark=0x1", family), Actions: unmark + resubmit(tableNormal)})
 	}
 	return flows
 }
@@ -304,6 +346,8 @@ func accepts(p place, ingress bool, state string) (table int, actions string) {
 		return tableRulesEgress, resubmit(tableAcceptOrLocal)
 	case state == fresh:
 		return tableRulesIngress, commit + "," + p.output()
+	case state == established:
+		return tableRulesIngress, resubmit(tableAcceptedAgain)
 	}
 	return tableRulesIngress, p.output()
 }
@@ -388,20 +432,41 @@ func conjunctionFlows(p place, r firewall.Rule, id uint32, stateless bool, parts
 
 // memberFlows are the first sides of conjunctions of a network: the addresses of members.
 func memberFlows(used map[conjunctionKey]uint32, members func(group string, v6 bool) []netip.Prefix) []ovs.Flow {
+	return firstSides(used, func(k conjunctionKey) (matches []string) {
+		name := map[bool]string{true: "src", false: "dst"}[k.ingress]
+		if name = "nw_" + name; k.v6 {
+			name = "ipv6_" + strings.TrimPrefix(name, "nw_")
+		}
+		for _, m := range members(k.remote, k.v6) {
+			matches = append(matches, field(name, m))
+		}
+		return matches
+	})
+}
+
+// roamingFlows are those of members that may have every address: their frames are told by the MAC, in either direction. Else one of them
+// would make everybody a member (neutron/agent/linux/openvswitch_firewall/rules.py, create_flows_for_ip_address_and_mac).
+func roamingFlows(used map[conjunctionKey]uint32, roaming map[memberKey][]string) []ovs.Flow {
+	return firstSides(used, func(k conjunctionKey) (matches []string) {
+		for _, mac := range roaming[memberKey{k.remote, k.v6}] {
+			matches = append(matches, "dl_src="+mac)
+		}
+		return matches
+	})
+}
+
+// firstSides are the first sides of conjunctions, each with some matches.
+func firstSides(used map[conjunctionKey]uint32, matches func(conjunctionKey) []string) []ovs.Flow {
 	parts := map[string]*conjunctions{}
 	for k, id := range used {
-		name := map[bool]string{true: "src", false: "dst"}[k.ingress]
-		family, name := "ip", "nw_"+name
-		if k.v6 {
-			family, name = "ipv6", "ipv6_"+strings.TrimPrefix(name, "nw_")
-		}
+		family := map[bool]string{true: "ipv6", false: "ip"}[k.v6]
 		table := tableRulesEgress
 		if k.ingress {
 			table = tableRulesIngress
 		}
-		for _, m := range members(k.remote, k.v6) {
+		for _, match := range matches(k) {
 			for i, state := range states(k.stateless) {
-				addPart(parts, table, 70+k.specificity, join(state, family, fmt.Sprintf("reg6=%d", k.vlan), field(name, m)), 1, id+uint32(i))
+				addPart(parts, table, 70+k.specificity, join(state, family, fmt.Sprintf("reg6=%d", k.vlan), match), 1, id+uint32(i))
 			}
 		}
 	}

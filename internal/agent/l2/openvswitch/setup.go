@@ -2,6 +2,8 @@ package openvswitch
 
 import (
 	"context"
+	"crypto/sha1"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -54,11 +56,20 @@ func (d *Driver) setUp(ctx context.Context) error {
 		d.addPatch(t, s, p.toBridge, p.peer, p.port)
 		made = append(made, p)
 	}
+	former := d.formerPatches(s)
+	for _, p := range former {
+		t.RemovePort(p.port)
+		t.RemovePort(p.peer)
+	}
 	if !t.Empty() {
 		d.writes.Add(1)
 		if err := t.Commit(ctx); err != nil {
 			return err
 		}
+	}
+	for _, p := range former {
+		d.log.Warn("a bridge is no physical network's any more, it is disconnected", "bridge", p.toBridge)
+		failed = errors.Join(failed, d.sw.Leave(ctx, p.toBridge))
 	}
 	_, err = d.settled(ctx, func(s *ovs.State) bool {
 		for _, p := range made {
@@ -69,6 +80,17 @@ func (d *Driver) setUp(ctx context.Context) error {
 		return s.Bridges[d.cfg.IntegrationBridge] != nil
 	})
 	return errors.Join(failed, err)
+}
+
+// formerPatches lead to bridges that the configuration of an earlier run named. Left in place, they would carry networks there, too.
+func (d *Driver) formerPatches(s *ovs.State) (former []patch) {
+	for _, name := range keysSorted(s.Bridges) {
+		p := patch{d.cfg.IntegrationBridge, patchIn(name), name, patchOut(name)}
+		if s.BridgeOf[p.port] == p.bridge && s.BridgeOf[p.peer] == name && s.Interfaces[p.peer].Type == "patch" && !slices.Contains(d.patches(), p) {
+			former = append(former, p)
+		}
+	}
+	return former
 }
 
 // addBridges makes our own bridges.
@@ -87,12 +109,16 @@ func (d *Driver) addBridges(t *ovs.Transaction, s *ovs.State) {
 	}
 }
 
-// mend makes bridges and patch ports again that somebody has removed. It goes as far as it can: networks that need what
+// mend makes bridges and patch ports again that somebody has removed. It goes as far as it can: networks whose bridge
 // is missing do not work, and others do.
 func (d *Driver) mend(ctx context.Context) {
 	s := d.picture.Load().State
-	var missing []string
+	var missing, absent []string
 	for _, p := range d.patches() {
+		if d.absent(s, p.toBridge) {
+			absent = append(absent, p.toBridge)
+			continue
+		}
 		if s.BridgeOf[p.port] != p.bridge {
 			missing = append(missing, p.port)
 		}
@@ -103,6 +129,10 @@ func (d *Driver) mend(ctx context.Context) {
 	if s.Bridges[d.cfg.IntegrationBridge] == nil {
 		missing = append(missing, d.cfg.IntegrationBridge)
 	}
+	if len(absent) > 0 && !slices.Equal(absent, d.lacking) {
+		d.log.Error("bridges of physical networks do not exist", "missing", absent)
+	}
+	d.lacking = absent
 	if len(missing) == 0 {
 		return
 	}
@@ -115,15 +145,34 @@ func (d *Driver) mend(ctx context.Context) {
 	d.flushed.Store(true) // a bridge that was made anew has no flows
 }
 
+// absent tells whether a bridge does not exist that is not ours to make.
+func (d *Driver) absent(s *ovs.State, bridge string) bool {
+	return s.Bridges[bridge] == nil && bridge != d.cfg.IntegrationBridge && bridge != d.cfg.TunnelBridge
+}
+
 // mendTimeout is how long ovs-vswitchd may take.
 const mendTimeout = 5 * time.Second
 
 // patchIn and patchOut are the ports between the integration bridge and one of a physical network, in that order.
-func patchIn(bridge string) string  { return cut("int-" + bridge) }
-func patchOut(bridge string) string { return cut("phy-" + bridge) }
+func patchIn(bridge string) string  { return patchName("int-", bridge) }
+func patchOut(bridge string) string { return patchName("phy-", bridge) }
+
+// patchName is upstream's: of a bridge with a long name the beginning and a hash, because names may differ in the end only
+// (neutron_lib/plugins/utils.py, get_interface_name).
+func patchName(prefix, bridge string) string {
+	name := prefix + bridge
+	if len(name) <= longestName {
+		return name
+	}
+	sum := sha1.Sum([]byte(bridge))
+	return name[:longestName-hashLength] + hex.EncodeToString(sum[:])[:hashLength]
+}
+
+// longestName is how long a device's name may be, and hashLength how much of it a hash is.
+const longestName, hashLength = 15, 6
 
 // cut keeps to the length that the kernel allows for names.
-func cut(name string) string { return name[:min(len(name), 15)] }
+func cut(name string) string { return name[:min(len(name), longestName)] }
 
 func (d *Driver) addPatch(t *ovs.Transaction, s *ovs.State, bridge, name, peer string) {
 	if s.BridgeOf[name] == bridge {

@@ -4,6 +4,7 @@ package wiring
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 
 	"neutrino/internal/agent/l2/firewall"
@@ -70,6 +71,8 @@ type Driver interface {
 	Forwards(n Network) (number int, ok bool)
 	// Entries are the forwarding entries.
 	Entries() reconcile.Driver[bridge.Entry, string]
+	// Announce tells the ports that a network has here that an address is at another MAC address now.
+	Announce(ctx context.Context, n Network, mac net.HardwareAddr, a netip.Addr) error
 	// Filter is what filters ports; nil if they are not filtered.
 	Filter() Filter
 }
@@ -83,10 +86,12 @@ type Filter interface {
 	Mode(device string) (firewall.Mode, bool)
 	SetGroup(id string, rules []rpc.SecurityGroupRule)
 	SetMembers(group string, v6 bool, addresses []netip.Prefix)
+	// SetRoaming gives the MAC addresses, sorted, of the members that may have every address.
+	SetRoaming(group string, v6 bool, macs []string)
 	// ChangeMembers says which addresses are members of a remote group now, and which are not; what it does not name stays. It
 	// tells whether that was enough: if not, SetMembers is to be called.
 	ChangeMembers(group string, members map[netip.Addr]bool) bool
-	// KnownMembers are the ethertypes by remote group of those whose members are known and many.
+	// KnownMembers are the ethertypes by remote group of those whose members are known and, of both together, many.
 	KnownMembers() map[string][]string
 	// GroupsWith returns the known groups that have a rule about the remote group.
 	GroupsWith(remote string) []string

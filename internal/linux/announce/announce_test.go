@@ -1,4 +1,4 @@
-package l3
+package announce
 
 import (
 	"encoding/hex"
@@ -25,7 +25,7 @@ func TestFrames(t *testing.T) {
 		}},
 	} {
 		var got []string
-		for _, f := range frames(mac, netip.MustParseAddr(c.addr)) {
+		for _, f := range Frames(mac, netip.MustParseAddr(c.addr), true) {
 			got = append(got, hex.EncodeToString(f))
 		}
 		if diff := cmp.Diff(c.want, got); diff != "" {
