@@ -1,11 +1,14 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"neutrino/internal/reconcile"
@@ -14,18 +17,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Kind is one of the four tables that tell where a remote address is.
+// Kind is one of the four tables that tell where a remote address is, in the order in which they are written: what is known is not
+// flooded, not even for a moment.
 type Kind uint8
 
 const (
-	// Flood: an endpoint that gets broadcasts and unknown addresses (vxlan fdb, all-zero MAC).
-	Flood Kind = iota
-	// Remote: the endpoint behind which a MAC is (vxlan fdb). Value: the endpoint.
-	Remote
+	// Neighbour: the MAC of an address, for suppression (neighbour table of the bridge). Value: the MAC.
+	Neighbour Kind = iota
 	// Static: the MAC is behind the tunnel port (bridge fdb). Suppression answers only for addresses it finds here.
 	Static
-	// Neighbour: the MAC of an address, for suppression (neighbour table of the bridge). Value: the MAC.
-	Neighbour
+	// Remote: the endpoint behind which a MAC is (vxlan fdb). Value: the endpoint.
+	Remote
+	// Flood: an endpoint that gets broadcasts and unknown addresses (vxlan fdb, all-zero MAC).
+	Flood
 )
 
 // Entry names one entry. IP is the endpoint of a Flood entry and the address of a Neighbour.
@@ -113,8 +117,8 @@ func (d *Entries) Apply(_ context.Context, put map[Entry]string, del []Entry) er
 			failed[e] = err
 		}
 	}
-	for e, value := range put {
-		if err := d.put(e, value); err != nil {
+	for _, e := range slices.SortedFunc(maps.Keys(put), func(a, b Entry) int { return cmp.Compare(a.Kind, b.Kind) }) {
+		if err := d.put(e, put[e]); err != nil {
 			failed[e] = err
 		}
 	}
