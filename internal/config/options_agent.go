@@ -84,9 +84,10 @@ var (
 	DNSTextRecord          = dhcp.String("dnsmasq_txt_record", "", "A TXT record that is answered: a name and texts with commas between.")
 	DHCPBroadcastReply     = dhcp.Bool("dhcp_broadcast_reply", false, "Send all DHCP answers as broadcasts.")
 	DHCPRenewalTime        = dhcp.Int("dhcp_renewal_time", 0, "Renewal time T1 in seconds; 0 means half of the lease.").Limit(AtLeast(0))
+	DHCPConfs              = dhcp.String("dhcp_confs", "$state_path/dhcp", "Directory of what an agent answers with that is started while no server is there; empty keeps nothing.")
 	DHCPRebindingTime      = dhcp.Int("dhcp_rebinding_time", 0, "Rebinding time T2 in seconds; 0 means 7/8 of the lease.").Limit(AtLeast(0))
 
-	_ = dhcp.Ignore("DHCP is served by the agent itself", "dhcp_driver", "dhcp_confs", "dnsmasq_lease_max",
+	_ = dhcp.Ignore("DHCP is served by the agent itself", "dhcp_driver", "dnsmasq_lease_max",
 		"dnsmasq_base_log_dir", "dnsmasq_enable_addr6_list", "num_sync_threads", "bulk_reload_interval")
 )
 

@@ -21,6 +21,7 @@ import (
 	"neutrino/internal/agent/metadata"
 	"neutrino/internal/agent/metering"
 	"neutrino/internal/agent/plug"
+	"neutrino/internal/agent/records"
 	"neutrino/internal/bus"
 	"neutrino/internal/config"
 	responder "neutrino/internal/dhcp"
@@ -204,7 +205,7 @@ func (d *Daemon) AddDHCP(t bus.Transport, backend md.Backend) error {
 	cfg.BroadcastReply, cfg.IsolatedMetadata = config.DHCPBroadcastReply.Get(f), config.EnableIsolatedMetadata.Get(f)
 	cfg.ForceMetadata, cfg.MetadataNetwork = config.ForceMetadata.Get(f), config.EnableMetadataNetwork.Get(f)
 	cfg.ReportInterval, cfg.Metadata, cfg.MetadataProxy = config.ReportInterval.Get(f), backend, d.metadataProxy()
-	cfg.Plug = d.plugDriver()
+	cfg.Plug, cfg.Records = d.plugDriver(), records.Dir(config.DHCPConfs.Get(f))
 	extra, err := d.dnsmasqFile()
 	if err != nil {
 		return err

@@ -3,7 +3,8 @@
 //
 // What the server says is kept in a reconcile.Table; one loop fetches what must be fetched and brings networks in line
 // that changed, at a cost that follows the changes. Nothing of a network is touched while it stays the same, and nothing
-// at all before the first answer of the server. When the agent ends, namespaces and addresses stay for its successor.
+// at all before the first answer of the server. When the agent ends, namespaces and addresses stay for its successor, and
+// records of what was served there: with them it answers until the server does.
 package dhcp
 
 import (
@@ -126,6 +127,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.recall(ctx)
 	var wg sync.WaitGroup
 	for _, run := range []func(context.Context){a.reporter.Run, a.loop.Run, a.ready.loop.Run, a.remind, a.watchInterfaces} {
 		wg.Go(func() { run(ctx) })

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"neutrino/internal/agent/plug"
+	"neutrino/internal/agent/records"
 	"neutrino/internal/dhcp"
 	"neutrino/internal/metadata"
 )
@@ -31,6 +32,7 @@ type Config struct {
 	InspectInterval  time.Duration // each namespace is compared with what it should be this often; 0: never
 	ReportInterval   time.Duration // report_interval
 	LogHeartbeats    bool          // log_agent_heartbeats
+	Records          records.Dir   // dhcp_confs: what an agent answers with that is started while no server is there
 
 	// Plug makes our interfaces; nil: by veth pairs.
 	Plug plug.Driver

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/netip"
+	"reflect"
 	"time"
 
 	"neutrino/internal/dhcp"
@@ -30,6 +31,7 @@ type service struct {
 	source   metadata.Source      // of all in metadata
 	asked    []rpc.FixedIPRequest // last request to change our port
 	pending  []string             // ports to report when all is done
+	recorded recorded             // what the disk has of the network
 
 	failures  int
 	notBefore time.Time // when to try again
@@ -81,19 +83,25 @@ func (a *Agent) serve(ctx context.Context, s *service, n *network) error {
 			return err
 		}
 	}
-	s.translate(a.translator, a.news(s, n))
+	changed := s.translate(a.translator, a.news(s, n))
+	a.record(s, n, changed)
+	if err := a.answer(ctx, s, n, own, withMetadata); err != nil {
+		return err
+	}
+	a.ready.add(s.pending)
+	s.pending = nil
+	return nil
+}
+
+// answer starts or updates all that answers on the device.
+func (a *Agent) answer(ctx context.Context, s *service, n *network, own *rpc.Port, withMetadata bool) error {
 	if err := a.answerDHCP(s, dhcp.NewNetwork(a.translator.settings(n, own), s.hosts)); err != nil {
 		return err
 	}
 	if err := a.answerDNS(s); err != nil {
 		return err
 	}
-	if err := a.answerMetadata(ctx, s, n, withMetadata); err != nil {
-		return err
-	}
-	a.ready.add(s.pending)
-	s.pending = nil
-	return nil
+	return a.answerMetadata(ctx, s, n, withMetadata)
 }
 
 // plug brings the device into the kernel. Sockets on a former interface end first.
@@ -130,17 +138,24 @@ func (a *Agent) news(s *service, n *network) map[string]*rpc.Port {
 	return out
 }
 
-// translate makes hosts and names of new and changed ports, which are to be reported, new ones first.
-func (s *service) translate(t *translator, news map[string]*rpc.Port) {
+// translate makes hosts and names of new and changed ports, which are to be reported, new ones first. It returns the ports that are not
+// as they were, by id; nil for those that are gone.
+func (s *service) translate(t *translator, news map[string]*rpc.Port) map[string]*rpc.Port {
 	var changed []string
 	for id, p := range news {
 		old, known := s.served[id]
 		switch {
 		case p == nil:
-			s.answer(old, served{})
+			s.replace(old, served{})
 			delete(s.served, id)
 			continue
 		case known && old.port == p:
+			delete(news, id)
+			continue
+		case known && reflect.DeepEqual(old.port, p): // read from the records
+			s.served[id] = served{p, old.host, old.names}
+			s.pending = append(s.pending, id)
+			delete(news, id)
 			continue
 		case known:
 			changed = append(changed, id)
@@ -148,14 +163,15 @@ func (s *service) translate(t *translator, news map[string]*rpc.Port) {
 			s.pending = append(s.pending, id)
 		}
 		now := served{p, t.host(p), t.names(p)}
-		s.answer(old, now)
+		s.replace(old, now)
 		s.served[id] = now
 	}
 	s.pending = append(s.pending, changed...)
+	return news
 }
 
-// answer makes the responders know now instead of old.
-func (s *service) answer(old, now served) {
+// replace makes the responders know now instead of old.
+func (s *service) replace(old, now served) {
 	s.hosts.Replace(old.host, now.host)
 	s.names.Replace(old.names, now.names)
 }
@@ -261,7 +277,7 @@ func (a *Agent) withdraw(ctx context.Context, s *service) error {
 		writes, failed = removeNamespace(ctx, namespacePrefix+s.id, a.cfg.Plug)
 	}
 	a.writes.Add(int64(writes))
-	s.device, s.pending, s.asked = device{}, nil, nil
+	s.device, s.pending, s.asked, s.recorded = device{}, nil, nil, recorded{}
 	s.forget()
-	return errors.Join(err, failed, a.releasePort(ctx, s.id))
+	return errors.Join(err, failed, a.cfg.Records.Remove(s.id), a.releasePort(ctx, s.id))
 }

@@ -276,14 +276,17 @@ func (a *Agent) sweep(ctx context.Context) error {
 		_, ours := a.table.Wanted(id)
 		return ours
 	})
-	for _, id := range a.leftNetworks() {
+	recorded, unread := a.cfg.Records.IDs()
+	err = errors.Join(err, unread)
+	for _, id := range slices.Concat(a.leftNetworks(), recorded) {
 		if _, ours := a.table.Wanted(id); !ours && !slices.Contains(gone, id) {
 			gone = append(gone, id)
 		}
 	}
 	for _, id := range gone {
 		a.log.Info("removing what is left of a network", "network", id)
-		err = errors.Join(err, a.withdraw(ctx, &service{id: id}))
+		err = errors.Join(err, a.withdraw(ctx, a.service(id)))
+		delete(a.services, id)
 	}
 	return err
 }
