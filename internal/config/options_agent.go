@@ -102,10 +102,11 @@ var (
 	ExternalIngressMark       = l3.String("external_ingress_mark", "0x2", "Packet mark of what comes from an external network; the lower 16 bits count.").NoEffect()
 	IPv6Gateway               = l3.String("ipv6_gateway", "", "Link-local address of the next router outside; empty means to learn it from its advertisements.").Limit(Address())
 	CleanupOnShutdown         = l3.Bool("cleanup_on_shutdown", false, "Delete all routers when the agent stops.")
+	RAConfs                   = l3.String("ra_confs", "$state_path/ra", "Directory of what an agent advertises and answers that is started while no server is there; empty keeps nothing.")
 	MinRtrAdvInterval         = l3.Seconds("min_rtr_adv_interval", 30*time.Second, "Shortest time between router advertisements.").Limit(AtLeast(3 * time.Second))
 	MaxRtrAdvInterval         = l3.Seconds("max_rtr_adv_interval", 100*time.Second, "Longest time between router advertisements.").Limit(AtLeast(4 * time.Second))
 
-	_ = l3.Ignore("routers are served by the agent itself", "ra_confs", "radvd_user", "per_router_log_files", "router_log_files_in_ha_confs", "ha_confs_path")
+	_ = l3.Ignore("routers are served by the agent itself", "radvd_user", "per_router_log_files", "router_log_files_in_ha_confs", "ha_confs_path")
 )
 
 var (

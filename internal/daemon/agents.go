@@ -282,7 +282,7 @@ func (d *Daemon) AddL3(t bus.Transport, backend md.Backend) error {
 	f := d.File
 	cfg := l3.Config{Host: d.Host, AvailabilityZone: config.AvailabilityZone.Get(f), ReportInterval: config.ReportInterval.Get(f),
 		MetadataPort:    config.MetadataPort.Get(f),
-		InterfaceDriver: d.interfaceDriver(), Plug: d.plugDriver(),
+		InterfaceDriver: d.interfaceDriver(), Plug: d.plugDriver(), Records: records.Dir(config.RAConfs.Get(f)),
 		CleanUpOnStop:  config.CleanupOnShutdown.Get(f),
 		NoInternalOnly: !config.HandleInternalOnlyRouters.Get(f),
 		Advertisements: ra.Interval{Min: config.MinRtrAdvInterval.Get(f), Max: config.MaxRtrAdvInterval.Get(f)}}

@@ -3,7 +3,8 @@
 // The server says what routers there are (full sync) and which changed (notifications). A queue hands them to workers,
 // each router to one at a time. A worker turns the router into a State, a description of the kernel, and brings the
 // namespace in line with it. Nothing is written before the first full sync, nothing if all is as it should be, and the
-// routers go on when the agent ends.
+// routers go on when the agent ends. Advertisements and metadata come from the agent itself: if it is started while no server is there,
+// records tell what its predecessor answered.
 package l3
 
 import (
@@ -20,6 +21,7 @@ import (
 
 	"neutrino/internal/agent"
 	"neutrino/internal/agent/plug"
+	"neutrino/internal/agent/records"
 	"neutrino/internal/bus"
 	"neutrino/internal/ra"
 	"neutrino/internal/reconcile"
@@ -44,6 +46,7 @@ type Config struct {
 	NoInternalOnly   bool          // not handle_internal_only_routers; the scheduler heeds it
 	LogHeartbeats    bool          // log_agent_heartbeats, reported only
 	Plug             plug.Driver   // makes the interfaces; nil: by veth pairs
+	Records          records.Dir   // ra_confs: what an agent answers with that is started while no server is there
 }
 
 // Agent is an L3 agent.
@@ -62,11 +65,12 @@ type Agent struct {
 	pause     time.Duration // between two checks because of changes by others
 	synced    chan struct{} // closed after the first full sync
 
-	mu      sync.Mutex
-	routers map[string]*hosted
-	watched map[int]string       // routers by the ids of their namespaces
-	touched map[string]time.Time // routers whose namespaces somebody changed, and when
-	helpers map[string][]helper  // of upstream's agent, by router, until the router is looked at
+	mu       sync.Mutex
+	routers  map[string]*hosted
+	recalled map[string]*router   // what answers in namespaces of a predecessor, until the router is looked at
+	watched  map[int]string       // routers by the ids of their namespaces
+	touched  map[string]time.Time // routers whose namespaces somebody changed, and when
+	helpers  map[string][]helper  // of upstream's agent, by router, until the router is looked at
 }
 
 // hosted is a router that this agent looks after.
@@ -87,7 +91,7 @@ func New(c Config, t bus.Transport, log *slog.Logger, md MetadataListener) *Agen
 	c = withDefaults(c)
 	a := &Agent{config: c, bus: t, log: log, metadata: md, queue: newQueue(), announcer: newAnnouncer(log),
 		chunk: maxChunk, pause: 3 * time.Second, synced: make(chan struct{}), routers: map[string]*hosted{},
-		watched: map[int]string{}, touched: map[string]time.Time{}}
+		recalled: map[string]*router{}, watched: map[int]string{}, touched: map[string]time.Time{}}
 	a.options = options{ipv6: kernelHasIPv6(), ipv6Gateway: c.IPv6Gateway, advertisements: c.Advertisements}
 	if md != nil {
 		a.options.metadataPort = c.MetadataPort
@@ -134,6 +138,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.recall(ctx)
 	tasks, ctx := errgroup.WithContext(ctx)
 	start := func(f func(context.Context)) { tasks.Go(func() error { f(ctx); return nil }) }
 	start(a.reporter.Run)
@@ -156,6 +161,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	err = tasks.Wait()
 	stop()
+	for _, r := range a.recalled {
+		r.stopServing((*ra.Sender).Close)
+	}
 	for _, h := range a.routers { // nobody else is left to use them
 		h.router.stopServing((*ra.Sender).Close)
 		if a.config.CleanUpOnStop {

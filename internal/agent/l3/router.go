@@ -36,6 +36,7 @@ type router struct {
 	listeners map[listenAt]io.Closer
 	helpers   []helper          // processes of an earlier agent
 	told      map[string]string // status of floating IPs that the server knows
+	recorded  State             // what the disk has
 	plugged   map[string]bool   // interfaces that were ever plugged, wherever their devices are now
 }
 

@@ -106,13 +106,20 @@ func timeout(err error) bool {
 	return errors.Is(err, bus.ErrTimeout) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// local returns the routers that this host has, whoever made them.
+// local returns the routers that this host has, whoever made them, and those of which it has records.
 func (a *Agent) local() (map[string]bool, error) {
 	namespaces, err := netns.Names(namespacePrefix)
 	if err != nil {
 		return nil, fmt.Errorf("list namespaces: %w", err)
 	}
+	recorded, err := a.config.Records.IDs()
+	if err != nil {
+		return nil, err
+	}
 	ids := map[string]bool{}
+	for _, id := range recorded {
+		ids[id] = true
+	}
 	for _, name := range namespaces {
 		id := strings.TrimPrefix(name, namespacePrefix)
 		if uuid.Validate(id) == nil { // not one that somebody made by hand

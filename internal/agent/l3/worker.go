@@ -130,6 +130,7 @@ func (a *Agent) update(ctx context.Context, w work) error {
 	}
 	now := statuses(data, want.NAT, is, only)
 	failed = errors.Join(failed, h.router.serve(ctx, want), a.tell(ctx, h.router, data.ID, now, only))
+	a.record(h.router, want)
 	if failed != nil { // ask for everything again
 		h.data = nil
 		return failed
@@ -177,14 +178,22 @@ func (a *Agent) configure(ctx context.Context, h *hosted) error {
 
 func (a *Agent) newRouter(id string) *router {
 	a.mu.Lock()
-	helpers := a.helpers[id]
+	helpers, r := a.helpers[id], a.recalled[id]
 	delete(a.helpers, id)
+	delete(a.recalled, id)
 	a.mu.Unlock()
+	if r != nil {
+		r.helpers = helpers
+		return r
+	}
 	return &router{helpers: helpers, namespace: namespaceOf(id), log: a.log.With("router", id), writes: &a.writes, announcer: a.announcer, driver: a.config.Plug,
 		metadata: a.metadata, senders: map[string]*ra.Sender{}, listeners: map[listenAt]io.Closer{}, told: map[string]string{}, plugged: map[string]bool{}}
 }
 
 func (a *Agent) remove(ctx context.Context, id string) error {
+	if err := a.config.Records.Remove(id); err != nil {
+		return err
+	}
 	h := a.known(id)
 	if h == nil {
 		return a.newRouter(id).remove(ctx)
