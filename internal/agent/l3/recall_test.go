@@ -65,7 +65,7 @@ func TestRecalledRouterGoesOn(t *testing.T) {
 		md := &listeners{t: t, at: map[string]string{}}
 		a := start(t, New(Config{Host: "host", ReportInterval: 50 * time.Millisecond, Records: records}, s.server, slog.New(slog.DiscardHandler), md))
 		a.settled()
-		s.a1.sees("169.254.169.254:80", "10.0.0.5")
+		s.a1.reaches("169.254.169.254:80")
 		if err := a.Healthy(); err != nil {
 			t.Error(err)
 		}
