@@ -99,6 +99,25 @@ func testKill(t *testing.T, c *cloud) {
 			}
 		})
 	}
+	t.Run("agents that are started while no server is there", func(t *testing.T) {
+		before := c.steady()
+		c.Network.Daemons["server"].Kill()
+		agents := []string{"dhcp-agent", "l3-agent"}
+		for _, name := range agents {
+			c.Network.Daemons[name].Kill()
+			c.Network.Daemons[name].Restart()
+		}
+		if lease, err := a.DHCP(); err != nil || lease.Address.Addr() != a.IP() {
+			t.Errorf("lease %v, %v", lease, err)
+		}
+		c.Network.Daemons["server"].Restart()
+		for _, name := range append(agents, "server") {
+			if err := c.Network.WaitHealthy(name, 15*time.Second); err != nil {
+				t.Error(err)
+			}
+		}
+		c.compare(t, before)
+	})
 }
 
 // floatingIP makes one for the port and waits until it answers.

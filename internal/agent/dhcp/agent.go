@@ -123,11 +123,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	defer poller.Close()
 	a.poller = poller
+	a.recall(ctx)
 	stop, err := a.handlers().Serve(a.transport, a.cfg.Host)
 	if err != nil {
-		return err
+		return errors.Join(err, a.stopServices())
 	}
-	a.recall(ctx)
 	var wg sync.WaitGroup
 	for _, run := range []func(context.Context){a.reporter.Run, a.loop.Run, a.ready.loop.Run, a.remind, a.watchInterfaces} {
 		wg.Go(func() { run(ctx) })
@@ -135,6 +135,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	<-ctx.Done()
 	stop()
 	wg.Wait()
+	return a.stopServices()
+}
+
+func (a *Agent) stopServices() error {
 	var errs []error
 	for _, s := range a.services {
 		errs = append(errs, s.stop())
