@@ -143,6 +143,15 @@ func TestActionsAndEndpoints(t *testing.T) {
 	}
 }
 
+func TestJSONInCapitals(t *testing.T) {
+	for under, want := range map[string]bool{"networks": true, "networks/x": true, "agents": true, "agents/x": false,
+		"metering/metering-labels": true, "metering/metering-labels/x": false} {
+		if got := ignoresCase(under); got != want {
+			t.Errorf("%s: %v", under, got)
+		}
+	}
+}
+
 type quotaOf func(resource, project string, n int) error
 
 func (q quotaOf) Check(_ *store.Tx, _ *identity.Caller, resource, project string, n int) error {
