@@ -45,7 +45,7 @@ func Mount[R any](s *Server, res *resource.Resource[R], logic resource.Logic[R],
 	}
 	s.add(http.MethodPost, one, c.stray)
 	s.add(http.MethodPut, many, c.updateNone)
-	s.add(http.MethodDelete, many, func(*Call) (*reply, error) { return nil, c.withoutID() })
+	s.add(http.MethodDelete, many, func(call *Call) (*reply, error) { return nil, cmp.Or(call.checkIfMatch(), c.withoutID()) })
 	if slices.Contains(taggable, res.Name) && s.exts.Enabled("standard-attr-tag") {
 		c.mountTags()
 	}
@@ -335,19 +335,28 @@ func (c *Collection[R]) allowed(tx *store.Tx, call *Call, drafts []draft[R]) err
 	return nil
 }
 
-// insert checks quota for all objects, then creates them.
-func (c *Collection[R]) insert(tx *store.Tx, call *Call, drafts []draft[R]) ([]*resource.Change[R], error) {
+// checkQuota makes sure that each project may have its part of the objects besides those that it has.
+func (c *Collection[R]) checkQuota(tx *store.Tx, call *Call, drafts []draft[R]) error {
+	if c.s.quota == nil {
+		return nil
+	}
 	perProject := map[string]int{}
 	for _, d := range drafts {
 		project, _ := c.res.Text(d.obj, "project_id")
 		perProject[project]++
 	}
-	if c.s.quota != nil {
-		for _, project := range slices.Sorted(maps.Keys(perProject)) {
-			if err := c.s.quota.Check(tx, call.Caller, c.res.Name, project, perProject[project]); err != nil {
-				return nil, err
-			}
+	for _, project := range slices.Sorted(maps.Keys(perProject)) {
+		if err := c.s.quota.Check(tx, call.Caller, c.res.Name, project, perProject[project]); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// insert checks quota for all objects, then creates them.
+func (c *Collection[R]) insert(tx *store.Tx, call *Call, drafts []draft[R]) ([]*resource.Change[R], error) {
+	if err := c.checkQuota(tx, call, drafts); err != nil {
+		return nil, err
 	}
 	changes := make([]*resource.Change[R], len(drafts))
 	for i, d := range drafts {
@@ -517,16 +526,40 @@ func (c *Collection[R]) named(body map[string]any) bool {
 // strayBody looks at the body of a POST where nothing can be created, as upstream's first framework does before it says so.
 func (c *Collection[R]) strayBody(call *Call) (*reply, error) {
 	_, err := c.strayDrafts(call)
-	return nil, cmp.Or(err, error(errMethod))
+	return nil, cmp.Or(err, call.checkIfMatch(), error(errMethod))
 }
 
-// stray is strayBody for the path of an object, where policy is asked, too.
+// stray is strayBody for the path of an object, where quota is counted and policy asked, too.
 func (c *Collection[R]) stray(call *Call) (*reply, error) {
 	drafts, err := c.strayDrafts(call)
 	if err == nil && drafts != nil {
-		err = c.s.db.Read(call.Request.Context(), func(tx *store.Tx) error { return c.allowed(tx, call, drafts) })
+		err = c.s.db.Write(call.Request.Context(), func(tx *store.Tx) error {
+			if err := c.checkQuota(tx, call, drafts); err != nil {
+				return err
+			}
+			if err := cmp.Or(call.checkIfMatch(), c.strayRevision(tx, call)); err != nil {
+				return err
+			}
+			return c.allowed(tx, call, drafts)
+		})
 	}
-	return nil, cmp.Or(err, error(errMethod))
+	return nil, cmp.Or(err, call.checkIfMatch(), error(errMethod))
+}
+
+// strayRevision is how upstream refuses a stale If-Match header though nothing will be changed: when it removes the reservation
+// of quota, after the forms of its errors have been made.
+func (c *Collection[R]) strayRevision(tx *store.Tx, call *Call) error {
+	if c.s.quota == nil || !c.s.quota.Known(c.res.Name) {
+		return nil
+	}
+	obj, err := c.res.Get(tx, call.Caller.Elevated(), call.Path("id"), c.res.Bits("revision_number"))
+	if err == nil {
+		err = c.revision(call, obj)
+	}
+	if f := fault.As(err); err != nil && f.Status == http.StatusPreconditionFailed {
+		return &webPage{status: f.Status, explanation: "Request precondition failed.", detail: f.Message}
+	}
+	return nil
 }
 
 func (c *Collection[R]) strayDrafts(call *Call) ([]draft[R], error) {
@@ -550,7 +583,7 @@ func (c *Collection[R]) withoutID() error {
 
 // updateNone is an update without an id, which upstream's first framework serves.
 func (c *Collection[R]) updateNone(call *Call) (*reply, error) {
-	return nil, cmp.Or(c.strayUpdate(call), c.withoutID())
+	return nil, cmp.Or(c.strayUpdate(call), call.checkIfMatch(), c.withoutID())
 }
 
 // strayUpdate looks at the body of a PUT where nothing can be changed, as upstream's first framework does.
@@ -577,7 +610,7 @@ func (c *Collection[R]) update(call *Call) (*reply, error) {
 	}
 	if err != nil {
 		if c.first(call) && !c.named(body) { // which upstream sees once it has the object
-			err = cmp.Or(c.s.db.Read(call.Request.Context(), func(tx *store.Tx) error {
+			err = cmp.Or(call.checkIfMatch(), c.s.db.Read(call.Request.Context(), func(tx *store.Tx) error {
 				_, err := c.whole(tx, call)
 				return err
 			}), err)

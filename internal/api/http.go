@@ -172,7 +172,7 @@ func falls(uri string) bool {
 
 // ignoresCase tells whether upstream's first framework serves a path below the version; the second knows only ".json".
 func ignoresCase(under string) bool {
-	collection, _, isObject := strings.Cut(under, "/")
+	collection, _, isObject := strings.Cut(strings.TrimPrefix(under, "metering/"), "/")
 	return !isObject || slices.ContainsFunc(coreResources, func(name string) bool { return name+"s" == collection })
 }
 

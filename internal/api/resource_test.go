@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"neutrino/internal/fault"
 )
 
 const badRequest = `{"NeutronError": {"type": "HTTPBadRequest", "message": "`
@@ -168,6 +170,52 @@ func TestIfMatch(t *testing.T) {
 	h.Set("If-Match", "revision_number=x")
 	g.want(g.send(h, "PUT", path, `{"network":{"name":5}}`), 400, `{"NeutronError": {"type": "HTTPBadRequest", "message": "Invalid input for name. Reason: '5' is not a valid string.", "detail": ""}}`)
 	g.want(g.send(h, "PUT", "/v2.0/routers/x", `{"router":{"name":5}}`), 400, bad+`Revision number etag must be in the format of revision_number=<int>.", "detail": ""}}`)
+}
+
+// Upstream reads If-Match even where nothing can be changed, and notices there that it is stale once it has counted quota.
+func TestIfMatchOfStrays(t *testing.T) {
+	g := newRig(t, Config{}, func(_ *rig, d *Deps) {
+		d.Quota = quotaOf(func(resource, project string, n int) error {
+			if project == "full" {
+				return fault.Conflict("OverQuota", "Quota exceeded for resources: ['%s'].", resource)
+			}
+			return nil
+		})
+	})
+	network := "/v2.0/networks/" + g.make(admin, "networks", `{"network":{}}`)
+	router := "/v2.0/routers/" + g.make(admin, "routers", `{"router":{}}`)
+	const (
+		garbled = `{"NeutronError": {"type": "BadRequest", "message": "Bad if-match request: Revision number etag must be in the format of revision_number=<int>.", "detail": ""}}`
+		method  = `{"NeutronError": {"type": "HTTPMethodNotAllowed", "message": "` + malformed + `", "detail": ""}}`
+		stale   = "412 Precondition Failed\n\nRequest precondition failed.\n\n Constrained to 9, but current revision is 1  "
+		unknown = `{"NeutronError": {"type": "HTTPBadRequest", "message": "Unrecognized attribute(s) 'x'", "detail": ""}}`
+	)
+	for _, tc := range []struct {
+		tag, method, path, body string
+		status                  int
+		want                    string
+	}{
+		{"x", "POST", network, `{"network":{}}`, 400, garbled},
+		{"x", "POST", network, `{"network":{"x":1}}`, 400, unknown},
+		{"x", "POST", network, `{"network":{"tenant_id":"full"}}`, 409, `{"NeutronError": {"type": "OverQuota", "message": "Quota exceeded for resources: ['network'].", "detail": ""}}`},
+		{"x", "POST", network, ``, 400, garbled},
+		{"x", "POST", "/v2.0/networks/x", `{"network":{}}`, 400, garbled},
+		{"9", "POST", network, `{"network":{}}`, 412, stale},
+		{"9", "POST", network, `{}`, 405, method},
+		{"9", "POST", "/v2.0/networks/x", `{"network":{}}`, 405, method},
+		{"1", "POST", network, `{"network":{}}`, 405, method},
+		{"9", "POST", router, `{"router":{}}`, 405, method}, // not counted here
+		{"x", "PUT", "/v2.0/networks/x", ``, 400, garbled},
+		{"x", "PUT", "/v2.0/networks", `{"network":{}}`, 400, garbled},
+		{"x", "DELETE", "/v2.0/networks", ``, 400, garbled},
+	} {
+		h := admin.Clone()
+		h.Set("If-Match", "revision_number="+tc.tag)
+		t.Run(tc.tag+" "+tc.method+" "+tc.path+" "+tc.body, func(t *testing.T) {
+			g.t = t
+			g.want(g.send(h, tc.method, tc.path, tc.body), tc.status, tc.want)
+		})
+	}
 }
 
 func TestPages(t *testing.T) {

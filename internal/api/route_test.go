@@ -32,6 +32,7 @@ func TestTags(t *testing.T) {
 		return `{"tags":[` + strings.Join(tags, ",") + `]}`
 	}
 	const invalid = `{"NeutronError": {"type": "InvalidInput", "message": "Invalid input for operation: `
+	const noTags = `{"NeutronError": {"type": "InvalidInput", "message": "Invalid input for operation: Invalid tags body.", "detail": ""}}`
 	for _, tc := range []struct {
 		method, path, body string
 		status             int
@@ -48,6 +49,12 @@ func TestTags(t *testing.T) {
 		{"POST", "/tags/d%20e", "", 204, ``},
 		{"PATCH", "/tags/d%20e", "", 204, ``},
 		{"PATCH", "/tags", "", 200, `{"tags":["a","b","c","d e"]}`},
+		// Upstream's first framework does not read bodies of tags.
+		{"POST", "/tags/d%20e", "{", 204, ``},
+		{"PUT", "/tags/d%20e/", "{", 201, `null`},
+		{"POST", "/tags/", "{", 400, noTags},
+		{"PUT", "/tags/", `{"tags":["x"]}`, 400, noTags},
+		{"DELETE", "/tags/x/", "{", 404, `{"NeutronError": {"type": "TagNotFound", "message": "Tag x could not be found.", "detail": ""}}`},
 		{"GET", "/tags/zz", "", 404, `{"NeutronError": {"type": "TagNotFound", "message": "Tag zz could not be found.", "detail": ""}}`},
 		{"DELETE", "/tags/zz", "", 404, `{"NeutronError": {"type": "TagNotFound", "message": "Tag zz could not be found.", "detail": ""}}`},
 		{"DELETE", "/tags/a", "", 204, ``},
@@ -136,11 +143,22 @@ func TestActionsAndEndpoints(t *testing.T) {
 	}
 }
 
+func TestJSONInCapitals(t *testing.T) {
+	for under, want := range map[string]bool{"networks": true, "networks/x": true, "agents": true, "agents/x": false,
+		"metering/metering-labels": true, "metering/metering-labels/x": false} {
+		if got := ignoresCase(under); got != want {
+			t.Errorf("%s: %v", under, got)
+		}
+	}
+}
+
 type quotaOf func(resource, project string, n int) error
 
 func (q quotaOf) Check(_ *store.Tx, _ *identity.Caller, resource, project string, n int) error {
 	return q(resource, project, n)
 }
+
+func (quotaOf) Known(resource string) bool { return resource == "network" }
 
 func TestQuotaCountsPerProject(t *testing.T) {
 	var asked []string

@@ -53,6 +53,8 @@ type Quota interface {
 	// Check makes sure, inside the transaction that will create them, that the project may have count more objects of the
 	// named resource ("port"). The error is the 409 for the caller.
 	Check(tx *store.Tx, caller *identity.Caller, resource, project string, count int) error
+	// Known tells whether objects of the kind are counted.
+	Known(resource string) bool
 }
 
 // Server is the API. Mount and Handle add routes to it before Handler is called.

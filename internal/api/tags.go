@@ -68,7 +68,7 @@ func (c *Collection[R]) mountTags() {
 // tags serves the tags API. The object is looked up without regard to who asks; policy decides, with 403 where other
 // requests would get 404, as upstream. Whom policy lets pass may still not see it.
 func (c *Collection[R]) tags(call *Call, route tagRoute) (*reply, error) {
-	body, err := call.tagsBody()
+	body, err := call.tagsBody(route)
 	if err != nil {
 		return nil, err
 	}
@@ -138,10 +138,11 @@ func (t tagTarget[R]) Attr(name string) (string, bool) {
 	return t.target.Attr(name)
 }
 
-// tagsBody decodes the body of a request, whether it needs one or not, and checks its headers.
-func (c *Call) tagsBody() (any, error) {
+// tagsBody decodes the body of a request, whether it needs one or not, and checks its headers. Upstream's first framework knows no
+// bodies of tags.
+func (c *Call) tagsBody(route tagRoute) (any, error) {
 	raw, err := c.readBody()
-	if err != nil || len(raw) == 0 {
+	if err != nil || len(raw) == 0 || c.first || c.Request.Method != route.method {
 		return nil, cmp.Or(err, c.checkIfMatch())
 	}
 	body, odd, err := decode(raw)

@@ -51,6 +51,13 @@ func binding(column, absent string) resource.Option {
 	return resource.Derived("COALESCE(ml2_port_bindings." + column + ", " + absent + ")")
 }
 
+// withBinding finds the ports that have a binding to one of the hosts, be it the active one or one that is prepared or left:
+// after a live migration Nova asks for those of the host that an instance left.
+func withBinding(hosts []string) (resource.Cond, error) {
+	in := resource.In("host", hosts)
+	return resource.Cond{SQL: "t.id IN (SELECT port_id FROM ml2_port_bindings WHERE " + in.SQL + ")", Args: in.Args}, nil
+}
+
 // Ports describes ports. The rows of fixed_ips and of the binding are written by the ML2 plug-in.
 func Ports(enabled func(string) bool) *resource.Resource[Port] {
 	std := func(p *Port) *Standard { return &p.Standard }
@@ -99,7 +106,8 @@ func Ports(enabled func(string) bool) *resource.Resource[Port] {
 					{Name: "opt_name", Ref: func(e *DHCPOpt) any { return &e.Name }}, {Name: "opt_value", Ref: func(e *DHCPOpt) any { return &e.Value }},
 					{Name: "ip_version", Ref: func(e *DHCPOpt) any { return &e.IPVersion }}}}, resource.Default([]DHCPOpt{}))),
 		resource.Ext("binding", unlessUnbound(
-			resource.Field("binding:host_id", hostID, post|put|filter|policy, func(p *Port) *string { return &p.HostID }, binding("host", "''")),
+			resource.Field("binding:host_id", hostID, post|put|filter|policy, func(p *Port) *string { return &p.HostID }, binding("host", "''"),
+				resource.Matching(withBinding)),
 			resource.Field("binding:vnic_type", vnicType, post|put|policy, func(p *Port) *string { return &p.VNICType }, binding("vnic_type", "'normal'"), resource.Default("normal")),
 			resource.ShownAs(resource.Field("binding:profile", Dictionary, post|put|policy, func(p *Port) *Dict { return &p.Profile },
 				binding("profile", "''")), Dictionary, (*Port).BindingProfile, "trusted"),

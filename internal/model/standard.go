@@ -58,7 +58,7 @@ var taggable = []string{"networks", "subnets", "ports", "subnetpools", "routers"
 // standard are the attributes that live in the table standardattributes, and tags.
 func standard[R any](table string, s func(*R) *Standard) []resource.Attr[R] {
 	attrs := []resource.Attr[R]{
-		resource.Field("description", givenOrAbsent(resource.String(255)), post|put|filter,
+		resource.Field("description", givenOrAbsent(descriptionOf(table)), post|put|filter,
 			func(r *R) **string { return &s(r).Description }, resource.Derived("sa.description"), resource.Default(new(string))),
 		resource.Field("created_at", resource.Timestamp, 0, func(r *R) *resource.Time { return &s(r).CreatedAt },
 			resource.Derived("sa.created_at")),
@@ -78,6 +78,19 @@ func standard[R any](table string, s func(*R) *Standard) []resource.Attr[R] {
 	return append(attrs, resource.List("tags", Tags, use, func(r *R) *[]string { return &s(r).Tags }, resource.Children[string]{
 		Table: tagRows, Source: "tags", Parent: "object_id", ReadOnly: true,
 		Columns: []resource.Col[string]{{Name: "tag", Ref: func(e *string) any { return e }}}}, resource.Default([]string{})))
+}
+
+// MaxDescription is how long a description in the database can be.
+const MaxDescription = 255
+
+// descriptionOf is the type of descriptions. Those of address groups may be longer than their column at first (see the service
+// addressgroup), which is why upstream finds other mistakes of a request before.
+func descriptionOf(table string) resource.Type[string] {
+	t := resource.String(MaxDescription)
+	if table == "address_groups" {
+		t.Parse = resource.String(1024).Parse
+	}
+	return t
 }
 
 var int64Type = resource.Type[int64]{Name: "integer", Append: resource.AppendJSON[int64],

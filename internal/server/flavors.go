@@ -32,6 +32,9 @@ func mountFlavors(a *api.Server, catalog *model.Catalog, exts api.Extensions) *f
 		return listProviders(s.Providers(), c.Query), nil
 	}})
 	a.Handle("GET", "/flavors/{id}/next_providers", api.Endpoint{Rule: "get_flavor", Do: func(_ context.Context, tx *store.Tx, c *api.Call) (any, error) {
+		if err := onlyFilters(c.Query); err != nil {
+			return nil, err
+		}
 		p, err := s.NextProvider(tx, c.Path("id"))
 		if err != nil {
 			return nil, err

@@ -31,12 +31,15 @@ func New(catalog *model.Catalog, changed func(ctx context.Context, groups []stri
 
 // Groups is what address groups do beyond being stored.
 func (s *Service) Groups() resource.Logic[model.AddressGroup] {
-	return resource.Logic[model.AddressGroup]{Create: s.create, Delete: s.delete}
+	return resource.Logic[model.AddressGroup]{Create: s.create, Update: s.update, Delete: s.delete}
 }
 
 // create stores a group. Its revision is the number of its addresses: upstream adds them one by one to an empty group.
 func (s *Service) create(c *resource.Change[model.AddressGroup]) error {
 	g := c.New
+	if err := storable(g); err != nil {
+		return err
+	}
 	if g.ID == "" {
 		g.ID = uuid.NewString()
 	}
@@ -44,6 +47,25 @@ func (s *Service) create(c *resource.Change[model.AddressGroup]) error {
 		return err
 	}
 	return s.catalog.AddressGroups.CountUp(c.Tx, len(g.Addresses), g)
+}
+
+func (s *Service) update(c *resource.Change[model.AddressGroup]) error {
+	if err := storable(c.New); err != nil {
+		return err
+	}
+	_, err := s.catalog.AddressGroups.Save(c.Tx, c.Old, c.New)
+	return err
+}
+
+// storable refuses a description that has no place in the database. Upstream's fails then.
+func storable(g *model.AddressGroup) error {
+	if g.Description == nil {
+		return nil
+	}
+	if _, err := resource.String(model.MaxDescription).Parse(*g.Description); err != nil {
+		return fault.BadRequest("HTTPBadRequest", "Invalid input for description. Reason: %s.", err.Error())
+	}
+	return nil
 }
 
 func (s *Service) delete(c *resource.Change[model.AddressGroup]) error {

@@ -3,6 +3,7 @@ package ml2
 import (
 	"fmt"
 	"maps"
+	"net/http"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/identity"
@@ -117,8 +118,7 @@ func (p *Plugin) putBinding(tx *store.Tx, caller *identity.Caller, port *model.P
 		return nil, err
 	}
 	if bound.VIFType == vifBindingFailed {
-		// Upstream says 500, though nothing is wrong with the server.
-		return nil, fault.Conflict("PortBindingError", "Binding for port %s on host %s could not be created or updated.", port.ID, want.Host)
+		return nil, fault.New(http.StatusInternalServerError, "PortBindingError", "Binding for port %s on host %s could not be created or updated.", port.ID, want.Host)
 	}
 	want.VIFType, want.VIFDetails = bound.VIFType, bound.VIFDetails
 	return present(port, want), nil

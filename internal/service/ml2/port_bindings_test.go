@@ -3,8 +3,11 @@ package ml2
 import (
 	"context"
 	"maps"
+	"net/http"
+	"net/url"
 	"testing"
 
+	"neutrino/internal/fault"
 	"neutrino/internal/model"
 	"neutrino/internal/store"
 
@@ -33,6 +36,29 @@ func (e *env) bindings(id string) []string {
 		e.t.Fatal(err)
 	}
 	return out
+}
+
+// on are the ports that the filter binding:host_id finds.
+func (e *env) on(host string) []string {
+	e.t.Helper()
+	ports := e.catalog.Ports
+	q, err := ports.ParseQuery(url.Values{"binding:host_id": {host}}, 0, true)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	q.Set, q.Caller = ports.Bits("id"), admin
+	var ids []string
+	err = e.db.Read(ctx, func(tx *store.Tx) error {
+		list, err := ports.Select(tx, q)
+		for _, p := range list {
+			ids = append(ids, p.ID)
+		}
+		return err
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return ids
 }
 
 func (e *env) prepare(port *model.Port, host string) error {
@@ -64,6 +90,11 @@ func TestPortMovesToAnotherHost(t *testing.T) {
 	}
 	if moves != nil {
 		t.Error("the preparation moved the port:", moves)
+	}
+	for host, want := range map[string][]string{"h1": {port.ID}, "h2": {port.ID}, "h3": nil} { // active or not
+		if diff := cmp.Diff(want, e.on(host)); diff != "" {
+			t.Errorf("filter by host %s: %s", host, diff)
+		}
 	}
 	if err := e.activate(port, "h2"); err != nil {
 		t.Fatal(err)
@@ -162,6 +193,9 @@ func TestBindingsThatCannotBe(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"h1 ACTIVE bridge"}, e.bindings(port.ID)); diff != "" {
 		t.Error("after errors:", diff)
+	}
+	if got := fault.As(e.prepare(port, "h3")).Status; got != http.StatusInternalServerError { // as upstream
+		t.Errorf("host without agent: status %d", got)
 	}
 }
 

@@ -75,9 +75,11 @@ func (s *Service) Defaults() map[string]int { return maps.Clone(s.defaults) }
 func (s *Service) Limits(tx *store.Tx, project string) (map[string]int, error) {
 	limits := s.Defaults()
 	own, err := ownLimits(tx, "WHERE project_id = ?", project)
-	for name, limit := range own[project] {
-		if s.Known(name) {
-			limits[name] = limit
+	for _, same := range own { // MariaDB finds the project in other letter case, too
+		for name, limit := range same {
+			if s.Known(name) {
+				limits[name] = limit
+			}
 		}
 	}
 	return limits, err

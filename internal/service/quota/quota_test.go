@@ -46,6 +46,37 @@ func networks(t *testing.T, db *store.DB, project string, count int) {
 	}
 }
 
+// MariaDB does not tell projects apart whose ids differ in letter case: what holds for one when it creates holds when it reads.
+func TestLetterCaseOfProjects(t *testing.T) {
+	db := dbtest.Open(t)
+	q := New(map[string]int{"network": 3, "subnet": 5})
+	want, refused := map[string]int{"network": 3, "subnet": 5}, ""
+	problem := within(t, db, func(tx *store.Tx) error {
+		if tx.Dialect().Name() == "mysql" {
+			want, refused = map[string]int{"network": 0, "subnet": 8}, "409 OverQuota: Quota exceeded for resources: ['network']."
+		}
+		return errors.Join(q.Set(tx, "p", map[string]int{"network": 0}, true), q.Set(tx, "P", map[string]int{"subnet": want["subnet"]}, true))
+	})
+	if problem != "" {
+		t.Fatal(problem)
+	}
+	if got := within(t, db, func(tx *store.Tx) error { return q.Check(tx, nil, "network", "P", 1) }); got != refused {
+		t.Errorf("check: %q, want %q", got, refused)
+	}
+	problem = within(t, db, func(tx *store.Tx) error {
+		limits, err := q.Limits(tx, "P")
+		for name, limit := range want {
+			if limits[name] != limit {
+				t.Errorf("limit of %s: %d, want %d", name, limits[name], limit)
+			}
+		}
+		return err
+	})
+	if problem != "" {
+		t.Fatal(problem)
+	}
+}
+
 func TestCheck(t *testing.T) {
 	db := dbtest.Open(t)
 	q := New(map[string]int{"network": 3, "subnet": -7, "nonsense": 1})
