@@ -143,7 +143,7 @@ func run(t *testing.T, s *server, granular bool) (a *Agent, stop func()) {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("never: ", what)
 		}
@@ -235,7 +235,7 @@ func send(t *testing.T, from, to, address string, packets, size int) count {
 		if _, err := c.Write(buffer[:size]); err != nil {
 			t.Fatal(err)
 		}
-		must(t, l.SetReadDeadline(time.Now().Add(5*time.Second)))
+		must(t, l.SetReadDeadline(time.Now().Add(time.Minute)))
 		if _, _, err := l.ReadFrom(buffer); err != nil {
 			t.Fatalf("%s to %s: %v", from, address, err)
 		}

@@ -47,7 +47,7 @@ func label(id string, rules ...rpc.MeteringRule) rpc.MeteringLabel {
 // published waits until so much was published, and then a little, in case there is more.
 func published(t *testing.T, s *server, key string, want map[string]count) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !cmp.Equal(s.sum(key), want, cmp.AllowUnexported(count{})) && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); !cmp.Equal(s.sum(key), want, cmp.AllowUnexported(count{})) && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	time.Sleep(150 * time.Millisecond)
