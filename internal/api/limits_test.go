@@ -59,7 +59,7 @@ func TestDeafClients(t *testing.T) {
 	for _, c := range deaf {
 		c.Close()
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		l.mu.Lock()
 		left := l.pending
 		l.mu.Unlock()

@@ -95,7 +95,7 @@ func TestServerIPv4(t *testing.T) {
 	t.Run("lease", func(t *testing.T) {
 		ns, client := link(t, hostMAC, "fe80::1")
 		s := listen(t, ns)
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		c, err := nclient4.New(client)
 		must(t, err)
@@ -173,7 +173,7 @@ func TestServerIPv6(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ns, client := link(t, hostMAC, linkLocal)
 			listen(t, ns)
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			c, err := nclient6.New(client)
 			must(t, err)

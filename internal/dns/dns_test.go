@@ -97,7 +97,7 @@ func zone(resolvers ...netip.AddrPort) *Zone {
 func answer(t *testing.T, network, to, name string, kind uint16) string {
 	t.Helper()
 	for range 9 {
-		if got := ask(t, network, "", to, name, kind); got != "no answer" {
+		if got := ask(t, network, "", to, name, kind); got != "no answer" && got != "no connection" {
 			return got
 		}
 	}
@@ -270,7 +270,7 @@ func TestForward(t *testing.T) {
 	must(t, s.Update(zone(dead, alive), []netip.Addr{netip.MustParseAddr("10.0.0.2")}))
 	began := time.Now()
 	for ask(t, "udp", "", "10.0.0.2", "a.example.", wire.TypeTXT) != `NOERROR "udp0"` {
-		if time.Since(began) > 10*time.Second {
+		if time.Since(began) > time.Minute {
 			t.Fatal("the second resolver is not asked")
 		}
 	}

@@ -116,7 +116,7 @@ func TestProxyLimit(t *testing.T) {
 // alive does not. A body of any size costs no memory.
 func TestProxyPatience(t *testing.T) {
 	const piece, pieces = 1 << 20, 64
-	cfg := ProxyConfig{Client: 900 * time.Millisecond, Server: 600 * time.Millisecond, HTTPRequest: 200 * time.Millisecond, KeepAlive: time.Second}
+	cfg := ProxyConfig{Client: 3 * time.Second, Server: 2 * time.Second, HTTPRequest: 2 * time.Second, KeepAlive: 3 * time.Second}
 	dial := proxy(t, cfg, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/":
@@ -142,7 +142,7 @@ func TestProxyPatience(t *testing.T) {
 	}
 	// A slow reader gets it all, although the whole takes longer than each part may.
 	began := time.Now()
-	if n := read(t, dial(), 64, 30*time.Millisecond); n < piece*pieces || time.Since(began) < 2*cfg.Client {
+	if n := read(t, dial(), 64, 100*time.Millisecond); n < piece*pieces || time.Since(began) < 2*cfg.Client {
 		t.Errorf("slow reader: %d octets in %s", n, time.Since(began))
 	}
 	var before, after runtime.MemStats
@@ -150,7 +150,7 @@ func TestProxyPatience(t *testing.T) {
 	c = dial() // does not read at all
 	_, err = io.WriteString(c, "GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
 	must(t, err)
-	time.Sleep(3 * cfg.Client)
+	time.Sleep(2 * cfg.Client)
 	if n := read(t, c, 0, 0); n >= piece*pieces {
 		t.Error("a client that does not read is waited for")
 	}

@@ -169,7 +169,7 @@ func TestGophercloud(t *testing.T) {
 			if last.Tag != port.ID {
 				t.Errorf("%+v", last)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("Nova never heard of the port's end")
 		}
 	}
@@ -182,7 +182,7 @@ func TestGophercloud(t *testing.T) {
 		select {
 		case x := <-published:
 			delete(missing, x)
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("not published: %v", missing)
 		}
 	}

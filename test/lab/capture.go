@@ -31,7 +31,7 @@ func (n *Node) capture(device, filter string, options ...string) *Capture {
 	args := []string{"tcpdump", "-Z", "root", "-i", device, "-nn", "-e", "-l", "--immediate-mode"}
 	args = append(append(args, options...), strings.Fields(filter)...)
 	p := n.startTool("tcpdump-"+device, args...)
-	if err := p.waitForLog("listening on", 5*time.Second); err != nil {
+	if err := p.waitForLog("listening on", patience); err != nil {
 		n.lab.T.Fatalf("capture on %s of %s: %v", device, n.Name, err)
 	}
 	return &Capture{p}
@@ -55,7 +55,8 @@ func (c *Capture) Frames() []string {
 	return frames
 }
 
-// Stop ends the capture, a moment after the frames that are just on their way, and returns what was recorded.
+// Stop ends the capture, a moment after the frames that are just on their way, and returns what was recorded. A frame that must be
+// there is waited for by WaitFor: a busy machine needs longer than that moment.
 func (c *Capture) Stop() []string {
 	time.Sleep(100 * time.Millisecond)
 	c.process.Kill()

@@ -274,7 +274,7 @@ func (c *Cloud) state(h *Host) string { return filepath.Join(c.Dir, "state-"+h.N
 func (c *Cloud) ready(h *Host) {
 	c.T.Helper()
 	for _, name := range h.names {
-		if err := h.WaitHealthy(name, 20*time.Second); err != nil {
+		if err := h.WaitHealthy(name, patience); err != nil {
 			c.T.Fatalf("%v", err)
 		}
 	}

@@ -62,10 +62,10 @@ func (l *Lab) script(name, text string) string {
 	return path
 }
 
-// DHCP runs a DHCP client on eth0, which configures the interface, and returns the lease. It tries for about 6 s.
+// DHCP runs a DHCP client on eth0, which configures the interface, and returns the lease. It tries for about 20 s.
 func (n *Node) DHCP() (Lease, error) {
 	script := n.lab.script("udhcpc", udhcpcScript)
-	out, err := n.Exec("udhcpc", "-f", "-q", "-n", "-t", "6", "-T", fmt.Sprint(int(patient(time.Second).Seconds())), "-i", "eth0", "-s", script,
+	out, err := n.Exec("udhcpc", "-f", "-q", "-n", "-t", "20", "-T", fmt.Sprint(int(patient(time.Second).Seconds())), "-i", "eth0", "-s", script,
 		"-O", "mtu", "-O", "staticroutes", "-O", "search")
 	if err != nil {
 		return Lease{}, err
@@ -102,7 +102,7 @@ func parseLease(vars map[string]string) (Lease, error) {
 func (n *Node) DHCP6() (netip.Addr, map[string]string, error) {
 	script := n.lab.script("dhclient", dhclientScript)
 	state := filepath.Join(n.lab.Dir, n.Name+"-dhclient")
-	out, err := n.Exec("timeout", "15", "dhclient", "-6", "-1", "-sf", script,
+	out, err := n.Exec("timeout", "50", "dhclient", "-6", "-1", "-sf", script,
 		"-lf", state+".leases", "-pf", state+".pid", "eth0")
 	if err != nil {
 		return netip.Addr{}, nil, err

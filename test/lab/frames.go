@@ -33,19 +33,25 @@ func (n *Node) SendFrame(device string, frame []byte) error {
 
 // ARPAnnouncement is a frame that tells everybody that the IPv4 address is at mac (RFC 5227).
 func ARPAnnouncement(mac net.HardwareAddr, address netip.Addr) []byte {
+	return ARPRequest(mac, address, address)
+}
+
+// ARPRequest is a frame that asks everybody where the IPv4 address is.
+func ARPRequest(mac net.HardwareAddr, from, address netip.Addr) []byte {
 	frame := []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 	frame = append(frame, mac...)
 	frame = append(frame, 0x08, 0x06, 0, 1, 0x08, 0x00, 6, 4, 0, 1) // a request for IPv4 on Ethernet
-	frame = append(append(frame, mac...), address.AsSlice()...)
+	frame = append(append(frame, mac...), from.AsSlice()...)
 	frame = append(append(frame, 0, 0, 0, 0, 0, 0), address.AsSlice()...)
 	return append(frame, make([]byte, 60-len(frame))...)
 }
 
 // NeighbourAnnouncement is a frame that tells everybody that the IPv6 address is at mac (RFC 4861, section 7.2.6).
-func NeighbourAnnouncement(mac net.HardwareAddr, address netip.Addr) []byte {
+// It may say more.
+func NeighbourAnnouncement(mac net.HardwareAddr, address netip.Addr, more ...ndp.Option) []byte {
 	everybody := netip.MustParseAddr("ff02::1")
 	body, err := ndp.MarshalMessageChecksum(&ndp.NeighborAdvertisement{Override: true, TargetAddress: address,
-		Options: []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: mac}}}, address, everybody)
+		Options: append([]ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Target, Addr: mac}}, more...)}, address, everybody)
 	if err != nil {
 		return nil
 	}

@@ -110,7 +110,7 @@ func (i *Instance) join(inside string, mtu int) {
 		return
 	}
 	bridge := device("brq", i.Port.Str("network_id"))
-	if err := Eventually(time.Second, func() error { return i.plugIntoBridge(bridge, mtu) }); err != nil { // the agent may remove an empty one
+	if err := Eventually(patience, func() error { return i.plugIntoBridge(bridge, mtu) }); err != nil { // the agent may remove an empty one
 		c.T.Fatalf("%v", err)
 	}
 }
@@ -136,7 +136,7 @@ func (c *Cloud) mtu(network string) int {
 // PowerOn waits until the port is ACTIVE, as Nova waits for the event, and switches the guest's interface on.
 func (i *Instance) PowerOn() {
 	i.lab.T.Helper()
-	if err := i.WaitActive(10 * time.Second); err != nil {
+	if err := i.WaitActive(patience); err != nil {
 		i.lab.T.Fatalf("%s: %v", i.Name, err)
 	}
 	i.Run("ip link set eth0 up")

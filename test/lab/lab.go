@@ -202,6 +202,9 @@ func Sweep() {
 // errGone says that what is waited for will not come.
 var errGone = errors.New("gone")
 
+// patience bounds the wait for what takes a second on a machine that has nothing else to do.
+const patience = time.Minute
+
 // patient lengthens a time to wait by the factor NEUTRINO_LAB_PATIENCE, for machines that are slower than real ones.
 func patient(d time.Duration) time.Duration {
 	if factor, err := strconv.Atoi(os.Getenv("NEUTRINO_LAB_PATIENCE")); err == nil && factor > 1 {

@@ -52,18 +52,18 @@ func TestNodeHasItsOwnNamesAndNamespaces(t *testing.T) {
 
 func TestPing(t *testing.T) {
 	a, b := pair(newLab(t))
-	if _, err := a.Reach(addressB, 2*time.Second); err != nil {
+	if _, err := a.Reach(addressB, patience); err != nil {
 		t.Fatal(err)
 	}
 	s, err := a.PingStream(addressB, 5*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(200 * time.Millisecond)
+	<-s.answer
 	b.Run("ip link set eth0 down")
 	time.Sleep(300 * time.Millisecond)
 	b.Run("ip link set eth0 up")
-	if _, err := a.Reach(addressB, 2*time.Second); err != nil {
+	if _, err := a.Reach(addressB, patience); err != nil {
 		t.Fatal(err)
 	}
 	got := s.Stop()
@@ -73,7 +73,7 @@ func TestPing(t *testing.T) {
 	if err := a.Silent(netip.MustParseAddr("192.0.2.3"), 100*time.Millisecond); err != nil {
 		t.Error(err)
 	}
-	if err := a.Silent(addressB, time.Second); err == nil {
+	if err := a.Silent(addressB, patience); err == nil {
 		t.Error("a host that answers counts as silent")
 	}
 }
@@ -90,7 +90,7 @@ func TestTCPAndCapture(t *testing.T) {
 	if err := Exchange(c); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tcp.WaitFor("Flags [S]", 2*time.Second); err != nil {
+	if _, err := tcp.WaitFor("Flags [S]", patience); err != nil {
 		t.Error(err)
 	}
 	if frames := udp.Stop(); len(frames) != 0 {
@@ -101,7 +101,7 @@ func TestTCPAndCapture(t *testing.T) {
 	if err := a.SendUDP("eth0", from, to, []byte("hello")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := broadcast.WaitFor("255.255.255.255.68", 2*time.Second); err != nil {
+	if _, err := broadcast.WaitFor("255.255.255.255.68", patience); err != nil {
 		t.Error(err)
 	}
 }
@@ -109,7 +109,7 @@ func TestTCPAndCapture(t *testing.T) {
 func TestProcess(t *testing.T) {
 	n := newLab(t).Node("n")
 	p := n.Start("sleeper", "sh", "-c", "trap 'exit 0' TERM; echo here; while :; do sleep 0.05; done")
-	if err := p.waitForLog("here", 5*time.Second); err != nil {
+	if err := p.waitForLog("here", patience); err != nil {
 		t.Fatal(err)
 	}
 	p.Kill()
@@ -117,7 +117,7 @@ func TestProcess(t *testing.T) {
 		t.Error("runs after a kill")
 	}
 	p.Restart()
-	if err := Eventually(5*time.Second, func() error {
+	if err := Eventually(patience, func() error {
 		if strings.Count(p.Log(), "here") != 2 {
 			return os.ErrNotExist
 		}
@@ -143,7 +143,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	var dir []byte
-	if err := Eventually(10*time.Second, func() (err error) {
+	if err := Eventually(patience, func() (err error) {
 		if dir, err = os.ReadFile(note); err == nil && len(dir) == 0 {
 			err = io.ErrUnexpectedEOF // it is being written
 		}
@@ -153,7 +153,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 	}
 	_ = child.Process.Kill()
 	_ = child.Wait()
-	if err := Eventually(5*time.Second, func() error { return noProcessIn(string(dir)) }); err != nil {
+	if err := Eventually(patience, func() error { return noProcessIn(string(dir)) }); err != nil {
 		t.Error(err)
 	}
 	old := time.Now().Add(-time.Hour)

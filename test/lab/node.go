@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -182,9 +181,9 @@ func (n *Node) start(cmd *exec.Cmd) error {
 	return <-done
 }
 
-// Exec runs a command in the node, for at most 20 s, and returns what it printed on both outputs.
+// Exec runs a command in the node, for at most a minute, and returns what it printed on both outputs.
 func (n *Node) Exec(name string, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patient(20*time.Second))
+	ctx, cancel := context.WithTimeout(context.Background(), patient(patience))
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = "/"
@@ -220,11 +219,12 @@ func (n *Node) Sysctl(key, value string) {
 }
 
 // impatient has the node repeat unanswered ARP and ND requests soon, as waiting a second for the second try would
-// hide how long things really take.
+// hide how long things really take. It gives up as late as any machine, for the answer may have to wait for a busy ovs-vswitchd.
 func (n *Node) impatient(device string) {
 	n.lab.T.Helper()
 	for _, family := range []string{"ipv4", "ipv6"} {
 		n.Sysctl("net/"+family+"/neigh/"+device+"/retrans_time_ms", "50")
+		n.Sysctl("net/"+family+"/neigh/"+device+"/mcast_solicit", "60")
 	}
 }
 

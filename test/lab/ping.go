@@ -72,14 +72,14 @@ func (n *Node) PingStreamFrom(from, to netip.Addr, every time.Duration) (*PingSt
 	return s, nil
 }
 
-// Stop ends the stream, gives answers under way two seconds (a busy machine delays them), and returns the account.
+// Stop ends the stream, gives answers under way ten seconds (a busy machine delays them), and returns the account.
 func (s *PingStream) Stop() Pings {
 	close(s.stop)
 	s.sender.Wait()
 	s.mu.Lock()
 	s.result.LongestGap = max(s.result.LongestGap, time.Since(s.lastAnswer))
 	s.mu.Unlock()
-	_ = Eventually(2*time.Second, func() error {
+	_ = Eventually(10*time.Second, func() error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.result.Lost() > 0 {

@@ -189,7 +189,7 @@ func (w *Watch) add(namespace string) {
 	rules := w.node.startTool("nft-monitor", command("nft monitor")...)
 	links := w.node.startTool("ip-monitor", command("ip monitor label link address route rule neigh")...)
 	// The monitors do not say when they have begun, so changes are made until they are seen.
-	if err := Eventually(5*time.Second, func() error {
+	if err := Eventually(patience, func() error {
 		for _, line := range []string{"nft add table inet " + probe, "nft delete table inet " + probe,
 			"ip addr add " + probeAddress + " dev lo", "ip addr del " + probeAddress + " dev lo"} {
 			words := command(line)

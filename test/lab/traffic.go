@@ -85,7 +85,7 @@ func (n *Node) Bounce(network string, to netip.Addr, port, size int) error {
 		return fmt.Errorf("from %s: %w", n.Name, err)
 	}
 	defer c.Close()
-	tries, patience := 1, 5*time.Second
+	tries, patience := 1, 20*time.Second
 	if network == "udp" {
 		tries, patience = 3, 300*time.Millisecond
 	}
@@ -122,7 +122,7 @@ func (n *Node) Dial(ctx context.Context, address string) (net.Conn, error) {
 
 // Connected dials until a connection stands, for as long as a machine under load needs to open a port. It is closed with the test.
 func (n *Node) Connected(to netip.Addr, port int) (c net.Conn, err error) {
-	err = Eventually(20*time.Second, func() (err error) {
+	err = Eventually(patience, func() (err error) {
 		c, err = n.Dial(context.Background(), netip.AddrPortFrom(to, uint16(port)).String())
 		return err
 	})
@@ -142,10 +142,13 @@ func (n *Node) Connect(to netip.Addr, port int) (net.Conn, error) {
 	return c, Exchange(c)
 }
 
-// Exchange sends a line over a connection to an echo service and waits at most 3 s for it to come back.
-func Exchange(c net.Conn) error {
+// Exchange sends a line over a connection to an echo service and waits for it to come back.
+func Exchange(c net.Conn) error { return ExchangeWithin(c, 20*time.Second) }
+
+// ExchangeWithin is Exchange that waits no longer than that.
+func ExchangeWithin(c net.Conn, limit time.Duration) error {
 	const line = "is anybody there?\n"
-	if err := c.SetDeadline(time.Now().Add(patient(3 * time.Second))); err != nil {
+	if err := c.SetDeadline(time.Now().Add(patient(limit))); err != nil {
 		return err
 	}
 	if _, err := io.WriteString(c, line); err != nil {
@@ -170,7 +173,7 @@ func (n *Node) HTTP(timeout time.Duration) *http.Client {
 
 // Get fetches a page from inside the node; any status but 200 is an error.
 func (n *Node) Get(url string) (string, error) {
-	client := n.HTTP(patient(5 * time.Second))
+	client := n.HTTP(patient(20 * time.Second))
 	defer client.CloseIdleConnections()
 	response, err := client.Get(url)
 	if err != nil {

@@ -37,7 +37,7 @@ func (h *Host) startSwitch() {
 	h.Run("ovsdb-tool create " + switchDir + "/conf.db " + switchSchema)
 	h.SwitchDB = h.Start("ovsdb-server", "ovsdb-server", switchDir+"/conf.db", "--remote=punix:"+switchDir+"/db.sock",
 		"--unixctl="+switchDir+"/ovsdb.ctl")
-	if err := Eventually(5*time.Second, func() error {
+	if err := Eventually(patience, func() error {
 		_, err := h.Exec("ovs-vsctl", "--timeout=1", "--no-wait", "init")
 		return err
 	}); err != nil {

@@ -22,7 +22,7 @@ func testAllInOneKill(t *testing.T, c *cloud) {
 	if _, err := c.Internet.Reach(fip, patience); err != nil {
 		t.Fatal(err)
 	}
-	open, err := c.Internet.Connect(fip, sshPort)
+	open, err := c.connect(c.Internet, fip)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func testAllInOneKill(t *testing.T, c *cloud) {
 		t.Errorf("the open connection while nothing runs: %v", err)
 	}
 	c.Network.Daemons["all-in-one"].Restart()
-	if err := c.Network.WaitHealthy("all-in-one", 15*time.Second); err != nil {
+	if err := c.Network.WaitHealthy("all-in-one", patience); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(time.Second) // the agents' first pass over everything

@@ -15,7 +15,7 @@ import (
 func TestDHCPAgents(t *testing.T) {
 	needRoot(t)
 	l := lab.New(t)
-	c := opened(t, l.MultiHost(binary, 2, "[DEFAULT]", "dhcp_agents_per_network = 2", "agent_down_time = 3", "[agent]", "report_interval = 1"))
+	c := opened(t, l.MultiHost(binary, 2, "[DEFAULT]", "dhcp_agents_per_network = 2", "agent_down_time = 6", "[agent]", "report_interval = 1"))
 	second := c.Compute[1]
 	c.StartDaemon(second, binary, "dhcp-agent")
 	n := c.API.Create("networks", lab.Object{"name": "twice"})
@@ -69,7 +69,7 @@ func TestDHCPAgents(t *testing.T) {
 	} else if got.Address.Addr() != a.IP() {
 		t.Errorf("with one agent dead: %s", got.Address)
 	}
-	must("the dead agent's port is reserved", 20*time.Second, func() error {
+	must("the dead agent's port is reserved", patience, func() error {
 		if got := ports(); got["reserved_dhcp_port"] == "" {
 			return fmt.Errorf("%v", got)
 		}
@@ -80,10 +80,10 @@ func TestDHCPAgents(t *testing.T) {
 	must("lease with one agent", patience, lease(alone))
 
 	second.Daemons["dhcp-agent"].Restart()
-	if err := second.WaitHealthy("dhcp-agent", 15*time.Second); err != nil {
+	if err := second.WaitHealthy("dhcp-agent", patience); err != nil {
 		t.Fatal(err)
 	}
-	must("lease with two agents again", 20*time.Second, lease(both))
+	must("lease with two agents again", patience, lease(both))
 }
 
 func servers(ports map[string]string) []string {

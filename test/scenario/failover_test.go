@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"neutrino/test/lab"
 )
@@ -15,7 +14,7 @@ import (
 func TestFailover(t *testing.T) {
 	needRoot(t)
 	c := opened(t, lab.New(t).MultiHost(binary, 1, `[DEFAULT]
-agent_down_time = 3
+agent_down_time = 6
 allow_automatic_l3agent_failover = true
 [agent]
 report_interval = 1
@@ -75,7 +74,7 @@ report_interval = 1
 	}
 	c.Network.Run("ip link set vxlan-" + fmt.Sprint(one["provider:segmentation_id"]) + " down")
 	c.Network.Run("ip link set vxlan-" + fmt.Sprint(two["provider:segmentation_id"]) + " down")
-	if err := lab.Eventually(30*time.Second, func() error {
+	if err := lab.Eventually(patience, func() error {
 		if got := serving(); got != "[compute1] [compute1]" {
 			return fmt.Errorf("served by %s", got)
 		}
@@ -83,7 +82,7 @@ report_interval = 1
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Reach(b.IP(), 15*time.Second); err != nil {
+	if _, err := a.Reach(b.IP(), patience); err != nil {
 		t.Errorf("the router has not moved: %v", err)
 	}
 	if err := lab.Eventually(patience, func() error {
@@ -98,11 +97,11 @@ report_interval = 1
 
 	for _, name := range []string{"linuxbridge-agent", "dhcp-agent", "l3-agent"} {
 		c.Network.Daemons[name].Restart()
-		if err := c.Network.WaitHealthy(name, 15*time.Second); err != nil {
+		if err := c.Network.WaitHealthy(name, patience); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := lab.Eventually(15*time.Second, func() error {
+	if err := lab.Eventually(patience, func() error {
 		if left := namespaces(c.Network); len(left) > 0 {
 			return fmt.Errorf("the host that came back keeps %v", left)
 		}
@@ -110,8 +109,13 @@ report_interval = 1
 	}); err != nil {
 		t.Error(err)
 	}
-	if got := namespaces(spare); len(got) != 3 || !slices.Contains(got, "qrouter-"+router.ID()) {
-		t.Errorf("the other host has %v", got)
+	if err := lab.Eventually(patience, func() error {
+		if got := namespaces(spare); len(got) != 3 || !slices.Contains(got, "qrouter-"+router.ID()) {
+			return fmt.Errorf("the other host has %v", got)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
 	}
 	c.settled(a, b)
 }

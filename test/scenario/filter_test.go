@@ -31,7 +31,7 @@ func testFilters(t *testing.T, c *cloud) {
 			"remote_address_group_id": addresses.ID()})
 		b := c.Boot("b", c.Compute[1], lab.Object{"network_id": network.ID(), "security_groups": []string{group.ID()}})
 		b.Echo(sshPort)
-		open, err := a.Connect(b.IP(), sshPort)
+		open, err := c.connect(a.Node, b.IP())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -46,8 +46,12 @@ func testFilters(t *testing.T, c *cloud) {
 			t.Errorf("the open connection: %v", err)
 		}
 		change("remove_addresses", a)
-		time.Sleep(500 * time.Millisecond)
-		if err := lab.Exchange(open); err == nil {
+		if err := lab.Eventually(patience, func() error {
+			if lab.ExchangeWithin(open, 500*time.Millisecond) == nil {
+				return errNotYet
+			}
+			return nil
+		}); err != nil {
 			t.Error("a connection from an address that was removed goes on")
 		}
 	})

@@ -58,7 +58,7 @@ func testKill(t *testing.T, c *cloud) {
 	}
 	for _, test := range tests {
 		t.Run(test.daemon+" on "+test.host.Name, func(t *testing.T) {
-			open, err := a.Connect(b.IP(), sshPort)
+			open, err := c.connect(a.Node, b.IP())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -70,7 +70,7 @@ func testKill(t *testing.T, c *cloud) {
 				t.Errorf("the open connection while the daemon is dead: %v", err)
 			}
 			test.host.Daemons[test.daemon].Restart()
-			if err := test.host.WaitHealthy(test.daemon, 15*time.Second); err != nil {
+			if err := test.host.WaitHealthy(test.daemon, patience); err != nil {
 				t.Error(err)
 			}
 			time.Sleep(time.Second) // the agent's first pass over everything
@@ -87,7 +87,7 @@ func testKill(t *testing.T, c *cloud) {
 			test.host.Daemons[test.daemon].Kill()
 			test.meanwhile()
 			test.host.Daemons[test.daemon].Restart()
-			if err := test.host.WaitHealthy(test.daemon, 15*time.Second); err != nil {
+			if err := test.host.WaitHealthy(test.daemon, patience); err != nil {
 				t.Error(err)
 			}
 			if err := test.after(); err != nil {
@@ -152,18 +152,23 @@ func (c *cloud) streams(t *testing.T, a, b *lab.Instance, fip netip.Addr) map[st
 	return streams
 }
 
-// steady waits until nothing changes any more, and returns the states of the hosts.
+// steady waits until nothing changes any more, as three looks in a row find, and returns the states of the hosts.
 func (c *cloud) steady() map[*lab.Host][]string {
 	c.t.Helper()
 	states := c.states()
+	same := 0
 	if err := lab.Eventually(patience, func() error {
 		time.Sleep(200 * time.Millisecond)
 		last := states
 		states = c.states()
 		for h, facts := range states {
 			if d := lab.Difference(last[h], facts); len(d) > 0 {
+				same = 0
 				return fmt.Errorf("%s still changes: %q", h.Name, d)
 			}
+		}
+		if same++; same < 2 {
+			return errNotYet
 		}
 		return nil
 	}); err != nil {

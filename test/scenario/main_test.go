@@ -4,6 +4,8 @@ package scenario
 
 import (
 	"maps"
+	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -134,7 +136,16 @@ func (c *cloud) boot(name string, host *lab.Host, network lab.Object) *lab.Insta
 }
 
 // patience bounds the wait for what takes a second on a machine that has nothing else to do.
-const patience = 20 * time.Second
+const patience = time.Minute
+
+// connect makes a connection to the echo service on port 22, which is open. It is closed with the test.
+func (c *cloud) connect(from *lab.Node, to netip.Addr) (net.Conn, error) {
+	conn, err := from.Connected(to, sshPort)
+	if err != nil {
+		return nil, err
+	}
+	return conn, lab.Exchange(conn)
+}
 
 // settled waits until pings between the instances work, both ways.
 func (c *cloud) settled(a, b *lab.Instance) {

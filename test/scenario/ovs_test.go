@@ -67,7 +67,7 @@ func TestOpenVSwitchDaemons(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			streams := c.streams(t, a, b, fip)
-			open, err := a.Connect(b.IP(), sshPort)
+			open, err := c.connect(a.Node, b.IP())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -29,7 +29,7 @@ func testAcrossHosts(t *testing.T, c *cloud) {
 		if _, err := a.Reach(b.IP(), patience); err != nil {
 			t.Error(err)
 		}
-		if _, err := a.Connect(b.IP(), sshPort); err != nil {
+		if _, err := c.connect(a.Node, b.IP()); err != nil {
 			t.Error(err)
 		}
 		if c, err := a.Connect(b.IP(), 23); err == nil {
@@ -37,10 +37,10 @@ func testAcrossHosts(t *testing.T, c *cloud) {
 		}
 	})
 	t.Run("IPv6", func(t *testing.T) {
-		if _, err := a.SLAAC(10 * time.Second); err != nil {
+		if _, err := a.SLAAC(patience); err != nil {
 			t.Fatal(err)
 		}
-		to, err := b.SLAAC(10 * time.Second)
+		to, err := b.SLAAC(patience)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -40,7 +40,7 @@ func testRestartWritesNothing(t *testing.T, c *cloud) {
 				}
 				test.host.Daemons[daemon].Kill()
 				test.host.Daemons[daemon].Restart()
-				if err := test.host.WaitHealthy(daemon, 15*time.Second); err != nil {
+				if err := test.host.WaitHealthy(daemon, patience); err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(2 * time.Second) // time to do what should not be done
@@ -98,7 +98,7 @@ func testRollingRestart(t *testing.T, c *cloud) {
 	c.withRouter()
 	a, b := c.boot("a", c.Compute[0], c.tenant), c.boot("b", c.Compute[1], c.tenant)
 	c.settled(a, b)
-	open, err := a.Connect(b.IP(), sshPort)
+	open, err := c.connect(a.Node, b.IP())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func testRollingRestart(t *testing.T, c *cloud) {
 		for name, daemon := range h.Daemons {
 			daemon.Stop()
 			daemon.Restart()
-			if err := h.WaitHealthy(name, 15*time.Second); err != nil {
+			if err := h.WaitHealthy(name, patience); err != nil {
 				t.Error(err)
 			}
 			if strings.Contains(daemon.Log(), "panic:") {

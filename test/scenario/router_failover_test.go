@@ -16,7 +16,7 @@ import (
 func TestRouterFailover(t *testing.T) {
 	needRoot(t)
 	c := opened(t, lab.New(t).TwoGateways(binary,
-		"[DEFAULT]\nallow_automatic_l3agent_failover = true\nagent_down_time = 2\n[agent]\nreport_interval = 0.5\n"))
+		"[DEFAULT]\nallow_automatic_l3agent_failover = true\nagent_down_time = 5\n[agent]\nreport_interval = 0.5\n"))
 	c.withRouter()
 	a := c.boot("a", c.Compute[0], c.tenant)
 	fip := c.floatingIP(a.Port)
@@ -41,7 +41,7 @@ func TestRouterFailover(t *testing.T) {
 	if err := reach(a.Node, lab.InternetIP); err != nil {
 		t.Errorf("while no agent looks after the router: %v", err)
 	}
-	if err := lab.Eventually(15*time.Second, func() error {
+	if err := lab.Eventually(patience, func() error {
 		if h := c.hostOfRouter(); h != second {
 			return fmt.Errorf("the router is still on %s", first.Name)
 		}
@@ -53,18 +53,22 @@ func TestRouterFailover(t *testing.T) {
 		t.Fatal(err)
 	}
 	reached()
-	// Both hosts have the router in their kernels now. Only one of them may be on the networks.
-	old, now := first.Capture("ext0", "icmp"), second.Capture("ext0", "icmp")
-	reached()
-	if frames := now.Stop(); len(frames) == 0 {
-		t.Errorf("no packet passes %s", second.Name)
-	}
-	if frames := old.Stop(); len(frames) > 0 {
-		t.Errorf("packets pass %s: %q", first.Name, frames[0])
+	// Both hosts have the router in their kernels now. Only one of them may be on the networks, once both L2 agents were told.
+	if err := lab.Eventually(patience, func() error {
+		old, now := first.Capture("ext0", "icmp"), second.Capture("ext0", "icmp")
+		reached()
+		_, err := now.WaitFor(" > ", 5*time.Second)
+		now.Stop()
+		if frames := old.Stop(); len(frames) > 0 {
+			return fmt.Errorf("packets pass %s: %q", first.Name, frames[0])
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
 	}
 
 	first.Daemons["l3-agent"].Restart()
-	if err := first.WaitHealthy("l3-agent", 15*time.Second); err != nil {
+	if err := first.WaitHealthy("l3-agent", patience); err != nil {
 		t.Error(err)
 	}
 	if err := lab.Eventually(patience, func() error { return namespaceOn(first, c.router.ID(), false) }); err != nil {
@@ -84,20 +88,20 @@ func TestRouterFailover(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = syscall.Kill(agent, syscall.SIGCONT) })
-	if err := lab.Eventually(15*time.Second, func() error { return namespaceOn(first, c.router.ID(), true) }); err != nil {
+	if err := lab.Eventually(patience, func() error { return namespaceOn(first, c.router.ID(), true) }); err != nil {
 		t.Fatal(err)
 	}
 	reached()
 	if err := syscall.Kill(agent, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	if err := lab.Eventually(15*time.Second, func() error { return namespaceOn(second, c.router.ID(), false) }); err != nil {
+	if err := lab.Eventually(patience, func() error { return namespaceOn(second, c.router.ID(), false) }); err != nil {
 		t.Error(err)
 	}
 	reached()
 	time.Sleep(500 * time.Millisecond)
-	if got := c.API.Show("floatingips", c.API.List("floatingips", "")[0].ID()).Str("status"); got != "ACTIVE" {
-		t.Errorf("the floating IP is %s", got)
+	if err := c.API.WaitFor("floatingips", c.API.List("floatingips", "")[0].ID(), "status", "ACTIVE", patience); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -43,9 +43,10 @@ func TestRouters(t *testing.T) {
 		if err := reach(a.Node, outB); err != nil {
 			t.Error(err)
 		}
-		if frames := seen.Stop(); len(frames) == 0 {
-			t.Errorf("%s does not come with its floating IP %s", a.Name, outA)
+		if _, err := seen.WaitFor(" > ", patience); err != nil {
+			t.Errorf("%s does not come with its floating IP %s: %v", a.Name, outA, err)
 		}
+		seen.Stop()
 		long(t, a.Node, outB)
 		long(t, c.Internet, outA)
 
@@ -66,8 +67,8 @@ func TestRouters(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(500 * time.Millisecond)
-		if got := c.API.Show("floatingips", fipB.ID()).Str("status"); got != "ACTIVE" {
-			t.Errorf("the floating IP that moved is %s", got)
+		if err := c.API.WaitFor("floatingips", fipB.ID(), "status", "ACTIVE", patience); err != nil {
+			t.Errorf("the floating IP that moved: %v", err)
 		}
 		for _, f := range []lab.Object{fipA, fipB} {
 			c.API.Delete("floatingips", f.ID())
@@ -84,11 +85,11 @@ func TestRouters(t *testing.T) {
 		for _, command := range []string{"nft flush ruleset", "ip route del default", "ip -4 addr flush dev qg-" + c.gatewayPort()[:11]} {
 			host.Run("ip netns exec " + ns + " " + command)
 		}
-		for _, line := range host.WaitState(before[host], 15*time.Second) {
+		for _, line := range host.WaitState(before[host], patience) {
 			t.Errorf("is not as before: %s", line)
 		}
 		host.Run("ip netns del " + ns)
-		if err := lab.Eventually(15*time.Second, func() error { return namespaceOn(host, c.router.ID(), true) }); err != nil {
+		if err := lab.Eventually(patience, func() error { return namespaceOn(host, c.router.ID(), true) }); err != nil {
 			t.Error(err)
 		}
 		for from, to := range map[*lab.Node]netip.Addr{c.Internet: address, a.Node: lab.InternetIP} {
@@ -122,9 +123,10 @@ func TestRouters(t *testing.T) {
 		if err := reach(b.Node, a.IP()); err != nil {
 			t.Error(err)
 		}
-		if frames := seen.Stop(); len(frames) == 0 {
-			t.Error("packets between the networks are translated")
+		if _, err := seen.WaitFor(" > ", patience); err != nil {
+			t.Errorf("packets between the networks are translated: %v", err)
 		}
+		seen.Stop()
 		long(t, a.Node, b.IP())
 		for _, r := range []string{c.router.ID(), second.ID()} {
 			c.API.Update("routers", r, lab.Object{"routes": []lab.Object{}})
@@ -156,7 +158,7 @@ func TestRouters(t *testing.T) {
 // long pings with a packet that takes three fragments.
 func long(t *testing.T, from *lab.Node, to netip.Addr) {
 	t.Helper()
-	out, err := from.Exec("ping", "-n", "-c", "1", "-W", "2", "-s", "4000", to.String())
+	out, err := from.Exec("ping", "-n", "-c", "1", "-W", "10", "-s", "4000", to.String())
 	if err != nil || !strings.Contains(out, "1 received") {
 		t.Errorf("a long packet from %s to %s: %v %s", from.Name, to, err, out)
 	}
@@ -198,9 +200,10 @@ func TestAddressScopes(t *testing.T) {
 		if err := reach(p.from.Node, lab.InternetIP); err != nil {
 			t.Error(err)
 		}
-		if frames := seen.Stop(); len(frames) == 0 {
-			t.Errorf("%s does not come as %s", p.from.Name, p.as)
+		if _, err := seen.WaitFor(" > ", patience); err != nil {
+			t.Errorf("%s does not come as %s: %v", p.from.Name, p.as, err)
 		}
+		seen.Stop()
 	}
 	if err := reach(c.Internet, same.IP()); err != nil {
 		t.Error(err)

@@ -65,7 +65,7 @@ func TestTools(t *testing.T) {
 		t.Errorf("left: %s", names)
 	}
 	daemon.Restart()
-	if err := host.WaitHealthy("all-in-one", 15*time.Second); err != nil {
+	if err := host.WaitHealthy("all-in-one", patience); err != nil {
 		t.Fatal(err)
 	}
 	b := c.boot("b", host, c.tenant)

@@ -42,11 +42,11 @@ func testTraffic(t *testing.T, c *cloud) {
 		"other network": member("d", c.Compute[1], blue)}
 	stranger := c.boot("stranger", c.Compute[1], red)
 	for where, to := range others {
-		six, err := to.SLAAC(10 * time.Second)
+		six, err := to.SLAAC(patience)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := a.SLAAC(10 * time.Second); err != nil {
+		if _, err := a.SLAAC(patience); err != nil {
 			t.Fatal(err)
 		}
 		for version, address := range map[string]netip.Addr{"IPv4": to.IP(), "IPv6": six} {
@@ -58,7 +58,7 @@ func testTraffic(t *testing.T, c *cloud) {
 					t.Errorf("fragments: %v: %s", err, out)
 				}
 				for _, size := range []int{100, 1300, 5000} { // the last in fragments
-					if err := a.Bounce("udp", address, sshPort, size); err != nil {
+					if err := lab.Eventually(patience, func() error { return a.Bounce("udp", address, sshPort, size) }); err != nil {
 						t.Error(err)
 					}
 				}
@@ -85,7 +85,7 @@ func testTraffic(t *testing.T, c *cloud) {
 		c.API.Delete("networks", red.ID())
 		c.API.Delete("networks", blue.ID())
 		for _, h := range c.Hosts() {
-			for _, line := range h.WaitState(before[h], 15*time.Second) {
+			for _, line := range h.WaitState(before[h], patience) {
 				t.Errorf("%s: %s", h.Name, line)
 			}
 		}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"neutrino/test/lab"
+
+	"github.com/mdlayher/ndp"
 )
 
 // An ARP request for a known address stays on its host, and broadcasts go to hosts with the network only.
@@ -113,8 +115,17 @@ func testAntiSpoofing(t *testing.T, c *cloud) {
 	// What the port may use it may announce, on all hosts: neighbours must hear when an address moves to another port.
 	six := netip.MustParseAddr("fd00::250")
 	c.API.Update("ports", evil.Port.ID(), lab.Object{"allowed_address_pairs": []lab.Object{{"ip_address": stolen.String()}, {"ip_address": six.String()}}})
-	for filter, frame := range map[string][]byte{"arp src host 10.1.0.250": lab.ARPAnnouncement(evil.MAC(), stolen),
-		"icmp6 and ip6[40] == 136 and src host fd00::250": lab.NeighbourAnnouncement(evil.MAC(), six)} {
+	for _, x := range []struct {
+		filter      string
+		frame, mark []byte
+		marked      string // what tcpdump says of a mark only
+	}{
+		{"arp src host 10.1.0.250", lab.ARPAnnouncement(evil.MAC(), stolen),
+			lab.ARPRequest(evil.MAC(), stolen, netip.MustParseAddr("10.1.0.251")), "10.1.0.251"},
+		{"icmp6 and ip6[40] == 136 and src host fd00::250", lab.NeighbourAnnouncement(evil.MAC(), six),
+			lab.NeighbourAnnouncement(evil.MAC(), six, ndp.NewMTU(1500)), "length 40"},
+	} {
+		filter, frame := x.filter, x.frame
 		captures := map[string]*lab.Capture{"near": near.Capture("eth0", filter), "far": far.Capture("eth0", filter)}
 		for where, capture := range captures {
 			if err := lab.Eventually(patience, func() error {
@@ -127,12 +138,36 @@ func testAntiSpoofing(t *testing.T, c *cloud) {
 				t.Errorf("%s does not hear an announcement (%s): %v", where, filter, err)
 			}
 		}
-		before := len(captures["far"].Frames())
-		if err := evil.SendFrame("eth0", frame); err != nil {
-			t.Fatal(err)
+		arrived := func() (frames, marks int) {
+			for _, line := range captures["far"].Frames() {
+				if strings.Contains(line, x.marked) {
+					marks++
+				} else {
+					frames++
+				}
+			}
+			return frames, marks
 		}
-		time.Sleep(300 * time.Millisecond)
-		if now := len(captures["far"].Frames()); now != before+1 {
+		// What was sent before a mark has arrived when the mark has.
+		send := func(frame []byte, there func() bool) {
+			if err := evil.SendFrame("eth0", frame); err != nil {
+				t.Fatal(err)
+			}
+			if err := lab.Eventually(patience, func() error {
+				if there() {
+					return nil
+				}
+				return errNotYet
+			}); err != nil {
+				t.Errorf("an announcement does not arrive: %v", err)
+			}
+		}
+		marks := func(n int) func() bool { return func() bool { _, m := arrived(); return m == n } }
+		send(x.mark, marks(1))
+		before, _ := arrived()
+		send(frame, func() bool { now, _ := arrived(); return now > before })
+		send(x.mark, marks(2))
+		if now, _ := arrived(); now != before+1 {
 			t.Errorf("%d frames arrive of one announcement (%s)", now-before, filter)
 		}
 		for _, capture := range captures {
@@ -148,7 +183,7 @@ func testSecurityGroupChange(t *testing.T, c *cloud) {
 	network, _ := c.network("red", "10.1.0.0/24")
 	a, b := c.boot("a", c.Compute[0], network), c.boot("b", c.Compute[1], network)
 	c.settled(a, b)
-	open, err := a.Connect(b.IP(), sshPort)
+	open, err := c.connect(a.Node, b.IP())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +196,7 @@ func testSecurityGroupChange(t *testing.T, c *cloud) {
 	if err := lab.Exchange(open); err != nil {
 		t.Errorf("the established connection: %v", err)
 	}
-	if _, err := a.Connect(b.IP(), sshPort); err != nil {
+	if _, err := c.connect(a.Node, b.IP()); err != nil {
 		t.Errorf("a new connection: %v", err)
 	}
 	// Members of the group are a remote of their own.
@@ -172,7 +207,7 @@ func testSecurityGroupChange(t *testing.T, c *cloud) {
 	if err := stranger.Silent(b.IP(), 500*time.Millisecond); err != nil {
 		t.Errorf("not a member of the group: %v", err)
 	}
-	if _, err := stranger.Connect(b.IP(), sshPort); err != nil {
+	if _, err := c.connect(stranger.Node, b.IP()); err != nil {
 		t.Error(fmt.Errorf("port 22 is open to all: %w", err))
 	}
 }

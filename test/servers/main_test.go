@@ -60,13 +60,13 @@ type server struct {
 func start(t *testing.T, binary, database, quotas string) *server {
 	t.Helper()
 	dir := t.TempDir()
-	port := freePort(t)
-	s := &server{t: t, conf: filepath.Join(dir, "neutron.conf"), url: fmt.Sprintf("http://127.0.0.1:%d/v2.0/", port)}
+	api := freeAddress(t)
+	s := &server{t: t, conf: filepath.Join(dir, "neutron.conf"), url: fmt.Sprintf("http://%s/v2.0/", api)}
 	conf := fmt.Sprintf(`[DEFAULT]
 auth_strategy = noauth
 core_plugin = ml2
 service_plugins = router
-bind_host = 127.0.0.1
+bind_host = %s
 bind_port = %d
 state_path = %s
 [database]
@@ -82,7 +82,7 @@ vni_ranges = 1:100
 vni_ranges = 1:10
 [neutrino]
 bus_listen =
-`, port, dir, database, quotas)
+`, api.IP, api.Port, dir, database, quotas)
 	if err := os.WriteFile(s.conf, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -112,14 +112,17 @@ bus_listen =
 	return s
 }
 
-func freePort(t *testing.T) int {
+// freeAddress is one that nobody listens on at the moment, nor will: it belongs to this process, and no other takes its port for one of
+// its own connections.
+func freeAddress(t *testing.T) *net.TCPAddr {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	pid := os.Getpid()
+	l, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", 1+pid>>16&0x7f, pid>>8&0xff, pid&0xff))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	return l.Addr().(*net.TCPAddr)
 }
 
 // await waits until a list of networks is answered with the status.

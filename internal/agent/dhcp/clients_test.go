@@ -92,10 +92,16 @@ func (p *program) said() string {
 	return string(b)
 }
 
+// until is what it said before the text: what follows is perhaps half written.
+func (p *program) until(text string) string {
+	before, _, _ := strings.Cut(p.said(), text)
+	return before
+}
+
 // waits until the client printed the text that many times.
 func (p *program) waits(what string, times int) {
 	p.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); strings.Count(p.said(), what) < times; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); strings.Count(p.said(), what) < times; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			p.t.Fatalf("no %q (%d times) from %v:\n%s", what, times, p.cmd.Args, p.said())
 		}
@@ -170,7 +176,7 @@ func TestDhclient(t *testing.T) {
 	for name := range want {
 		names = append(names, name)
 	}
-	if diff := cmp.Diff(want, values(p.said(), names...)); diff != "" {
+	if diff := cmp.Diff(want, values(p.until("done BOUND"), names...)); diff != "" {
 		t.Errorf("lease (-want +got):\n%s", diff)
 	}
 	p.waits("done RENEW", 2)
@@ -212,7 +218,7 @@ func TestDhclient6(t *testing.T) {
 	p.waits("done BOUND6", 1)
 	want := map[string]string{"new_ip6_address": "2001:db8::5", "new_max_life": "60", "new_preferred_life": "60", "new_renew": "1", "new_rebind": "3",
 		"new_dhcp6_name_servers": "2620:fe::9", "new_dhcp6_domain_search": "openstacklocal."}
-	if diff := cmp.Diff(want, values(p.said(), "new_ip6_address", "new_max_life", "new_preferred_life", "new_renew", "new_rebind",
+	if diff := cmp.Diff(want, values(p.until("done BOUND6"), "new_ip6_address", "new_max_life", "new_preferred_life", "new_renew", "new_rebind",
 		"new_dhcp6_name_servers", "new_dhcp6_domain_search")); diff != "" {
 		t.Errorf("lease (-want +got):\n%s", diff)
 	}
@@ -299,7 +305,7 @@ done
 		names = append(names, name)
 	}
 	// The client writes its files one after the other, and they are printed all the time: the last printing may be half of one.
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		said := p.said()
 		diff := cmp.Diff(want, values(said, names...))
 		if diff == "" {
@@ -339,6 +345,9 @@ func TestInternalDNS(t *testing.T) {
 	ask := func(name string, kind uint16) (answer string) {
 		err := netns.Do("vm", func() error {
 			reply, err := query.Exchange(new(query.Msg).SetQuestion(name, kind), "10.0.0.2:53")
+			for tries := 1; err != nil && tries < 10; tries++ { // as a resolver does
+				reply, err = query.Exchange(new(query.Msg).SetQuestion(name, kind), "10.0.0.2:53")
+			}
 			if err == nil {
 				answer = query.RcodeToString[reply.Rcode]
 				for _, rr := range reply.Answer {
@@ -386,7 +395,17 @@ func upstream(t *testing.T, network, device, peer, options string) *exec.Cmd {
 	cmd := exec.Command("ip", args...)
 	must(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	isRunning(t, cmd, "dnsmasq")
 	return cmd
+}
+
+// isRunning waits until a process is what ip(8) was told to make of it: before, nobody sees of which network it is.
+func isRunning(t *testing.T, c *exec.Cmd, program string) {
+	t.Helper()
+	eventually(t, program+" runs", func() bool {
+		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", c.Process.Pid))
+		return err == nil && string(name) == program+"\n"
+	})
 }
 
 // A client of upstream's dnsmasq keeps its lease and its address when we take the network over. A dnsmasq that is not
@@ -399,6 +418,7 @@ func TestTakeover(t *testing.T) {
 	foreign := exec.Command("ip", strings.Fields("netns exec qdhcp-net1 dnsmasq --no-daemon --port=5353 --conf-file=/dev/null --pid-file="+t.TempDir()+"/other/pid")...)
 	must(t, foreign.Start())
 	t.Cleanup(func() { _ = foreign.Process.Kill(); _ = foreign.Wait() })
+	isRunning(t, foreign, "dnsmasq")
 	wire(t, "vm", guestMAC, "br-port1")
 	path, state := script(t, dhclientScript)
 	must(t, os.WriteFile(filepath.Join(state, "dhclient.conf.more"), []byte("supersede dhcp-renewal-time 1;"), 0o644))

@@ -110,9 +110,9 @@ func udhcpc(t *testing.T, vm string, args ...string) map[string]string {
 ip addr replace $ip/$mask dev $interface
 env
 `), 0o755))
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	argv := append([]string{"netns", "exec", vm, client, "-i", "eth0", "-f", "-q", "-n", "-t", "10", "-T", "1", "-s", script,
+	argv := append([]string{"netns", "exec", vm, client, "-i", "eth0", "-f", "-q", "-n", "-t", "40", "-T", "1", "-s", script,
 		"-O", "staticroutes", "-O", "mtu", "-O", "hostname"}, args...)
 	out, err := exec.CommandContext(ctx, "ip", argv...).Output()
 	if err != nil {
@@ -289,7 +289,7 @@ func run(t *testing.T, argv ...string) string {
 
 func get(t *testing.T, namespace, url string) string {
 	t.Helper()
-	c := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
+	c := http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, addr string) (c net.Conn, err error) {
 			err = netns.Do(namespace, func() error { c, err = (&net.Dialer{}).DialContext(ctx, network, addr); return err })
 			return c, err

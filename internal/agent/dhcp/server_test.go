@@ -205,7 +205,7 @@ func (s *server) start(t testing.TB, cfg Config) (a *Agent, stop func()) {
 // eventually waits until ok holds; it fails only long after any machine would have been ready.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("in vain: %s", what)
 		}

@@ -4,13 +4,12 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"neutrino/internal/linux/conntrack"
-	"neutrino/internal/linux/netns"
+	"neutrino/internal/linux/sandbox"
 	"neutrino/internal/rpc"
 
 	"github.com/vishvananda/netlink"
@@ -90,28 +89,6 @@ func likeUpstream(t *testing.T, br string, vni, zone int, peer string, all ...*i
 	restore(filter + "-A neutron-linuxbri-sg-chain -j ACCEPT\nCOMMIT\n" + raw + "COMMIT\n")
 }
 
-var pingSummary = regexp.MustCompile(`(\d+) packets transmitted, (\d+) received`)
-
-// lossless has an instance ping while f runs. No answer may be missing.
-func (i *instance) lossless(to string, f func()) {
-	i.t.Helper()
-	out := make(chan string, 1)
-	go func() {
-		netns.Do(i.ns, func() error {
-			b, _ := exec.Command("ping", "-n", "-i", "0.01", "-w", "3", to).CombinedOutput()
-			out <- string(b)
-			return nil
-		})
-	}()
-	time.Sleep(300 * time.Millisecond)
-	f()
-	said := <-out
-	m := pingSummary.FindStringSubmatch(said)
-	if m == nil || m[1] == "0" || m[1] != m[2] {
-		i.t.Errorf("%s pings %s: %s", i.ns, to, said)
-	}
-}
-
 // What upstream's agent left is taken over without a lost packet, and its filters go when ours are there.
 func TestAdoption(t *testing.T) {
 	r := newRig(t)
@@ -125,28 +102,28 @@ func TestAdoption(t *testing.T) {
 	likeUpstream(t, br, 5, zone, endpoints()[1].String(), a, c)
 	a.reaches(remote, true)
 	shell := a.connect(c, 22)
-	shell.echoes(true)
+	shell.echoes()
 	const indexes = "ip -o link show " + br + " | cut -d: -f1; ip -o link show vxlan-5 | cut -d: -f1"
 	index := run(t, indexes)
-	a.lossless(remote.String(), func() {
-		a.lossless(c.v4.String(), func() {
-			r.start()
-			r.server.waitFor(t, a.device, c.device)
-			eventually(t, "upstream's filters gone", func() bool {
-				return !strings.Contains(run(t, "iptables-save; ebtables-save"), "neutron")
-			})
-		})
+	for _, to := range []netip.Addr{remote, c.v4} {
+		defer sandbox.Lossless(t, a.ns, to.String())()
+	}
+	r.start()
+	r.server.waitFor(t, a.device, c.device)
+	eventually(t, "upstream's filters gone", func() bool {
+		return !strings.Contains(run(t, "iptables-save; ebtables-save"), "neutron")
 	})
-	shell.echoes(true)
+	shell.echoes()
 	if now := run(t, indexes); now != index {
 		t.Errorf("devices were made anew: %s, %s", index, now)
 	}
 	if left := run(t, "iptables-save; ebtables-save"); !strings.Contains(left, "-A INPUT -i lo -j ACCEPT") || !strings.Contains(left, "other0") {
 		t.Errorf("rules of others are gone:\n%s", left)
 	}
-	if sets, err := netlink.IpsetListAll(); err != nil || len(sets) > 0 {
-		t.Errorf("ipsets: %v, %v", sets, err)
-	}
+	eventually(t, "upstream's sets gone", func() bool {
+		sets, err := netlink.IpsetListAll()
+		return err == nil && len(sets) == 0
+	})
 	if tunnel := run(t, "ip -d link show vxlan-5"); !strings.Contains(tunnel, "nolearning") {
 		t.Error(tunnel)
 	}
@@ -159,7 +136,7 @@ func TestAdoption(t *testing.T) {
 	r.server.change(func() { clear(r.server.up) })
 	r.start()
 	r.server.waitFor(t, a.device, c.device)
-	shell.echoes(true)
+	shell.echoes()
 	if n := r.agent.Writes(); n != 0 {
 		t.Errorf("%d writes by a restart after the adoption", n)
 	}

@@ -108,6 +108,7 @@ type fakeServer struct {
 	old     bool                  // does not know that method
 	refuses bool                  // takes no tunnel endpoint
 	hold    chan struct{}         // details are answered when it is closed; nil: at once
+	held    bool                  // somebody waits for that
 }
 
 func newFakeServer(t testing.TB, b *memoryBus) *fakeServer {
@@ -145,6 +146,7 @@ func (s *fakeServer) details(_ context.Context, args rpc.DevicesArgs) (r rpc.Dev
 	hold := s.hold
 	s.mu.Unlock()
 	if hold != nil {
+		s.change(func() { s.held = true })
 		<-hold
 	}
 	s.mu.Lock()

@@ -115,7 +115,7 @@ func (i *instance) collect(in, out int, frames [][]byte, arrived []bool) {
 	i.t.Helper()
 	last := len(frames) - 1
 	buf := make([]byte, 2048)
-	for end := time.Now().Add(20 * time.Second); !arrived[last]; {
+	for end := time.Now().Add(patient(patience)); !arrived[last]; {
 		n, err := unix.Read(in, buf)
 		if time.Now().After(end) {
 			i.t.Fatalf("the last frame did not arrive (%v)", err)

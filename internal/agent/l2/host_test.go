@@ -174,7 +174,7 @@ func (i *instance) pings(to netip.Addr) bool {
 // reaches waits until the ping has the wanted result.
 func (i *instance) reaches(to netip.Addr, want bool) {
 	i.t.Helper()
-	for end := time.Now().Add(patient(10 * time.Second)); time.Now().Before(end); {
+	for end := time.Now().Add(patient(patience)); time.Now().Before(end); {
 		if i.pings(to) == want {
 			return
 		}
@@ -182,6 +182,9 @@ func (i *instance) reaches(to netip.Addr, want bool) {
 	ruleset, _ := exec.Command("nft", "list", "ruleset").CombinedOutput()
 	i.t.Fatalf("%s pings %s: not %v\n%s", i.ns, to, want, ruleset)
 }
+
+// patience bounds the wait for what takes a second on a machine that has nothing else to do.
+const patience = time.Minute
 
 // patient lengthens a time to wait by the factor NEUTRINO_LAB_PATIENCE, for machines that are slower than real ones.
 func patient(d time.Duration) time.Duration {
@@ -192,7 +195,7 @@ func patient(d time.Duration) time.Duration {
 // eventually polls, because the kernel and the agent tell nobody when they are done.
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patient(10 * time.Second)); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patient(patience)); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if f() {
 			return
 		}
@@ -237,7 +240,7 @@ func (i *instance) connect(to *instance, port int) *connection {
 	})
 	c := &connection{t: i.t}
 	if err := netns.Do(i.ns, func() (err error) {
-		c.conn, err = net.DialTimeout("tcp", address, 10*time.Second)
+		c.conn, err = net.DialTimeout("tcp", address, patient(patience))
 		return err
 	}); err != nil {
 		i.t.Fatal(err)
@@ -265,15 +268,19 @@ func (c *connection) works() bool {
 	return true
 }
 
-func (c *connection) echoes(want bool) {
+func (c *connection) echoes() {
 	c.t.Helper()
-	if !want {
-		if c.works() {
-			c.t.Fatal("connection was not cut")
-		}
-		return
-	}
 	eventually(c.t, "echo", c.works)
+}
+
+// isCut waits until the connection does not work while another one does, as a busy machine delays the echoes of both, and checks that
+// it stays so.
+func (c *connection) isCut(other *connection) {
+	c.t.Helper()
+	eventually(c.t, "cut", func() bool { return !c.works() && other.works() && !c.works() })
+	if c.works() {
+		c.t.Fatal("connection was not cut")
+	}
 }
 
 // cleanHost removes what an agent leaves.

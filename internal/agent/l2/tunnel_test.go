@@ -178,6 +178,10 @@ func TestTunnel(t *testing.T) {
 	a := tunnelHost(t, r.server, 0).plug()
 	r.start()
 	r.server.waitFor(t, a.device)
+	eventually(t, "remote entries", func() bool { return len(kernelFDB(t)) == 5 }) // flooding, without which nobody is asked, comes last
+	if err := netlink.ConntrackTableFlush(netlink.ConntrackTable); err != nil {    // the other host may have sent before there were filters
+		t.Fatal(err)
+	}
 	wire := capture(t, underlay[0])
 	for _, remote := range []string{"10.0.0.2", "fd00::2"} {
 		a.reaches(netip.MustParseAddr(remote), true)
@@ -244,7 +248,7 @@ func capture(t *testing.T, device string) *tunnelTap {
 	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: l.Attrs().Index}); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10}); err != nil {
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 60}); err != nil {
 		t.Fatal(err)
 	}
 	return &tunnelTap{t, fd}

@@ -49,7 +49,7 @@ func sniff(t *testing.T, filter string) (lines func() string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	stop := time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
+	stop := time.AfterFunc(2*patience, func() { cmd.Process.Kill() })
 	for ready := bufio.NewScanner(errs); ready.Scan() && !strings.Contains(ready.Text(), "listening"); {
 	}
 	return func() string {

@@ -40,7 +40,7 @@ func (m machine) hearAdvertisements() net.PacketConn {
 // advertisement is the first one that the machine hears.
 func (m machine) advertisement(c net.PacketConn) received {
 	m.t.Helper()
-	c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	c.SetReadDeadline(time.Now().Add(patience))
 	b := make([]byte, 1500)
 	for {
 		n, _, err := c.ReadFrom(b)

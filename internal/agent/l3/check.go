@@ -28,7 +28,9 @@ func (a *Agent) check(ctx context.Context) {
 			return
 		case now := <-step.C:
 			for _, id := range a.due(now) {
-				a.queue.add(work{id: id, check: true}, byCheck)
+				if !a.queue.has(id) { // it is being looked at, for so long already
+					a.queue.add(work{id: id, check: true}, byCheck)
+				}
 			}
 		}
 	}

@@ -171,7 +171,7 @@ func TestDriftIsSeenAtOnce(t *testing.T) {
 		{"", "ip netns del " + ns, "namespace"},
 		{ns, "nft flush ruleset", "nft rules"}, // the namespace is another one now
 	} {
-		time.Sleep(2 * ownChanges)
+		a.rests(t)
 		log.mu.Lock()
 		log.text.Reset()
 		log.mu.Unlock()
@@ -181,6 +181,25 @@ func TestDriftIsSeenAtOnce(t *testing.T) {
 	s.internet.reaches("203.0.113.10:7")
 	s.a1.reaches("203.0.113.1:7")
 	quiet(t, a)
+}
+
+// rests waits until the agent has not looked at the router for so long that it takes changes for those of others.
+func (r *running) rests(t *testing.T) {
+	t.Helper()
+	looked := func() (at time.Time) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if h := r.routers[routerID]; h != nil {
+			at = h.looked
+		}
+		return at
+	}
+	eventually(t, "the agent rests", func() bool {
+		r.settled()
+		before := looked()
+		time.Sleep(2 * ownChanges)
+		return !r.queue.has(routerID) && looked().Equal(before)
+	})
 }
 
 // What was changed while no agent ran is seen by the next one.

@@ -84,6 +84,13 @@ func (q *queue) add(w work, p priority) {
 	q.signal()
 }
 
+// has tells whether the router is worked on, or waits for that.
+func (q *queue) has(id string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.entries[id] != nil
+}
+
 // mostFloating is how many changed floating IPs are gathered for a router before all are asked for.
 const mostFloating = 100
 

@@ -28,6 +28,7 @@ type server struct {
 	routers []rpc.MeteredRouter
 	asked   int
 	down    bool // the bus
+	refused bool // the agent has asked since it is down
 	agent   bus.Handler
 	heard   []heard
 }
@@ -80,6 +81,7 @@ func (s *server) Reconnected() <-chan struct{} { return nil }
 func (s *server) Healthy() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.refused = s.down
 	return !s.down
 }
 
@@ -98,10 +100,24 @@ func (s *server) change(t *testing.T, method string, routers ...rpc.MeteredRoute
 	}
 }
 
-func (s *server) setDown(down bool) {
+// setUp ends what setDown began.
+func (s *server) setUp() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.down = down
+	s.down = false
+}
+
+// setDown takes the bus away from the agent and waits until it knows: what it publishes at the moment gets away.
+func (s *server) setDown(t *testing.T) {
+	t.Helper()
+	s.mu.Lock()
+	s.down, s.refused = true, false
+	s.mu.Unlock()
+	eventually(t, "the agent finds no bus", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.refused
+	})
 }
 
 // sum adds up what was published: packets and bytes by event type and one key of the payload.
@@ -143,7 +159,7 @@ func run(t *testing.T, s *server, granular bool) (a *Agent, stop func()) {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("never: ", what)
 		}
@@ -235,7 +251,7 @@ func send(t *testing.T, from, to, address string, packets, size int) count {
 		if _, err := c.Write(buffer[:size]); err != nil {
 			t.Fatal(err)
 		}
-		must(t, l.SetReadDeadline(time.Now().Add(5*time.Second)))
+		must(t, l.SetReadDeadline(time.Now().Add(time.Minute)))
 		if _, _, err := l.ReadFrom(buffer); err != nil {
 			t.Fatalf("%s to %s: %v", from, address, err)
 		}

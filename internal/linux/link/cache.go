@@ -19,9 +19,12 @@ type Cache struct {
 	changed func(name string)
 	log     *slog.Logger
 
-	mu      sync.Mutex
-	byName  map[string]netlink.Link
-	byIndex map[int]string
+	reading sync.Mutex // held while one device is read anew: an older answer must not take the place of a newer one
+
+	mu        sync.Mutex
+	byName    map[string]netlink.Link
+	byIndex   map[int]string
+	refreshed map[int]bool // devices that were read anew: events that are still under way may be older than that
 }
 
 // receiveBuffer holds the events of a few thousand devices that appear at once.
@@ -30,7 +33,7 @@ const receiveBuffer = 8 << 20
 // NewCache makes an empty cache of the devices that h sees. changed is called, from Run, for each device that came, went
 // or changed; it must not block.
 func NewCache(h *netlink.Handle, changed func(name string), log *slog.Logger) *Cache {
-	return &Cache{handle: h, changed: changed, log: log, byName: map[string]netlink.Link{}, byIndex: map[int]string{}}
+	return &Cache{handle: h, changed: changed, log: log, byName: map[string]netlink.Link{}, byIndex: map[int]string{}, refreshed: map[int]bool{}}
 }
 
 // Run follows the kernel until ctx ends. The network namespace must be the one of the handle.
@@ -89,18 +92,42 @@ func (c *Cache) note(e netlink.LinkUpdate) {
 	if e.IfInfomsg.Family == unix.AF_BRIDGE { // a bridge port's flags; RTM_DELLINK then only says that it left its bridge
 		return
 	}
-	name := e.Attrs().Name
-	c.mu.Lock()
 	if e.Header.Type == unix.RTM_DELLINK {
-		if old := c.byName[name]; old != nil && old.Attrs().Index == e.Attrs().Index {
-			delete(c.byName, name)
-		}
-		delete(c.byIndex, e.Attrs().Index)
+		c.mu.Lock()
+		c.remove(e.Attrs())
+		c.mu.Unlock()
 	} else {
-		c.put(e.Link)
+		c.changedLink(e.Link)
 	}
+	c.changed(e.Attrs().Name)
+}
+
+// changedLink notes what an event says of a device, or what the kernel says now if that is newer for sure.
+func (c *Cache) changedLink(l netlink.Link) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	c.mu.Lock()
+	again := c.refreshed[l.Attrs().Index]
 	c.mu.Unlock()
-	c.changed(name)
+	if again {
+		now, err := c.handle.LinkByIndex(l.Attrs().Index)
+		if err != nil { // it went: the event that says so follows
+			return
+		}
+		l = now
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.put(l)
+}
+
+// remove must be called with the lock held.
+func (c *Cache) remove(a *netlink.LinkAttrs) {
+	if old := c.byName[a.Name]; old != nil && old.Attrs().Index == a.Index {
+		delete(c.byName, a.Name)
+	}
+	delete(c.byIndex, a.Index)
+	delete(c.refreshed, a.Index)
 }
 
 // put must be called with the lock held.
@@ -140,6 +167,8 @@ func (c *Cache) Reload() error {
 
 // Refresh reads one device anew, because the caller just changed it and the event may be still under way.
 func (c *Cache) Refresh(name string) (netlink.Link, error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
 	l, err := c.handle.LinkByName(name)
 	if err != nil {
 		return nil, fmt.Errorf("link %s: %w", name, err)
@@ -147,6 +176,7 @@ func (c *Cache) Refresh(name string) (netlink.Link, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.put(l)
+	c.refreshed[l.Attrs().Index] = true
 	return l, nil
 }
 
@@ -156,6 +186,7 @@ func (c *Cache) Forget(l netlink.Link) {
 	defer c.mu.Unlock()
 	delete(c.byName, l.Attrs().Name)
 	delete(c.byIndex, l.Attrs().Index)
+	delete(c.refreshed, l.Attrs().Index)
 }
 
 // Get returns the device, or nil.

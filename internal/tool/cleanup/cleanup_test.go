@@ -1,6 +1,7 @@
 package cleanup
 
 import (
+	"bufio"
 	"context"
 	"log/slog"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -46,12 +48,17 @@ func plug(t *testing.T, namespace string) string {
 	return outer
 }
 
-// within starts a process inside a namespace.
+// within starts a process inside a namespace and waits until it says "ready".
 func within(t *testing.T, namespace string, args ...string) *exec.Cmd {
 	t.Helper()
 	c := exec.Command(args[0], args[1:]...)
+	out, err := c.StdoutPipe()
+	must(t, err)
 	must(t, netns.Do(namespace, c.Start))
 	t.Cleanup(func() { _ = c.Process.Kill() })
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
+		t.Fatalf("%v says %q, %v", args, line, err)
+	}
 	return c
 }
 
@@ -123,7 +130,7 @@ func TestNamespaceThatComesToLife(t *testing.T) {
 	t.Cleanup(func() { _ = netns.Delete(name) })
 	done := make(chan []string)
 	go func() {
-		removed, err := Namespaces{Settle: 500 * time.Millisecond, Log: logger(t)}.Run(context.Background())
+		removed, err := Namespaces{Settle: 3 * time.Second, Log: logger(t)}.Run(context.Background())
 		if err != nil {
 			t.Error(err)
 		}
@@ -155,10 +162,10 @@ func TestProcesses(t *testing.T) {
 		must(t, err)
 		t.Cleanup(func() { _ = netns.Delete(ns) })
 	}
-	polite := within(t, name, "sleep", "60")
+	const sleeper = "echo ready; exec sleep 60"
+	polite := within(t, name, "sh", "-c", sleeper)
 	stubborn := within(t, name, "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done")
-	spared := within(t, other, "sleep", "60")
-	time.Sleep(200 * time.Millisecond) // the shell has set its trap
+	spared := within(t, other, "sh", "-c", sleeper)
 	plug(t, name)
 	if removed, err := (Namespaces{Log: logger(t)}).Run(t.Context()); err != nil || len(removed) > 0 {
 		t.Fatalf("without force: %v %v", removed, err)
@@ -166,15 +173,16 @@ func TestProcesses(t *testing.T) {
 	if err := polite.Process.Signal(syscall.Signal(0)); err != nil {
 		t.Fatal("a process was ended without force")
 	}
-	ended := make(chan string, 3)
+	var ended sync.WaitGroup
 	for _, c := range []*exec.Cmd{polite, stubborn} { // zombies count as processes until somebody waits
-		go func() { _ = c.Wait(); ended <- c.ProcessState.String() }()
+		ended.Go(func() { _ = c.Wait() })
 	}
 	removed, err := Namespaces{Force: true, Grace: 500 * time.Millisecond, Log: logger(t)}.Run(t.Context())
 	if err != nil || len(removed) != 1 {
 		t.Errorf("removed %v, %v", removed, err)
 	}
-	got := []string{<-ended, <-ended}
+	ended.Wait()
+	got := []string{polite.ProcessState.String(), stubborn.ProcessState.String()}
 	if diff := cmp.Diff([]string{"signal: terminated", "signal: killed"}, got); diff != "" {
 		t.Error(diff)
 	}
@@ -202,7 +210,7 @@ func TestOpenVSwitch(t *testing.T) {
 	server.Env = append(os.Environ(), "OVS_RUNDIR="+dir)
 	must(t, server.Start())
 	t.Cleanup(func() { _ = server.Process.Kill(); _ = server.Wait() })
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if _, err := os.Stat(socket); err == nil {
 			break
 		}
@@ -236,7 +244,7 @@ func TestOpenVSwitch(t *testing.T) {
 		{true, []string{"half", "kept", "patch-tun", "tap1", "tap2"}, "|"},
 	} {
 		fill()
-		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) { // the picture follows
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) { // the picture follows
 			if s, err := db.State(t.Context()); err == nil && len(s.Ports) == 7 || time.Now().After(deadline) {
 				break
 			}
@@ -251,7 +259,7 @@ func TestOpenVSwitch(t *testing.T) {
 		}
 	}
 	fill()
-	eventually := time.Now().Add(5 * time.Second)
+	eventually := time.Now().Add(time.Minute)
 	for time.Now().Before(eventually) {
 		if s, err := db.State(t.Context()); err == nil && s.BridgeOf["tap2"] != "" {
 			break

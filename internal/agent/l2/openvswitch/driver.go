@@ -457,7 +457,8 @@ func (d *Driver) Plug(name string, details *rpc.DeviceDetails, n wiring.Network)
 	if err := d.handle.LinkSetMTU(d.links.Get(port), n.MTU); err != nil {
 		return fmt.Errorf("set MTU of %s: %w", port, err)
 	}
-	return nil
+	_, err := d.links.Refresh(port)
+	return err
 }
 
 // Unplug forgets a device.
