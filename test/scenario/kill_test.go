@@ -112,7 +112,7 @@ func testKill(t *testing.T, c *cloud) {
 		}
 		c.Network.Daemons["server"].Restart()
 		for _, name := range append(agents, "server") {
-			if err := c.Network.WaitHealthy(name, 15*time.Second); err != nil {
+			if err := c.Network.WaitHealthy(name, patience); err != nil {
 				t.Error(err)
 			}
 		}

@@ -53,12 +53,7 @@ func Ensure(name string) (created bool, err error) {
 		return false, nil
 	}
 	_ = os.Remove(filepath.Join(dir, name))
-	done := make(chan error, 1)
-	go func() { // the thread is not given back: it dies with the goroutine, still inside the new namespace
-		runtime.LockOSThread()
-		done <- create(name)
-	}()
-	if err := <-done; err != nil {
+	if err := away(func() error { return create(name) }); err != nil {
 		return false, fmt.Errorf("make namespace %s: %w", name, err)
 	}
 	return true, Do(name, func() error {
@@ -128,29 +123,34 @@ func Delete(name string) error {
 }
 
 // Do runs f on a thread inside the namespace. Sockets and files that f opens stay in it; goroutines and threads that
-// f starts do not. If the thread cannot be brought back it is given up.
+// f starts do not.
 func Do(name string, f func() error) error {
+	return away(func() error {
+		there, err := vns.GetFromName(name)
+		if err != nil {
+			return fmt.Errorf("namespace %s: %w", name, err)
+		}
+		defer there.Close()
+		if err := vns.Set(there); err != nil {
+			return fmt.Errorf("enter namespace %s: %w", name, err)
+		}
+		return f()
+	})
+}
+
+// away runs f, which may go to another namespace, on a thread of its own, and brings the thread back. If that cannot be the thread is
+// given up: it ends with its goroutine, unless it is the process' first one. That would stay where it is for good, and keep the namespace.
+func away(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
 		home, err := vns.Get()
 		if err != nil {
+			runtime.UnlockOSThread()
 			done <- err
 			return
 		}
 		defer home.Close()
-		there, err := vns.GetFromName(name)
-		if err != nil {
-			runtime.UnlockOSThread()
-			done <- fmt.Errorf("namespace %s: %w", name, err)
-			return
-		}
-		defer there.Close()
-		if err := vns.Set(there); err != nil {
-			runtime.UnlockOSThread()
-			done <- fmt.Errorf("enter namespace %s: %w", name, err)
-			return
-		}
 		err = f()
 		if vns.Set(home) == nil {
 			runtime.UnlockOSThread()
