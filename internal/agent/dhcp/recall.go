@@ -47,13 +47,10 @@ func (a *Agent) record(s *service, n *network, changed map[string]*rpc.Port) {
 		}
 	}
 	s.recorded = recorded{n.DHCPNetwork, was.values + len(more)}
-	var err error
-	if was.values == 0 || s.recorded.values > 2*len(s.served)+crowded {
-		err = a.recordAll(s)
-	} else {
-		err = records.Append(a.cfg.Records, s.id, more...)
+	if was.values > 0 && s.recorded.values <= 2*len(s.served)+crowded && records.Append(a.cfg.Records, s.id, more...) == nil {
+		return
 	}
-	if err != nil {
+	if err := a.recordAll(s); err != nil {
 		s.recorded.values = 0
 		a.log.Warn("what is known of a network is not on disk; the agent will not serve it if it is started while no server is there",
 			"network", s.id, "error", err)
