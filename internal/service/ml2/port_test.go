@@ -466,6 +466,45 @@ func TestProvisioning(t *testing.T) {
 	complete(p, EntityL2, "ACTIVE")
 }
 
+// Once DHCP is off nobody waits for its agent any more, as long as the port has no address in another subnet with DHCP.
+func TestNobodyWaitsForDHCPThatIsOff(t *testing.T) {
+	e := setUp(t)
+	n := e.network()
+	first, second := e.subnet(n, "10.0.0.0/24"), e.subnet(n, "10.0.1.0/24")
+	e.agent("h1", "Linux bridge agent", `{"tunnel_types": ["vxlan"]}`)
+	dhcp := e.agent("h1", "DHCP agent", `{}`)
+	e.exec("INSERT INTO networkdhcpagentbindings (network_id, dhcp_agent_id, binding_index) VALUES (?, ?, 1)", n.ID, dhcp)
+	port := func(fixedIPs ...any) *model.Port {
+		return e.port(n, "device_owner", "compute:nova", "binding:host_id", "h1", "fixed_ips", fixedIPs)
+	}
+	in := func(s *model.Subnet) any { return body{"subnet_id": s.ID} }
+	wired, both, gone := port(in(first)), port(in(first), in(second)), port(in(first))
+	err := e.db.Write(ctx, func(tx *store.Tx) error {
+		if err := e.plugin.UpdatePortStatus(tx, "BUILD", "h1", wired.ID, both.ID); err != nil {
+			return err
+		}
+		return e.plugin.ProvisioningComplete(tx, EntityL2, wired.ID, both.ID, gone.ID)
+	})
+	resourcetest.Wants(t, err, "")
+	off := func(s *model.Subnet, want ...string) {
+		t.Helper()
+		_, err := resourcetest.Update(e.db, e.catalog.Subnets, e.plugin.Subnets(), admin, s.ID, body{"enable_dhcp": false})
+		resourcetest.Wants(t, err, "")
+		var got []string
+		for _, p := range []*model.Port{wired, both, gone} {
+			got = append(got, reread(e, e.catalog.Ports, p.ID).Status)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("without DHCP in %s: %s", s.CIDR, diff)
+		}
+	}
+	off(first, "ACTIVE", "BUILD", "DOWN")
+	off(second, "ACTIVE", "ACTIVE", "DOWN")
+	if n := e.count("SELECT COUNT(*) FROM provisioningblocks"); n != 0 {
+		t.Errorf("%d blocks are left", n)
+	}
+}
+
 func TestGuardsAreForTheAPI(t *testing.T) {
 	e := setUp(t)
 	p := e.port(e.network(), "device_owner", "network:router_interface")

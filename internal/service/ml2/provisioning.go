@@ -104,6 +104,28 @@ func (p *Plugin) renewDHCPBlock(tx *store.Tx, port *model.Port) error {
 	return removeBlock(tx, port, EntityDHCP)
 }
 
+// dropDHCPBlocks ends the waiting of ports for an agent that has nothing to do for them any more: DHCP was switched off in the subnet, and
+// they have no address in one with DHCP. Where no agent serves the network, nobody else would ever end it, as with upstream.
+func (p *Plugin) dropDHCPBlocks(tx *store.Tx, subnetID string) error {
+	const without = "ports p WHERE p.id IN (SELECT port_id FROM ipallocations WHERE subnet_id = ?) AND NOT EXISTS (SELECT 1 FROM ipallocations a " +
+		"JOIN subnets s ON s.id = a.subnet_id WHERE a.port_id = p.id AND s.enable_dhcp = ?)"
+	wired, err := store.Strings(tx.Query("SELECT p.id FROM "+without+" AND p.status = 'BUILD'", subnetID, true))
+	if err != nil {
+		return fmt.Errorf("read ports that wait for DHCP: %w", err)
+	}
+	if len(wired) > 0 {
+		if err := p.ProvisioningComplete(tx, EntityDHCP, wired...); err != nil {
+			return err
+		}
+	}
+	_, err = tx.Exec("DELETE FROM provisioningblocks WHERE entity = ? AND standard_attr_id IN (SELECT p.standard_attr_id FROM "+without+")",
+		EntityDHCP, subnetID, true)
+	if err != nil {
+		return fmt.Errorf("unblock ports: %w", err)
+	}
+	return nil
+}
+
 // AddProvisioningBlock keeps a port from becoming active until ProvisioningComplete is called for the entity.
 func (p *Plugin) AddProvisioningBlock(tx *store.Tx, port *model.Port, entity string) error {
 	_, err := tx.Exec(tx.Dialect().InsertIgnore("provisioningblocks", "standard_attr_id", "entity"), port.RowID, entity)

@@ -206,6 +206,11 @@ func (p *Plugin) updateSubnet(c *resource.Change[model.Subnet]) error {
 			return err
 		}
 	}
+	if old.EnableDHCP && !s.EnableDHCP {
+		if err := p.dropDHCPBlocks(c.Tx, s.ID); err != nil {
+			return err
+		}
+	}
 	described := p.catalog.Subnets.Bit("description")                                  // which is no part of the subnet's own row
 	retyped := c.Has("service_types") && len(old.ServiceTypes)+len(s.ServiceTypes) > 0 // upstream writes them anew
 	if retyped && changed&^described == 0 {
