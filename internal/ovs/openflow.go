@@ -12,6 +12,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // What is used of OpenFlow 1.4 (section 7; Open vSwitch's include/openflow/openflow-1.3.h for statistics). Everything else is
@@ -230,7 +232,20 @@ const (
 	ctZone       = 2
 )
 
+// anyProtocol stands for all protocols.
+const anyProtocol = 0
+
+// forgotten are the protocols of an address whose connections can be forgotten. An ovs-vswitchd 3.1 with the userspace datapath aborts when
+// it is to forget one of ICMPv6 (it looks for the opposite of its type among those of ICMP); those end by themselves within a minute.
+func forgotten(a netip.Addr) []byte {
+	if a.Is4() {
+		return []byte{anyProtocol}
+	}
+	return []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP, unix.IPPROTO_SCTP}
+}
+
 // Forget has the switch forget the tracked connections of a zone whose first packet was from or to one of the addresses; without addresses, all.
+// ICMPv6 of addresses is left out.
 func (s Switch) Forget(ctx context.Context, bridge string, zone uint16, addresses []netip.Addr) error {
 	c, err := s.dial(ctx, bridge)
 	if err != nil {
@@ -241,14 +256,16 @@ func (s Switch) Forget(ctx context.Context, bridge string, zone uint16, addresse
 		return fmt.Errorf("connections of bridge %s: %w", bridge, err)
 	}
 	if len(addresses) == 0 {
-		if err := c.send(message{kind: typeVendor, body: flushBody(zone, nil)}); err != nil {
+		if err := c.send(message{kind: typeVendor, body: flushBody(zone, anyProtocol, nil)}); err != nil {
 			return fmt.Errorf("connections of bridge %s: %w", bridge, err)
 		}
 	}
 	for _, a := range addresses {
-		for _, side := range []uint16{ctSource, ctTarget} {
-			if err := c.send(message{kind: typeVendor, body: flushBody(zone, oneEnd(side, a))}); err != nil {
-				return fmt.Errorf("connections of bridge %s: %w", bridge, err)
+		for _, protocol := range forgotten(a) {
+			for _, side := range []uint16{ctSource, ctTarget} {
+				if err := c.send(message{kind: typeVendor, body: flushBody(zone, protocol, oneEnd(side, a))}); err != nil {
+					return fmt.Errorf("connections of bridge %s: %w", bridge, err)
+				}
 			}
 		}
 	}
@@ -258,11 +275,11 @@ func (s Switch) Forget(ctx context.Context, bridge string, zone uint16, addresse
 	return nil
 }
 
-// flushBody names connections by their zone and first packet.
-func flushBody(zone uint16, first []byte) []byte {
+// flushBody names connections by their zone, protocol and first packet.
+func flushBody(zone uint16, protocol byte, first []byte) []byte {
 	body := binary.BigEndian.AppendUint32(nil, vendorNicira)
 	body = binary.BigEndian.AppendUint32(body, ctFlush)
-	body = append(append(body, make([]byte, 8)...), first...) // any protocol
+	body = append(append(body, protocol, 0, 0, 0, 0, 0, 0, 0), first...)
 	body = binary.BigEndian.AppendUint16(body, ctZone)
 	body = binary.BigEndian.AppendUint16(body, 8)
 	return append(binary.BigEndian.AppendUint16(body, zone), 0, 0)
