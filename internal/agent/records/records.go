@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-// Dir is the directory of the files; it is made when needed. "" keeps nothing.
+// Dir is the directory of the files; it is there as long as it has any. "" keeps nothing.
 type Dir string
 
 const suffix = ".jsonl"
@@ -64,18 +64,22 @@ func Write[T any](d Dir, id string, values ...T) error {
 	if d == "" {
 		return nil
 	}
-	if err := os.MkdirAll(string(d), 0o750); err != nil {
-		return fmt.Errorf("records: %w", err)
-	}
 	lines, err := encode(values)
 	if err != nil {
 		return err
 	}
 	draft := d.file(id) + ".new"
-	if err := os.WriteFile(draft, lines, 0o600); err != nil {
-		return fmt.Errorf("records: %w", err)
+	err = os.WriteFile(draft, lines, 0o600)
+	// The directory is made when it is needed, and the last of the others may be removed meanwhile.
+	for tries := 0; (errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrExist)) && tries < 100; tries++ {
+		if err = os.MkdirAll(string(d), 0o750); err == nil {
+			err = os.WriteFile(draft, lines, 0o600)
+		}
 	}
-	if err := os.Rename(draft, d.file(id)); err != nil {
+	if err == nil {
+		err = os.Rename(draft, d.file(id))
+	}
+	if err != nil {
 		return fmt.Errorf("records: %w", err)
 	}
 	return nil
@@ -120,5 +124,6 @@ func (d Dir) Remove(id string) error {
 	if err := os.Remove(d.file(id)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("records: %w", err)
 	}
+	_ = os.Remove(string(d)) // unless there are others
 	return nil
 }

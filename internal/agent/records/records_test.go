@@ -1,9 +1,11 @@
 package records
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 )
 
@@ -42,12 +44,33 @@ func TestRecords(t *testing.T) {
 	if got := read(t, d, "a"); !slices.Equal(got, []int{4}) {
 		t.Errorf("a is %v", got)
 	}
+	must(t, d.Remove("a"))
+	if _, err := os.Stat(string(d)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the directory of nothing: %v", err)
+	}
+	must(t, Write(d, "a", 4))
 	if err := Append(d, "b", 8); err == nil {
 		t.Error("values were added to none")
 	}
 	if ids, err := d.IDs(); !slices.Equal(ids, []string{"a"}) || err != nil {
 		t.Errorf("records of %v, %v", ids, err)
 	}
+}
+
+// Networks come while the last of the others goes.
+func TestRecordsOfMany(t *testing.T) {
+	d := Dir(filepath.Join(t.TempDir(), "dhcp"))
+	var all sync.WaitGroup
+	for _, id := range []string{"a", "b", "c"} {
+		all.Go(func() {
+			for range 300 {
+				if err := errors.Join(Write(d, id, 1), Append(d, id, 2), d.Remove(id)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
 }
 
 // What was being written when the agent was killed does not hide what was written before.
