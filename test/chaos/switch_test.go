@@ -97,13 +97,18 @@ func readSwitch(f facts, h *lab.Host) (*vswitch, error) {
 		}
 	}
 	rows, err := ovsRows(h, "Port", "name", "tag", "other_config")
-	for _, row := range rows {
-		v.port(f, fmt.Sprint(row["name"]), row["tag"], entries(row["other_config"]))
+	for _, dead := range []bool{false, true} {
+		for _, row := range rows {
+			if tag, _ := row["tag"].(float64); (int(tag) == deadVLAN) == dead {
+				v.port(f, fmt.Sprint(row["name"]), row["tag"], entries(row["other_config"]))
+			}
+		}
 	}
 	return v, err
 }
 
-// port notes the local VLAN of a port, which must be that of one network only.
+// port notes the local VLAN of a port, which must be that of one network only. A dead port may keep the VLAN that its network had when
+// it lived, and another network may have that by now.
 func (v *vswitch) port(f facts, name string, tag any, note map[string]string) {
 	id := v.ids[name]
 	if id == "" {
@@ -112,7 +117,12 @@ func (v *vswitch) port(f facts, name string, tag any, note map[string]string) {
 	vlan, _ := strconv.Atoi(note["tag"])
 	network := note["net_uuid"]
 	v.networks[id] = network
-	if other := v.vlans[vlan]; other != "" && other != network {
+	other := v.vlans[vlan]
+	if n, _ := tag.(float64); int(n) == deadVLAN && other != "" && other != network {
+		f.add("port %s dead", id)
+		return
+	}
+	if other != "" && other != network {
 		f.add("VLAN %d is that of %s and of %s", vlan, other, network)
 	}
 	for n, other := range v.vlans {

@@ -166,9 +166,11 @@ func (d *Driver) Open(ctx context.Context, changed func(device string)) error {
 		return err
 	}
 	p := d.picture.Load()
-	for name, port := range p.Ports {
-		if p.BridgeOf[name] == d.cfg.IntegrationBridge {
-			d.restore(port)
+	for _, dead := range []bool{false, true} { // what is noted of a dead port may be of old: the VLAN may be another network's by now
+		for name, port := range p.Ports {
+			if p.BridgeOf[name] == d.cfg.IntegrationBridge && (tagOf(port) == deadVLAN) == dead {
+				d.restore(port)
+			}
 		}
 	}
 	for device := range p.ports {
