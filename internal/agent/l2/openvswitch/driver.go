@@ -166,13 +166,7 @@ func (d *Driver) Open(ctx context.Context, changed func(device string)) error {
 		return err
 	}
 	p := d.picture.Load()
-	for _, dead := range []bool{false, true} { // what is noted of a dead port may be of old: the VLAN may be another network's by now
-		for name, port := range p.Ports {
-			if p.BridgeOf[name] == d.cfg.IntegrationBridge && (tagOf(port) == deadVLAN) == dead {
-				d.restore(port)
-			}
-		}
-	}
+	d.restoreAll(p.Ports, p.BridgeOf)
 	for device := range p.ports {
 		changed(device)
 	}
@@ -181,6 +175,18 @@ func (d *Driver) Open(ctx context.Context, changed func(device string)) error {
 }
 
 var tapPattern = regexp.MustCompile(`^tap[0-9a-f]{8}-[0-9a-f]{2}$`)
+
+// restoreAll takes over the VLANs of networks, those of living ports first: what is noted of a dead one may be of old, and the VLAN another
+// network's by now.
+func (d *Driver) restoreAll(ports map[string]*ovs.Port, bridgeOf map[string]string) {
+	for _, dead := range []bool{false, true} {
+		for name, port := range ports {
+			if bridgeOf[name] == d.cfg.IntegrationBridge && (tagOf(port) == deadVLAN) == dead {
+				d.restore(port)
+			}
+		}
+	}
+}
 
 // restore takes over the VLAN that a port's network had.
 func (d *Driver) restore(p *ovs.Port) {
