@@ -20,6 +20,7 @@ import (
 	"neutrino/internal/agent/plug"
 	"neutrino/internal/bus"
 	"neutrino/internal/dhcp"
+	"neutrino/internal/linux/announce"
 	"neutrino/internal/linux/epoll"
 	"neutrino/internal/linux/netns"
 	"neutrino/internal/metadata"
@@ -39,6 +40,7 @@ type Agent struct {
 	proxy      *metadata.Proxy // nil without a backend
 	poller     *epoll.Poller   // waits for the sockets of all networks while Run works
 	ready      *readyPorts
+	announcer  *announce.Announcer
 	writes     atomic.Int64
 	failure    atomic.Pointer[error] // of the last synchronisation
 
@@ -73,6 +75,7 @@ func New(cfg Config, t bus.Transport, log *slog.Logger) *Agent {
 		log:       log,
 		table:     reconcile.NewTable[string](func(a, b *network) bool { return a == b }),
 		ready:     newReadyPorts(t, log),
+		announcer: announce.NewAnnouncer(log),
 		services:  map[string]*service{},
 		full:      true,
 		fetch:     map[string]bool{},
@@ -129,7 +132,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return errors.Join(err, a.stopServices())
 	}
 	var wg sync.WaitGroup
-	for _, run := range []func(context.Context){a.reporter.Run, a.loop.Run, a.ready.loop.Run, a.remind, a.watchInterfaces} {
+	for _, run := range []func(context.Context){a.reporter.Run, a.loop.Run, a.ready.loop.Run, a.announcer.Run, a.remind, a.watchInterfaces} {
 		wg.Go(func() { run(ctx) })
 	}
 	<-ctx.Done()

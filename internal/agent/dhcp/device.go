@@ -106,67 +106,72 @@ func defaultRoute(subnet netip.Prefix, gateway netip.Addr) []route {
 	return out
 }
 
-// ensure brings the kernel in line with the device and leaves alone what is right. fresh says that the interface was
-// made, so that sockets on a former one are dead; writes counts changes. With takeOver what upstream's agent left goes first.
-func (d device) ensure(ctx context.Context, driver plug.Driver, takeOver bool) (fresh bool, writes int, err error) {
+// change is what was done to bring the kernel in line with a device.
+type change struct {
+	fresh  bool         // the interface was made, so that sockets on a former one are dead
+	writes int          // changes, of which
+	added  []netip.Addr // these addresses are new
+}
+
+// ensure brings the kernel in line with the device and leaves alone what is right. With takeOver what upstream's agent
+// left goes first.
+func (d device) ensure(ctx context.Context, driver plug.Driver, takeOver bool) (c change, err error) {
 	created, err := netns.Ensure(d.namespace)
 	if err != nil {
-		return false, 0, err
+		return c, err
 	}
 	if created {
-		writes++
+		c.writes++
 	}
 	h, err := netns.Handle(d.namespace)
 	if err != nil {
-		return false, writes, err
+		return c, err
 	}
 	defer h.Close()
 	links, err := h.LinkList()
 	if err != nil {
-		return false, writes, fmt.Errorf("devices in %s: %w", d.namespace, err)
+		return c, fmt.Errorf("devices in %s: %w", d.namespace, err)
 	}
 	if takeOver && !strings.HasPrefix(d.inner, switchPrefix) { // or they go like former ones of ours, together with their ports
 		retired, err := d.retireOthers(h, links)
-		writes += retired
+		c.writes += retired
 		if err != nil {
-			return false, writes, err
+			return c, err
 		}
 		if retired > 0 {
 			if links, err = h.LinkList(); err != nil {
-				return false, writes, fmt.Errorf("devices in %s: %w", d.namespace, err)
+				return c, fmt.Errorf("devices in %s: %w", d.namespace, err)
 			}
 		}
 	}
 	changed, err := netns.Loopback(h, links)
 	if changed {
-		writes++
+		c.writes++
 	}
 	if err != nil {
-		return false, writes, err
+		return c, err
 	}
 	removed, err := d.removeOthers(ctx, h, links, driver)
-	writes += removed
+	c.writes += removed
 	if err != nil {
-		return false, writes, err
+		return c, err
 	}
 	link := named(links, d.inner)
 	if link == nil || !driver.Right(h, d.port()) {
-		if fresh, err = d.plug(ctx, driver); err != nil {
-			return fresh, writes, err
+		if c.fresh, err = d.plug(ctx, driver); err != nil {
+			return c, err
 		}
-		writes++
+		c.writes++
 		if link, err = h.LinkByName(d.inner); err != nil {
-			return fresh, writes, fmt.Errorf("inner end %s: %w", d.inner, err)
+			return c, fmt.Errorf("inner end %s: %w", d.inner, err)
 		}
 	}
-	for _, step := range []func(*netlink.Handle, netlink.Link) (int, error){d.ensureAddrs, d.ensureRoutes} {
-		n, err := step(h, link)
-		writes += n
-		if err != nil {
-			return fresh, writes, err
+	for _, step := range []func(*netlink.Handle, netlink.Link, *change) error{d.ensureAddrs, d.ensureRoutes} {
+		if err := step(h, link, &c); err != nil {
+			return c, err
 		}
 	}
-	return fresh, writes, nil
+	return c, nil
 }
 
 // quietIPv6 makes interfaces of the namespace have exactly the addresses that we give them, at once.
@@ -236,10 +241,10 @@ func (d device) plug(ctx context.Context, driver plug.Driver) (created bool, err
 	return driver.Ensure(ctx, d.port())
 }
 
-func (d device) ensureAddrs(h *netlink.Handle, link netlink.Link) (writes int, err error) {
+func (d device) ensureAddrs(h *netlink.Handle, link netlink.Link, c *change) error {
 	have, err := h.AddrList(link, netlink.FAMILY_ALL)
 	if err != nil {
-		return 0, fmt.Errorf("addresses of %s: %w", d.inner, err)
+		return fmt.Errorf("addresses of %s: %w", d.inner, err)
 	}
 	missing := slices.Clone(d.addrs)
 	for _, a := range have {
@@ -252,9 +257,9 @@ func (d device) ensureAddrs(h *netlink.Handle, link netlink.Link) (writes int, e
 			continue
 		}
 		if err := h.AddrDel(link, &a); err != nil {
-			return writes, fmt.Errorf("remove %s from %s: %w", p, d.inner, err)
+			return fmt.Errorf("remove %s from %s: %w", p, d.inner, err)
 		}
-		writes++
+		c.writes++
 	}
 	for _, p := range missing {
 		a := &netlink.Addr{IPNet: ipNet(p)}
@@ -262,20 +267,21 @@ func (d device) ensureAddrs(h *netlink.Handle, link netlink.Link) (writes int, e
 			a.Flags = unix.IFA_F_NODAD
 		}
 		if err := h.AddrReplace(link, a); err != nil {
-			return writes, fmt.Errorf("add %s to %s: %w", p, d.inner, err)
+			return fmt.Errorf("add %s to %s: %w", p, d.inner, err)
 		}
-		writes++
+		c.writes++
+		c.added = append(c.added, p.Addr())
 	}
-	return writes, nil
+	return nil
 }
 
-func (d device) ensureRoutes(h *netlink.Handle, link netlink.Link) (writes int, err error) {
+func (d device) ensureRoutes(h *netlink.Handle, link netlink.Link, c *change) error {
 	missing := slices.Clone(d.routes)
 	var stale []netlink.Route
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		have, err := h.RouteList(link, family)
 		if err != nil {
-			return 0, fmt.Errorf("routes of %s: %w", d.inner, err)
+			return fmt.Errorf("routes of %s: %w", d.inner, err)
 		}
 		for _, r := range have {
 			if r.Protocol == unix.RTPROT_KERNEL {
@@ -290,9 +296,9 @@ func (d device) ensureRoutes(h *netlink.Handle, link netlink.Link) (writes int, 
 	}
 	for i := range stale {
 		if err := h.RouteDel(&stale[i]); err != nil && !errors.Is(err, unix.ESRCH) {
-			return writes, fmt.Errorf("remove route %s: %w", stale[i], err)
+			return fmt.Errorf("remove route %s: %w", stale[i], err)
 		}
-		writes++
+		c.writes++
 	}
 	for _, r := range missing {
 		nl := &netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(r.dst), Protocol: unix.RTPROT_STATIC}
@@ -302,11 +308,11 @@ func (d device) ensureRoutes(h *netlink.Handle, link netlink.Link) (writes int, 
 			nl.Scope = netlink.SCOPE_LINK
 		}
 		if err := h.RouteReplace(nl); err != nil {
-			return writes, fmt.Errorf("route %s via %s: %w", r.dst, r.gateway, err)
+			return fmt.Errorf("route %s via %s: %w", r.dst, r.gateway, err)
 		}
-		writes++
+		c.writes++
 	}
-	return writes, nil
+	return nil
 }
 
 func routeOf(r netlink.Route, family int) route {

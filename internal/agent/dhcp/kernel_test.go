@@ -383,6 +383,31 @@ func TestChanges(t *testing.T) {
 	eventually(t, "healthy", func() bool { return a.Healthy() == nil })
 }
 
+// When our port is replaced and the new one gets the same address, instances that know the old one's MAC address hear of it.
+func TestAddressIsAnnounced(t *testing.T) {
+	s := host(t)
+	s.networks["net1"] = testNetwork(1)
+	s.start(t, testConfig())
+	eventually(t, "ports ready", s.isReady("port1-5"))
+	wire(t, "vm", "fa:16:3e:00:01:05", "tap00000001-00")
+	run(t, "ip", "-n", "vm", "addr", "add", "10.0.0.5/24", "dev", "eth0")
+	run(t, "ip", "-n", "vm", "neigh", "replace", "10.0.0.2", "lladdr", "fa:16:3e:ff:00:01", "dev", "eth0", "nud", "reachable")
+
+	s.set(func() {
+		n := s.networks["net1"]
+		n.Ports = slices.DeleteFunc(n.Ports, func(p rpc.Port) bool { return p.DeviceOwner == ownerDHCP })
+	})
+	s.notify(t, rpc.DHCPPortDeleteEnd, rpc.DHCPPayload{PortID: "00000001-0000-4000-8000-000000000000", NetworkID: "net1"})
+	eventually(t, "the new port's device", func() bool { _, err := netlink.LinkByName("tap00000002-00"); return err == nil })
+	run(t, "ip", "link", "set", "tap00000002-00", "master", "br-vm")
+	eventually(t, "the address is at the new port", func() bool {
+		return strings.Contains(run(t, "ip", "-n", "vm", "neigh", "show", "10.0.0.2"), "lladdr fa:16:3e:ff:00:02")
+	})
+	if !strings.Contains(show(t, "qdhcp-net1"), "ns-00000002-00 inet 10.0.0.2/24") {
+		t.Errorf("the new port has another address:\n%s", show(t, "qdhcp-net1"))
+	}
+}
+
 func payloadNetwork(id string, up bool) (p rpc.DHCPPayload) {
 	p.Network = &struct {
 		ID           string `json:"id"`

@@ -8,10 +8,12 @@ import (
 	"maps"
 	"net/netip"
 	"reflect"
+	"slices"
 	"time"
 
 	"neutrino/internal/dhcp"
 	"neutrino/internal/dns"
+	"neutrino/internal/linux/announce"
 	"neutrino/internal/metadata"
 	"neutrino/internal/rpc"
 )
@@ -111,16 +113,24 @@ func (a *Agent) plug(ctx context.Context, s *service, d device) error {
 		s.stop()
 	}
 	s.device = device{}
-	fresh, writes, err := d.ensure(ctx, a.cfg.Plug, first)
-	a.writes.Add(int64(writes))
-	if fresh {
+	c, err := d.ensure(ctx, a.cfg.Plug, first)
+	a.writes.Add(int64(c.writes))
+	if c.fresh {
 		err = errors.Join(err, s.stop())
 	}
 	if err != nil {
 		return fmt.Errorf("device of network %s: %w", s.id, err)
 	}
 	s.device = d
+	a.announce(d, c.added)
 	return nil
+}
+
+// announce tells the network that our port has addresses: another port may have had them before, as when an operator deletes
+// a DHCP port. Those of metadata are every agent's.
+func (a *Agent) announce(d device, added []netip.Addr) {
+	added = slices.DeleteFunc(added, func(x netip.Addr) bool { return x == metadata4.Addr() || x == metadata6.Addr() })
+	a.announcer.Add(announce.Announcement{Namespace: d.namespace, Interface: d.inner, MAC: d.mac[:], Addrs: added})
 }
 
 // news are the ports of n that s has not yet translated as they are, by id; nil for those that are gone.

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"neutrino/internal/linux/announce"
+
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -54,9 +56,14 @@ func (r *router) setAddresses(h *netlink.Handle, have addressesByLink, wanted []
 				fresh = append(fresh, p.Addr())
 			}
 		}
-		r.announcer.announce(r.namespace, i, fresh)
+		r.announce(i, fresh)
 	}
 	return errors.Join(failed...)
+}
+
+// announce tells the neighbours on an interface which addresses it has now.
+func (r *router) announce(i Interface, fresh []netip.Addr) {
+	r.announcer.Add(announce.Announcement{Namespace: r.namespace, Interface: i.Name, MAC: i.MAC, Addrs: fresh, Router: true})
 }
 
 // interfaceAddresses does it for one interface and returns the addresses that are new.

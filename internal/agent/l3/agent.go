@@ -23,6 +23,7 @@ import (
 	"neutrino/internal/agent/plug"
 	"neutrino/internal/agent/records"
 	"neutrino/internal/bus"
+	"neutrino/internal/linux/announce"
 	"neutrino/internal/ra"
 	"neutrino/internal/reconcile"
 	"neutrino/internal/rpc"
@@ -58,7 +59,7 @@ type Agent struct {
 	metadata  MetadataListener
 	reporter  *agent.Reporter
 	queue     *queue
-	announcer *announcer
+	announcer *announce.Announcer
 	sync      *reconcile.Loop
 	writes    atomic.Int64
 	chunk     int           // routers asked for at once
@@ -89,7 +90,7 @@ type hosted struct {
 // New makes an agent. md serves metadata in router namespaces; nil = none.
 func New(c Config, t bus.Transport, log *slog.Logger, md MetadataListener) *Agent {
 	c = withDefaults(c)
-	a := &Agent{config: c, bus: t, log: log, metadata: md, queue: newQueue(), announcer: newAnnouncer(log),
+	a := &Agent{config: c, bus: t, log: log, metadata: md, queue: newQueue(), announcer: announce.NewAnnouncer(log),
 		chunk: maxChunk, pause: 3 * time.Second, synced: make(chan struct{}), routers: map[string]*hosted{},
 		recalled: map[string]*router{}, watched: map[int]string{}, touched: map[string]time.Time{}}
 	a.options = options{ipv6: kernelHasIPv6(), ipv6Gateway: c.IPv6Gateway, advertisements: c.Advertisements}
@@ -142,7 +143,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	tasks, ctx := errgroup.WithContext(ctx)
 	start := func(f func(context.Context)) { tasks.Go(func() error { f(ctx); return nil }) }
 	start(a.reporter.Run)
-	start(a.announcer.run)
+	start(a.announcer.Run)
 	start(a.check)
 	start(a.watch)
 	start(func(ctx context.Context) {

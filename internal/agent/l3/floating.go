@@ -86,7 +86,7 @@ func (r *router) changeFloating(ctx context.Context, c floatingChange, want Stat
 			failed = append(failed, fmt.Errorf("remove %s: %w", p, err))
 		}
 	}
-	r.announcer.announce(r.namespace, c.external, fresh)
+	r.announce(c.external, fresh)
 	r.stale.lost(before, want.Interfaces)
 	failed = append(failed, r.cut(want.NAT))
 	return errors.Join(failed...)

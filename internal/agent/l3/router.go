@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"neutrino/internal/agent/plug"
+	"neutrino/internal/linux/announce"
 	"neutrino/internal/linux/netns"
 	"neutrino/internal/ra"
 
@@ -23,7 +24,7 @@ type router struct {
 	namespace string
 	log       *slog.Logger
 	writes    *atomic.Int64 // changes of the kernel
-	announcer *announcer
+	announcer *announce.Announcer
 	driver    plug.Driver
 	metadata  MetadataListener // nil: none
 
