@@ -185,7 +185,7 @@ func (s *snapshot) haunts(x ghost) func(fact string, _ bool) bool {
 func forgetAgent(w *world, _ *snapshot) string {
 	h := w.anyHypervisor()
 	name := w.L2Agent()
-	if slices.ContainsFunc(w.outages, func(o *outage) bool { return o.host == h && o.daemon == name }) {
+	if slices.ContainsFunc(w.outages, func(o *outage) bool { return o.host == h && (o.daemon == name || o.daemon == "") }) {
 		return ""
 	}
 	w.upsetAll = true
