@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 func sorted(lines []string) string {
@@ -52,6 +54,20 @@ func (s Switch) Dump(ctx context.Context, bridge, match string) (string, error) 
 func (s Switch) Apply(ctx context.Context, bridge, bundle string) error {
 	_, err := s.ofctl(ctx, bundle, []string{"--bundle"}, "add-flows", bridge, "-")
 	return err
+}
+
+// ApplyAll carries out bundles in stages, those of one stage side by side. After an error nobody knows which were carried out.
+func (s Switch) ApplyAll(ctx context.Context, bridge string, stages [][]string) error {
+	for _, bundles := range stages {
+		g, ctx := errgroup.WithContext(ctx)
+		for _, bundle := range bundles {
+			g.Go(func() error { return s.Apply(ctx, bridge, bundle) })
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Leave takes our flows out of a bridge and has it switch as one that nobody programs. Flows of others stay.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ func TestFlows(t *testing.T) {
 	del := func(f Flow) string { return remove(f.Cookie()) }
 	flows := NewFlows()
 	flows.Want("x", a)
-	if got := flows.Bundle(true); got != "" {
+	if got := flows.Bundles(true); got != nil {
 		t.Errorf("written before anything was read: %s", got)
 	}
 	left := Flow{Table: 9, Actions: "drop"}
@@ -43,7 +44,7 @@ func TestFlows(t *testing.T) {
 		{"somebody deleted all", func() { flows.Saw(map[uint64]bool{}) }, true, []string{add(changed)}},
 	} {
 		step.do()
-		got := flows.Bundle(step.all)
+		got := strings.Join(slices.Concat(flows.Bundles(step.all)...), "")
 		if want := strings.Join(step.want, ""); len(got) != len(want) || !sameLines(got, want) {
 			t.Errorf("%s: got\n%swant\n%s", step.name, got, want)
 		}
@@ -54,6 +55,46 @@ func TestFlows(t *testing.T) {
 	}
 	if flows.Len() != 1 || flows.Owned("y") || !flows.Owned("x") {
 		t.Errorf("wanted: %s", flows.All())
+	}
+}
+
+// A load of many flows is spread, and packets enter when all the rest is there.
+func TestManyFlows(t *testing.T) {
+	flows, all := NewFlows(60, 0), map[string]bool{}
+	flows.Saw(map[uint64]bool{})
+	var wanted []Flow
+	for i := range manyFlows + 1 {
+		wanted = append(wanted, Flow{Table: 1, Match: fmt.Sprintf("in_port=%d", i), Actions: "drop"})
+	}
+	first, second := Flow{Table: 0, Actions: "resubmit(,60)"}, Flow{Table: 60, Actions: "resubmit(,1)"}
+	flows.Want("x", append(wanted, first, second)...)
+	stages := flows.Bundles(true)
+	if len(stages) != 2 || len(stages[0]) != abreast {
+		t.Fatalf("stages: %v", stages)
+	}
+	if diff := cmp.Diff([]string{sorted([]string{first.add(first.Cookie()), second.add(second.Cookie())})}, stages[1]); diff != "" {
+		t.Errorf("entrances (-want +got):\n%s", diff)
+	}
+	for _, bundle := range stages[0] {
+		for line := range strings.Lines(bundle) {
+			all[line] = true
+		}
+	}
+	for _, f := range wanted {
+		if !all[f.add(f.Cookie())] {
+			t.Fatalf("missing: %s", f)
+		}
+	}
+	flows.Done(true)
+	flows.Want("x", append(wanted[1:], first, second)...)
+	if diff := cmp.Diff([][]string{{remove(wanted[0].Cookie())}}, flows.Bundles(true)); diff != "" {
+		t.Errorf("one flow less (-want +got):\n%s", diff)
+	}
+	flows.Done(true)
+	flows.Want("y", Flow{Table: 2, Actions: "drop"})
+	flows.Want("x")
+	if stages := flows.Bundles(true); len(stages) != 1 || len(stages[0]) != 1 {
+		t.Errorf("removals are spread: %d stages", len(stages))
 	}
 }
 

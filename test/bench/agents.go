@@ -228,7 +228,7 @@ func (v *hypervisor) addFlows() float64 {
 	flows.Saw(map[uint64]bool{})
 	send := func(wanted ...ovs.Flow) {
 		flows.Want("bench", wanted...)
-		v.h.must(bridge.Apply(context.Background(), emptyBridge, flows.Bundle(true)))
+		v.h.must(bridge.ApplyAll(context.Background(), emptyBridge, flows.Bundles(true)))
 		flows.Done(true)
 	}
 	took := timed(func() { send(list...) })() / 1000

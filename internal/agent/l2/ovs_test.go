@@ -334,6 +334,35 @@ func TestOpenVSwitchRestarts(t *testing.T) {
 	}
 }
 
+// The flows of thousands of members go by several connections. A restarted ovs-vswitchd gets all of them, and what may not talk does not.
+func TestOpenVSwitchManyMembers(t *testing.T) {
+	r := newOVSRig(t)
+	a, b := newInstance(t, r.server, netA, 1, groupDefault), newInstance(t, r.server, netA, 2, groupDefault)
+	c := newInstance(t, r.server, netA, 3, groupClosed)
+	r.members(groupDefault, a, b)
+	r.server.change(func() {
+		members := r.server.Members[groupDefault]
+		for i := range 3000 {
+			members["IPv4"] = append(members["IPv4"], [2]*string{ptr(fmt.Sprintf("10.0.%d.%d", 1+i/250, 1+i%250)), ptr(a.mac.String())})
+		}
+	})
+	for _, i := range []*instance{a, b, c} {
+		r.sw.plugNova(i)
+	}
+	r.server.waitFor(t, a.device, b.device, c.device)
+	a.reaches(b.v4, true)
+	flows := func() int { return strings.Count(r.sw.dump("br-int"), "table=") }
+	before := flows()
+	if before < 3000 {
+		t.Fatalf("%d flows", before)
+	}
+	r.sw.kill("vswitchd.pid")
+	r.sw.startDaemon()
+	eventually(t, "all flows", func() bool { return flows() == before })
+	a.reaches(b.v4, true)
+	a.reaches(c.v4, false)
+}
+
 // A port that is plugged anew while the agent is away has lost the VLAN of its network: what was told of that is told again.
 func TestOpenVSwitchPluggedAnew(t *testing.T) {
 	r := newOVSRig(t)

@@ -111,7 +111,7 @@ const shutTimeout = 2 * time.Second
 // table is the flows of a bridge.
 func (d *Driver) table(name string) *ovs.Flows {
 	if d.flows[name] == nil {
-		d.flows[name] = ovs.NewFlows()
+		d.flows[name] = ovs.NewFlows(tableLocal, tableTransient)
 	}
 	return d.flows[name]
 }
@@ -509,7 +509,7 @@ func (d *Driver) forwarding(p *picture) {
 	clear(d.moved)
 }
 
-// sendFlows sends a bundle to each bridge that needs one.
+// sendFlows sends bundles to each bridge that needs any.
 func (d *Driver) sendFlows(ctx context.Context, complete bool) error {
 	verify := d.flushed.Swap(false)
 	for _, name := range keysSorted(d.flows) {
@@ -517,7 +517,7 @@ func (d *Driver) sendFlows(ctx context.Context, complete bool) error {
 		if slices.Contains(d.lacking, name) { // its flows are read when it is back
 			continue
 		}
-		if err := d.sendBundle(ctx, name, t, verify, complete); err != nil {
+		if err := d.sendBundles(ctx, name, t, verify, complete); err != nil {
 			d.flushed.Store(true) // nobody knows what is there
 			return err
 		}
@@ -525,7 +525,7 @@ func (d *Driver) sendFlows(ctx context.Context, complete bool) error {
 	return nil
 }
 
-func (d *Driver) sendBundle(ctx context.Context, name string, t *ovs.Flows, verify, complete bool) error {
+func (d *Driver) sendBundles(ctx context.Context, name string, t *ovs.Flows, verify, complete bool) error {
 	if verify || !t.Loaded() {
 		there, err := d.sw.Survey(ctx, name)
 		if err != nil {
@@ -538,13 +538,16 @@ func (d *Driver) sendBundle(ctx context.Context, name string, t *ovs.Flows, veri
 			d.log.Warn("flows are missing, they are made again", "bridge", name, "count", lost)
 		}
 	}
-	bundle := t.Bundle(complete)
-	if bundle != "" {
+	if stages := t.Bundles(complete); len(stages) > 0 {
 		d.writes.Add(1)
-		if err := d.sw.Apply(ctx, name, bundle); err != nil {
+		if err := d.sw.ApplyAll(ctx, name, stages); err != nil {
 			return err
 		}
-		d.log.Debug("flows changed", "bridge", name, "count", strings.Count(bundle, "\n"))
+		count := 0
+		for _, bundle := range slices.Concat(stages...) {
+			count += strings.Count(bundle, "\n")
+		}
+		d.log.Debug("flows changed", "bridge", name, "count", count)
 	}
 	t.Done(complete)
 	return nil
