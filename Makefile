@@ -29,7 +29,7 @@ help:
 	@echo 'make test    formatting, vet, staticcheck and all tests'
 	@echo 'make conformance  OpenStack'\''s own API tests with a Keystone, on each of the databases'
 	@echo 'make stock-kernel  the agents with the kernel datapath of Open vSwitch, on Debian'\''s kernel in a virtual machine'
-	@echo 'make chaos   random operations and accidents on simulated hosts, judged with packets (DURATION, SEED, PLUGIN)'
+	@echo 'make chaos   random operations and accidents on simulated hosts, judged with packets (DURATION, SEED, PLUGIN, DATABASE)'
 	@echo 'make bench   speed and memory'
 	@echo 'make docs    write the generated pages of docs/'
 
@@ -109,10 +109,10 @@ stock-kernel: build packages
 	$(GO) test -c -o build/l2.test ./internal/agent/l2
 	@$(SUDO) test/stockkernel/run.sh build/stockkernel $(abspath $(BIN)) $(STOCK_TESTS)
 
-# chaos has random operations and accidents: DURATION, SEED, PLUGIN (linuxbridge, openvswitch).
+# chaos has random operations and accidents: DURATION, SEED, PLUGIN (linuxbridge, openvswitch), DATABASE (postgresql, mysql: with two servers).
 chaos: build packages
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" NEUTRINO_BINARY=$(abspath $(BIN)) $(GO) test -count=1 -timeout 2h -v ./test/chaos \
-		-duration $(or $(DURATION),10m) -seed $(or $(SEED),1) -plugin $(or $(PLUGIN),linuxbridge)
+		-duration $(or $(DURATION),10m) -seed $(or $(SEED),1) -plugin $(or $(PLUGIN),linuxbridge) -database '$(DATABASE)'
 
 bench: build packages
 	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" NEUTRINO_BINARY=$(abspath $(BIN)) $(GO) run ./test/bench

@@ -82,7 +82,7 @@ func killDaemon(w *world, _ *snapshot) string {
 
 func freezeDaemon(w *world, _ *snapshot) string {
 	h, name := w.daemonIn()
-	if h == nil {
+	if h == nil || name == lab.OtherServer { // calls would wait for it
 		return ""
 	}
 	process := h.Daemons[name]
@@ -108,6 +108,9 @@ func restartDaemon(w *world, _ *snapshot) string {
 // killServer kills or freezes the server for a moment in which nothing can be asked of it.
 func killServer(w *world, _ *snapshot) string {
 	server := w.Network.Daemons["server"]
+	if other := w.Network.Daemons[lab.OtherServer]; other != nil && other.Ended() == nil && w.chance(2) {
+		server = other
+	}
 	pause := time.Duration(w.random.IntN(2000)) * time.Millisecond
 	if w.chance(3) {
 		_ = syscall.Kill(server.Pid(), syscall.SIGSTOP)
@@ -131,7 +134,9 @@ func cutBus(w *world, _ *snapshot) string {
 	const table = "chaos"
 	h.Run("nft add table ip " + table)
 	h.Run("nft add chain ip " + table + " output { type filter hook output priority 0 ; }")
-	h.Run("nft add rule ip " + table + " output tcp dport 4222 reject with tcp reset")
+	for _, port := range lab.BusPorts {
+		h.Run(fmt.Sprintf("nft add rule ip %s output tcp dport %d reject with tcp reset", table, port))
+	}
 	w.begins(outage{name: "bus cut on " + h.Name, host: h, end: func() { h.Run("nft delete table ip " + table) }})
 	return h.Name
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"neutrino/internal/store/dbtest"
 	"neutrino/test/lab"
 )
 
@@ -21,6 +22,7 @@ var (
 	plugin   = flag.String("plugin", "linuxbridge", "linuxbridge or openvswitch")
 	only     = flag.String("only", "", "regular expression: which operations there are besides those that build up")
 	accident = flag.Bool("accidents", true, "whether daemons are killed and frozen and connections cut")
+	database = flag.String("database", "", "postgresql or mysql: two servers share one; without it one server has a file")
 	hold     = flag.Duration("hold", 0, "how long hosts are left alone after a failure, to be looked at")
 	daemon   string // the binary
 )
@@ -42,6 +44,9 @@ func TestChaos(t *testing.T) {
 	l := lab.New(t)
 	l.OpenVSwitch = *plugin == "openvswitch"
 	l.ProviderEverywhere = true
+	if *database != "" {
+		l.Database = sharedDatabase(t)
+	}
 	c := l.MultiHost(daemon, 3, configuration)
 	c.StartDaemon(c.Network, daemon, "metering-agent")
 	w := newWorld(t, c, *seed)
@@ -60,6 +65,20 @@ func TestChaos(t *testing.T) {
 		}
 		check()
 	}
+}
+
+// sharedDatabase starts a database server and returns the URL of an empty database.
+func sharedDatabase(t *testing.T) string {
+	server, err := dbtest.StartServer(t.Context(), *database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Stop() })
+	url, err := server.Create(t.Context(), "neutron")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return url
 }
 
 // configuration is added to that of all daemons.

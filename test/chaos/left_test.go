@@ -1,16 +1,17 @@
 package chaos
 
 import (
-	"database/sql"
+	"cmp"
+	"context"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	_ "modernc.org/sqlite"
-
+	"neutrino/internal/store"
 	"neutrino/test/lab"
 )
 
@@ -22,7 +23,7 @@ func (w *world) stateOf(h *lab.Host) []string {
 		all = append(all, files(root)...)
 	}
 	if h == w.Network {
-		rows, err := rows(filepath.Join(w.Dir, "state-"+h.Name, "neutron.db"))
+		rows, err := rows(w.t.Context(), cmp.Or(w.Database, "sqlite:///"+filepath.Join(w.Dir, "state-"+h.Name, "neutron.db")))
 		if err != nil {
 			rows = []string{err.Error()}
 		}
@@ -58,32 +59,37 @@ func files(root string) (all []string) {
 }
 
 // rows are the numbers of rows of a database's tables, and of segments that are in use.
-func rows(file string) (all []string, err error) {
-	db, err := sql.Open("sqlite", "file:"+file+"?mode=ro&_pragma=busy_timeout(5000)")
+func rows(ctx context.Context, url string) (all []string, err error) {
+	db, err := store.Open(ctx, url, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
 	}
 	defer db.Close()
-	tables, err := column(db, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-	if err != nil {
-		return nil, err
-	}
-	for _, t := range tables {
-		where := ""
-		if strings.HasSuffix(t, "_allocations") && strings.HasPrefix(t, "ml2_") {
-			where = " WHERE allocated"
-		}
-		n, err := column(db, fmt.Sprintf("SELECT count(*) FROM %q%s", t, where))
+	err = db.Read(ctx, func(tx *store.Tx) error {
+		tables, err := column(tx, tx.Dialect().Tables())
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", t, err)
+			return err
 		}
-		all = append(all, fmt.Sprintf(" table %s has %s rows%s", t, n[0], strings.ToLower(where)))
-	}
-	return all, nil
+		slices.Sort(tables)
+		all = nil
+		for _, t := range tables {
+			where := ""
+			if strings.HasSuffix(t, "_allocations") && strings.HasPrefix(t, "ml2_") {
+				where = " WHERE allocated"
+			}
+			n, err := column(tx, "SELECT count(*) FROM "+t+where)
+			if err != nil {
+				return fmt.Errorf("%s: %w", t, err)
+			}
+			all = append(all, fmt.Sprintf(" table %s has %s rows%s", t, n[0], strings.ToLower(where)))
+		}
+		return nil
+	})
+	return all, err
 }
 
-func column(db *sql.DB, query string) (all []string, err error) {
-	found, err := db.Query(query)
+func column(tx *store.Tx, query string) (all []string, err error) {
+	found, err := tx.Query(query)
 	if err != nil {
 		return nil, err
 	}

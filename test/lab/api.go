@@ -3,11 +3,14 @@ package lab
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"path"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -15,7 +18,8 @@ import (
 type API struct {
 	lab    *Lab
 	client *http.Client
-	base   string // up to and without /v2.0
+	bases  []string // of the servers, up to and without /v2.0; they take turns
+	calls  atomic.Int64
 }
 
 // Object is a resource, or a part of one, as JSON has it.
@@ -60,17 +64,27 @@ func (e *APIError) Error() string {
 	return fmt.Sprintf("%s: %d %s %s", e.Request, e.Status, e.Type, e.Message)
 }
 
-// Call makes one request; path begins with "/" and is below /v2.0. Nil body: none is sent.
-func (a *API) Call(method, path string, body any) (Object, error) {
-	var send io.Reader
+// Call makes one request; path begins with "/" and is below /v2.0. Nil body: none is sent. Where there are two servers it is the turn
+// of one of them, and the other's where that one does not listen.
+func (a *API) Call(method, path string, body any) (answer Object, err error) {
+	var text []byte
 	if body != nil {
-		text, err := json.Marshal(body)
-		if err != nil {
+		if text, err = json.Marshal(body); err != nil {
 			return nil, err
 		}
-		send = bytes.NewReader(text)
 	}
-	request, err := http.NewRequest(method, a.base+"/v2.0"+path, send)
+	turn := int(a.calls.Add(1))
+	for i := range a.bases {
+		answer, err = a.call(a.bases[(turn+i)%len(a.bases)], method, path, text)
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			break
+		}
+	}
+	return answer, err
+}
+
+func (a *API) call(base, method, path string, body []byte) (Object, error) {
+	request, err := http.NewRequest(method, base+"/v2.0"+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -43,7 +44,6 @@ const (
 	APIAddress   = "127.0.0.1:9696" // in the network node
 	novaAddress  = "127.0.0.1:8775"
 	healthListen = "127.0.0.1:%d"
-	busPort      = 4222
 	vxlanPort    = 8472 // the default of the agent
 	underlayMTU  = 1600
 	sharedSecret = "the secret of nova and neutron"
@@ -58,8 +58,18 @@ var (
 // healthPorts are where daemons answer /healthcheck and /metrics.
 var healthPorts = map[string]int{
 	"all-in-one": 9601, "server": 9602, "linuxbridge-agent": 9603, "metadata-agent": 9604, "dhcp-agent": 9605, "l3-agent": 9606,
-	"openvswitch-agent": 9607, "metering-agent": 9608,
+	"openvswitch-agent": 9607, "metering-agent": 9608, OtherServer: 9609,
 }
+
+// OtherServer is the daemon that runs beside "server" where there is a Database.
+const (
+	OtherServer     = other + "server"
+	other           = "other-"
+	otherAPIAddress = "127.0.0.1:9697"
+)
+
+// BusPorts are those of the servers' buses, the other server's last. Their clusters listen 2000 above.
+var BusPorts = []int{4222, 4322}
 
 // l2Daemon stands for the L2 agent of whatever kind.
 const l2Daemon = "l2"
@@ -112,6 +122,10 @@ func (c *Cloud) startNetworkDaemons(binary string) {
 			name = c.L2Agent()
 		}
 		c.start(c.Network, binary, name)
+		if name == "server" && c.Database != "" {
+			c.start(c.Network, binary, OtherServer)
+			c.API.bases = append(c.API.bases, "http://"+otherAPIAddress)
+		}
 	}
 }
 
@@ -192,7 +206,7 @@ func (c *Cloud) outside(h *Host) {
 	c.Internet.Run(fmt.Sprintf("ip addr add %s/24 dev eth0", InternetIP))
 	c.Internet.Run(fmt.Sprintf("ip addr add %s/64 dev eth0", InternetIP6))
 	c.Nova = h.Nova(novaAddress, sharedSecret)
-	c.API = &API{lab: c.Lab, client: h.HTTP(patient(30 * time.Second)), base: "http://" + APIAddress}
+	c.API = &API{lab: c.Lab, client: h.HTTP(patient(30 * time.Second)), bases: []string{"http://" + APIAddress}}
 }
 
 func (c *Cloud) connectOutside(h *Host) {
@@ -215,7 +229,7 @@ func (c *Cloud) start(h *Host, binary, command string, args ...string) {
 	if err := os.WriteFile(file, []byte(c.configuration(h, command)), 0o600); err != nil {
 		c.T.Fatalf("%v", err)
 	}
-	h.Daemons[command] = h.Start(command, append([]string{binary, command, "--config-file", file}, args...)...)
+	h.Daemons[command] = h.Start(command, append([]string{binary, strings.TrimPrefix(command, other), "--config-file", file}, args...)...)
 	h.names = append(h.names, command)
 }
 
@@ -258,13 +272,28 @@ health_listen = `+healthListen+`
 	if command == "all-in-one" {
 		return text
 	}
-	return text + fmt.Sprintf(`[neutrino]
-bus_token = %s
-bus_listen = %s:%d
-bus_url = nats://%[2]s:%[3]d
-[database]
-connection = sqlite:///%s/neutron.db
-`, busToken, c.Network.Underlay, busPort, c.state(h))
+	return text + c.busConfiguration(command) + "[database]\nconnection = " + cmp.Or(c.Database, "sqlite:///"+c.state(h)+"/neutron.db") + "\n"
+}
+
+// busConfiguration is about the bus and, of two servers, about their ports.
+func (c *Cloud) busConfiguration(command string) string {
+	text := fmt.Sprintf("[neutrino]\nbus_token = %s\nbus_url = nats://%s:%d", busToken, c.Network.Underlay, BusPorts[0])
+	if c.Database != "" {
+		text += fmt.Sprintf(",nats://%s:%d", c.Network.Underlay, BusPorts[1])
+	}
+	mine, its := BusPorts[0], BusPorts[1]
+	if command == OtherServer {
+		mine, its = its, mine
+	}
+	text += fmt.Sprintf("\nbus_listen = %s:%d\n", c.Network.Underlay, mine)
+	if c.Database != "" {
+		text += fmt.Sprintf("bus_cluster_listen = %s:%d\nbus_routes = %[1]s:%[3]d\n", c.Network.Underlay, mine+2000, its+2000)
+	}
+	if command == OtherServer {
+		_, port, _ := strings.Cut(otherAPIAddress, ":")
+		text += "[DEFAULT]\nbind_port = " + port + "\n"
+	}
+	return text
 }
 
 // state is the directory for what survives a restart of the host's daemons.

@@ -45,6 +45,10 @@ type Lab struct {
 	// ProviderEverywhere connects hypervisors to the outside too, as VLAN networks need it. To be set before the cloud starts.
 	ProviderEverywhere bool
 
+	// Database is the URL of a PostgreSQL or MySQL database, which two servers of a cloud of many hosts share. Without it there is one
+	// server with a file. To be set before the cloud starts.
+	Database string
+
 	inUse *os.File     // the directory, locked
 	tools atomic.Int32 // how many were started
 	sw    *Node        // the switch all segments are bridges of; made with the first segment
