@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"os"
 	"runtime/debug"
 
 	"neutrino/internal/bus"
 	"neutrino/internal/daemon"
+	"neutrino/internal/linux/memory"
 )
 
 // daemonSetup is an agent being set up as a daemon of its own.
@@ -47,6 +49,14 @@ func agent(add func(*daemonSetup) error) func(*call) error {
 		if err := add(&daemonSetup{d, t}); err != nil {
 			return err
 		}
+		d.Go("memory", func(ctx context.Context) error {
+			memory.Keep(ctx, func(context.Context) {
+				if err := memory.Release(); err != nil {
+					d.Log.Debug("memory is not given back", "error", err)
+				}
+			})
+			return nil
+		})
 		return d.Run()
 	}
 }

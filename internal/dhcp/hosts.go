@@ -15,7 +15,7 @@ type Hosts struct {
 
 // NewHosts makes a table of hosts, which must not be changed afterwards.
 func NewHosts(hosts ...*Host) *Hosts {
-	t := &Hosts{byMAC: make(map[MAC]*Host, len(hosts)), byClient: map[string][]*Host{}}
+	t := &Hosts{}
 	for _, h := range hosts {
 		t.Replace(nil, h)
 	}
@@ -32,8 +32,14 @@ func (t *Hosts) Replace(old, now *Host) {
 	if now == nil {
 		return
 	}
+	if t.byMAC == nil {
+		t.byMAC = map[MAC]*Host{}
+	}
 	t.byMAC[now.MAC] = now
 	if id := string(now.ClientID); id != "" {
+		if t.byClient == nil {
+			t.byClient = map[string][]*Host{}
+		}
 		t.byClient[id] = append(t.byClient[id], now)
 	}
 }

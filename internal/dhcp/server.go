@@ -34,7 +34,7 @@ type Server struct {
 
 // Listen starts a server for n, which waits by p. The device must be up and have the server's addresses.
 func Listen(p *epoll.Poller, namespace, device string, n *Network, log *slog.Logger) (*Server, error) {
-	s := &Server{place: place{namespace, device}, poller: p, log: log.With("device", device)}
+	s := &Server{place: place{namespace, device}, poller: p, log: log}
 	if err := s.Update(n); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -124,7 +124,7 @@ func (s *Server) serve(sock *socket, handle func(b []byte, from unix.Sockaddr) e
 			err = guard(func() error { return handle(buf[:n], from) })
 		}
 		if err != nil {
-			s.log.Debug("DHCP request failed", "from", addrPort(from), "error", err)
+			s.log.Debug("DHCP request failed", "device", s.device, "from", addrPort(from), "error", err)
 		}
 	})
 	if err != nil {
@@ -153,7 +153,7 @@ func (s *Server) handle4(sock *socket, frames *frames, b []byte) error {
 	if reply == nil {
 		return nil
 	}
-	s.log.Debug("DHCP", "request", req.MessageType(), "reply", reply.MessageType(), "mac", req.ClientHWAddr, "address", reply.YourIPAddr)
+	s.log.Debug("DHCP", "device", s.device, "request", req.MessageType(), "reply", reply.MessageType(), "mac", req.ClientHWAddr, "address", reply.YourIPAddr)
 	to, routed, broadcast := n.destination4(reply)
 	if routed {
 		return sock.write(reply.ToBytes(), &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
@@ -185,7 +185,7 @@ func (s *Server) handle6(sock *socket, index int, b []byte, from unix.Sockaddr) 
 	if reply == nil {
 		return nil
 	}
-	s.log.Debug("DHCPv6", "request", req.MessageType, "reply", reply.MessageType, "mac", client.MAC)
+	s.log.Debug("DHCPv6", "device", s.device, "request", req.MessageType, "reply", reply.MessageType, "mac", client.MAC)
 	answer := dhcpv6.DHCPv6(reply)
 	if relay, ok := packet.(*dhcpv6.RelayMessage); ok {
 		if answer, err = dhcpv6.NewRelayReplFromRelayForw(relay, reply); err != nil {

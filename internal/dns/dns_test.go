@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +21,7 @@ import (
 	"neutrino/internal/linux/veth"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	wire "github.com/miekg/dns"
 	"github.com/vishvananda/netlink"
 	"go.uber.org/goleak"
@@ -191,7 +194,7 @@ func TestNamesChange(t *testing.T) {
 			all = append(all, list...)
 		}
 		want := NewNames(all...)
-		if diff := cmp.Diff(want.addrs, table.addrs, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		if diff := cmp.Diff(want.addrs, table.addrs, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmpopts.EquateEmpty()); diff != "" {
 			t.Fatalf("addresses (-want +got):\n%s", diff)
 		}
 		if !maps.EqualFunc(want.names, table.names, slices.Equal) {
@@ -306,5 +309,27 @@ func TestResolvers(t *testing.T) {
 	}
 	if got := ParseText("n," + strings.Repeat("x", 300)); len(got["n."]) != 2 || !slices.Equal(ParseText("n")["n."], []string{}) || ParseText("") != nil {
 		t.Errorf("texts %v", got)
+	}
+}
+
+func TestLimit(t *testing.T) {
+	const most = 20
+	var l limit
+	var entered atomic.Int32
+	var all sync.WaitGroup
+	for range 5 * most {
+		all.Go(func() {
+			if l.enter(most) {
+				entered.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	if got := entered.Load(); got != most {
+		t.Errorf("%d entered", got)
+	}
+	l.leave()
+	if !l.enter(most) || l.enter(most) {
+		t.Error("whoever leaves makes room for one")
 	}
 }

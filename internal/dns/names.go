@@ -25,7 +25,7 @@ type Names struct {
 
 // NewNames makes a table of names.
 func NewNames(names ...Name) *Names {
-	t := &Names{addrs: make(map[string][]netip.Addr, 2*len(names)), names: make(map[netip.Addr][]string, len(names))}
+	t := &Names{}
 	t.Replace(nil, names)
 	return t
 }
@@ -42,6 +42,9 @@ func (t *Names) Replace(old, now []Name) {
 		for _, name := range n.canonical() {
 			remove(t.addrs, name, n.Addr, netip.Addr.Compare)
 		}
+	}
+	if t.addrs == nil {
+		t.addrs, t.names = make(map[string][]netip.Addr, 2*len(now)), make(map[netip.Addr][]string, len(now))
 	}
 	for _, n := range now {
 		add(t.names, n.Addr, wire.Fqdn(n.FQDN), strings.Compare)

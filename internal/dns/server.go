@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -35,22 +36,37 @@ type Server struct {
 	poller            *epoll.Poller
 	log               *slog.Logger
 	zone              atomic.Pointer[Zone]
-	forwarding        chan struct{} // holds a token for each question that is forwarded
-	good              atomic.Int32  // the resolver that answered last
+	forwarding        limit        // of questions
+	good              atomic.Int32 // the resolver that answered last
 	ctx               context.Context
 	cancel            context.CancelFunc
 	wg                sync.WaitGroup
 
-	mu   sync.Mutex // guards the listeners
-	udp  map[netip.Addr]*watched
-	tcp  *watched
-	free chan struct{} // holds a token for each TCP connection
+	mu          sync.Mutex // guards the listeners
+	udp         []*watched
+	tcp         *watched
+	connections limit // over TCP
 }
+
+// limit counts what there may be only so many of. A channel of tokens would take four times the memory, and there may be a thousand networks.
+type limit struct{ count atomic.Int32 }
+
+// enter tells whether there may be one more, which leaves.
+func (l *limit) enter(most int32) bool {
+	if l.count.Add(1) <= most {
+		return true
+	}
+	l.leave()
+	return false
+}
+
+func (l *limit) leave() { l.count.Add(-1) }
 
 // watched is a socket that is waited for.
 type watched struct {
 	io.Closer
 	watch *epoll.Watch
+	at    netip.Addr // of UDP
 }
 
 // Close waits for the last call.
@@ -63,8 +79,7 @@ func (w *watched) Close() error {
 // NewServer makes a server that does not listen yet and will wait by p. Close it.
 func NewServer(p *epoll.Poller, namespace, device string, log *slog.Logger) *Server {
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Server{namespace: namespace, device: device, poller: p, log: log.With("device", device), forwarding: make(chan struct{}, mostForwarded),
-		ctx: ctx, cancel: cancel, udp: map[netip.Addr]*watched{}, free: make(chan struct{}, mostConnections)}
+	return &Server{namespace: namespace, device: device, poller: p, log: log, ctx: ctx, cancel: cancel}
 }
 
 // Update makes z what is answered from the next question on, at the addresses. They must be on the device.
@@ -72,23 +87,13 @@ func (s *Server) Update(z *Zone, at []netip.Addr) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.zone.Store(z)
-	wanted := map[netip.Addr]bool{}
+	errs := s.closeUDP(func(a netip.Addr) bool { return !slices.Contains(at, a) })
 	for _, a := range at {
-		wanted[a] = true
-	}
-	var errs []error
-	for a, c := range s.udp {
-		if !wanted[a] {
-			errs = append(errs, c.Close())
-			delete(s.udp, a)
-		}
-	}
-	for a := range wanted {
-		if s.udp[a] == nil {
+		if !slices.ContainsFunc(s.udp, func(w *watched) bool { return w.at == a }) {
 			errs = append(errs, s.listenUDP(a))
 		}
 	}
-	if s.tcp == nil && len(wanted) > 0 {
+	if s.tcp == nil && len(at) > 0 {
 		errs = append(errs, s.listenTCP())
 	}
 	return errors.Join(errs...)
@@ -99,17 +104,25 @@ func (s *Server) Close() error {
 	s.cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var errs []error
-	for a, c := range s.udp {
-		errs = append(errs, c.Close())
-		delete(s.udp, a)
-	}
+	errs := s.closeUDP(func(netip.Addr) bool { return true })
 	if s.tcp != nil {
 		errs = append(errs, s.tcp.Close())
 		s.tcp = nil
 	}
 	s.wg.Wait()
 	return errors.Join(errs...)
+}
+
+// closeUDP closes the sockets at some addresses. Call it locked.
+func (s *Server) closeUDP(at func(netip.Addr) bool) (errs []error) {
+	s.udp = slices.DeleteFunc(s.udp, func(w *watched) bool {
+		if !at(w.at) {
+			return false
+		}
+		errs = append(errs, w.Close())
+		return true
+	})
+	return errs
 }
 
 // control ties a socket to the device.
@@ -135,7 +148,8 @@ func (s *Server) listenUDP(a netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	s.udp[a] = w
+	w.at = a
+	s.udp = append(s.udp, w)
 	return nil
 }
 
@@ -151,7 +165,7 @@ func (s *Server) watch(c socket, ready func()) (*watched, error) {
 	if err == nil {
 		var w *epoll.Watch
 		if w, err = s.poller.Watch(raw, ready); err == nil {
-			return &watched{c, w}, nil
+			return &watched{Closer: c, watch: w}, nil
 		}
 	}
 	return nil, errors.Join(err, c.Close())
@@ -187,7 +201,7 @@ func (s *Server) serveUDP(conn *net.UDPConn) {
 		}
 		reply.Truncate(most)
 		if b, err := reply.Pack(); err != nil {
-			s.log.Debug("DNS answer not sent", "error", err)
+			s.log.Debug("DNS answer not sent", "device", s.device, "error", err)
 		} else {
 			_, _ = conn.WriteToUDPAddrPort(b, from)
 		}
@@ -205,7 +219,7 @@ func (s *Server) serveTCP(l net.Listener) {
 	conn, err := l.Accept()
 	if err != nil {
 		if s.ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
-			s.log.Warn("DNS over TCP: a connection was not accepted", "error", err)
+			s.log.Warn("DNS over TCP: a connection was not accepted", "device", s.device, "error", err)
 			select { // it is still there, and so may be the reason
 			case <-s.ctx.Done():
 			case <-time.After(refusedPause):
@@ -213,15 +227,14 @@ func (s *Server) serveTCP(l net.Listener) {
 		}
 		return
 	}
-	select {
-	case s.free <- struct{}{}:
-		s.wg.Go(func() {
-			defer func() { <-s.free }()
-			s.serveConnection(conn)
-		})
-	default:
+	if !s.connections.enter(mostConnections) {
 		conn.Close()
+		return
 	}
+	s.wg.Go(func() {
+		defer s.connections.leave()
+		s.serveConnection(conn)
+	})
 }
 
 func (s *Server) serveConnection(conn net.Conn) {
@@ -310,15 +323,13 @@ func (s *Server) forward(network string, req *wire.Msg, done func(*wire.Msg)) {
 		refused()
 		return
 	}
-	select {
-	case s.forwarding <- struct{}{}:
-	default:
-		s.log.Warn("DNS: too many questions at a time", "most", mostForwarded)
+	if !s.forwarding.enter(mostForwarded) {
+		s.log.Warn("DNS: too many questions at a time", "device", s.device, "most", mostForwarded)
 		refused()
 		return
 	}
 	s.wg.Go(func() {
-		defer func() { <-s.forwarding }()
+		defer s.forwarding.leave()
 		done(s.askAll(network, resolvers, req))
 	})
 }
@@ -331,7 +342,7 @@ func (s *Server) askAll(network string, resolvers []netip.AddrPort, req *wire.Ms
 		i = (first + i) % len(resolvers)
 		reply, err := s.ask(network, resolvers[i], question)
 		if err != nil {
-			s.log.Debug("DNS resolver did not answer", "resolver", resolvers[i], "error", err)
+			s.log.Debug("DNS resolver did not answer", "device", s.device, "resolver", resolvers[i], "error", err)
 			continue
 		}
 		s.good.Store(int32(i))

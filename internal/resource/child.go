@@ -264,10 +264,7 @@ func (r *engine[P]) mostOf(q *Query, p *probed[P], n int) bool {
 
 // ofFound begins the query of the rows of another table that belong to the objects that q finds.
 func (r *engine[P]) ofFound(q *Query, table, columns, key string) *statement {
-	s := &statement{conditional: true}
-	if q.Caller != nil {
-		s.project = q.Caller.ProjectID
-	}
+	s := &statement{conditional: true, project: q.project()}
 	s.WriteString("SELECT " + columns)
 	r.from(s, 0, false, &Query{Where: q.Where})
 	s.WriteString(" JOIN " + table + " ON " + key + " = t." + r.table.IDColumn)

@@ -33,6 +33,7 @@ type engine[P any] struct {
 	checks []int // in the order in which attributes are checked
 	joins  []join
 	single string // the condition that finds one object by its id
+	plans  plans[P]
 	// strict refuses unknown filters (extension filter-validation).
 	strict bool
 }

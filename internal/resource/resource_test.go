@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/url"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"neutrino/internal/store"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 )
 
 // thing is a resource with one attribute of each kind.
@@ -293,6 +295,53 @@ func TestRowsOfOthers(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Queries that are kept serve whoever asks, for whatever attributes, at the same time.
+func TestKeptQueries(t *testing.T) {
+	db, r := database(t), things("safety parts")
+	fill(t, db, r, 4)
+	callers := []*identity.Caller{nil, {ProjectID: "p0"}, {ProjectID: "p1"}, {ProjectID: "p2"}, {ProjectID: "p2", IsAdmin: true}}
+	one := func(random *rand.Rand) error {
+		caller, set := callers[random.IntN(len(callers))], Set(random.Uint64())&r.All
+		i := random.IntN(4)
+		id, owner := fmt.Sprintf("id%03d", i), fmt.Sprintf("p%d", i%2)
+		return db.Read(t.Context(), func(tx *store.Tx) error {
+			got, err := r.Get(tx, caller, id, set)
+			if caller != nil && !caller.IsAdmin && caller.ProjectID != owner {
+				if !fault.Is(err, "ThingNotFound") {
+					return fmt.Errorf("%+v got %s of %s: %v", caller, id, owner, err)
+				}
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if got.ID != id || set.Has(r.byName["project_id"]) && got.ProjectID != owner || set.Has(r.byName["name"]) && got.Name != fmt.Sprintf("n%d", i%3) ||
+				set.Has(r.byName["safe"]) && got.Safe != (i%5 != 0) || set.Has(r.byName["parts"]) && len(got.Parts) != 2 {
+				return fmt.Errorf("%s with attributes %x: %+v", id, set, got)
+			}
+			return nil
+		})
+	}
+	var g errgroup.Group
+	for n := range uint64(4) {
+		g.Go(func() error {
+			random := rand.New(rand.NewPCG(n, 1))
+			for range 5 * mostPlans {
+				if err := one(random); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if kept := len(r.plans.kept); kept > mostPlans {
+		t.Errorf("%d queries are kept", kept)
 	}
 }
 

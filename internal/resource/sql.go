@@ -36,6 +36,14 @@ func (q *Query) sorted() (s Set) {
 	return s
 }
 
+// project is the caller's; empty if that is the system.
+func (q *Query) project() string {
+	if q.Caller == nil {
+		return ""
+	}
+	return q.Caller.ProjectID
+}
+
 func (c *Cond) mentions(table string) bool { return strings.Contains(c.SQL, table+".") }
 
 // statement collects SQL and its arguments in the order of the text.
@@ -125,47 +133,30 @@ func (r *engine[P]) Select(tx *store.Tx, q *Query) ([]P, error) {
 	if !single {
 		apart = r.apart(tx, q, read)
 	}
-	s := &statement{}
-	if q.Caller != nil {
-		s.project = q.Caller.ProjectID
-	}
 	standard := r.table.Standard != nil && q.Set&^r.Bit("id") != 0 // read as a whole
-	attrs := r.columns(s, read&^apart, standard)
-	var lists []int
-	if single {
-		lists = r.listColumns(s, read)
+	plan, args, err := r.plan(tx, q, read&^apart, standard, single)
+	if err != nil {
+		return nil, err
 	}
-	var more []Cond
-	if q.Marker != "" {
-		after, ok, err := r.after(tx, q)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			more = append(more, after)
-		}
-	}
-	r.from(s, read&^apart, standard, q, more...)
-	r.page(s, q, more...)
 	var objs []P
 	create := r.maker()
-	err = tx.Each(s.String(), s.args, func(row *store.Row) error {
+	err = tx.Each(plan.text, args, func(row *store.Row) error {
 		obj := create()
 		r.copy(obj, p.blank)
-		for i, a := range attrs {
+		for i, a := range plan.attrs {
 			if err := a.scan(obj, row, i); err != nil {
 				return err
 			}
 		}
 		objs = append(objs, obj)
-		next := len(attrs)
+		next := len(plan.attrs)
 		if standard {
 			if err := scanStandard(r.table.Standard(obj), row, next); err != nil {
 				return err
 			}
 			next += standardCount
 		}
-		for at, i := range lists {
+		for at, i := range plan.lists {
 			if row.Int(next+at) == 0 {
 				p.absent |= 1 << i
 			}
@@ -179,6 +170,43 @@ func (r *engine[P]) Select(tx *store.Tx, q *Query) ([]P, error) {
 		slices.Reverse(objs)
 	}
 	return objs, r.loadOthers(tx, q, p, read&^p.absent, apart, objs)
+}
+
+// plan makes the query of the rows, and its arguments.
+func (r *engine[P]) plan(tx *store.Tx, q *Query, read Set, standard, single bool) (*plan[P], []any, error) {
+	if single && len(q.Where) == 1 && len(q.Sort) == 0 && q.Limit == 0 && q.Marker == "" {
+		p := r.plans.get(planKey{read, standard, r.limits(q)}, func() *plan[P] {
+			p, s := r.write(q, read, standard, single)
+			p.projects = len(s.args) - len(q.Where[0].Args)
+			return p
+		})
+		return p, append(slices.Repeat([]any{q.project()}, p.projects), q.Where[0].Args...), nil
+	}
+	var more []Cond
+	if q.Marker != "" {
+		after, ok, err := r.after(tx, q)
+		if err != nil {
+			return nil, nil, err
+		}
+		if ok {
+			more = append(more, after)
+		}
+	}
+	p, s := r.write(q, read, standard, single, more...)
+	return p, s.args, nil
+}
+
+// write writes the query of the rows.
+func (r *engine[P]) write(q *Query, read Set, standard, single bool, more ...Cond) (*plan[P], *statement) {
+	s := &statement{project: q.project()}
+	p := &plan[P]{attrs: r.columns(s, read, standard)}
+	if single {
+		p.lists = r.listColumns(s, read)
+	}
+	r.from(s, read, standard, q, more...)
+	r.page(s, q, more...)
+	p.text = s.String()
+	return p, s
 }
 
 // page writes the conditions, the order and the limit. A page is found first, by its keys alone: what the database has to

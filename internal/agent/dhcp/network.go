@@ -1,7 +1,6 @@
 package dhcp
 
 import (
-	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -43,20 +42,18 @@ func concernsAll(p *rpc.Port) bool {
 // network is what the server said of a network. A change makes a new one, which shares the ports: there may be thousands,
 // and a change of one must not cost a look at the others.
 type network struct {
-	rpc.DHCPNetwork                      // its Ports are nil
-	infra           map[string]*rpc.Port // the ports that concern all, by id; not changed once made
-	ports           *ports               // all ports; guarded by Agent.mu
+	rpc.DHCPNetwork             // its Ports are nil
+	infra           []*rpc.Port // the ports that concern all; not changed once made
+	ports           *ports      // all ports; guarded by Agent.mu
 }
 
 // newNetwork makes a network of a full answer. The ports of old, which may be nil, are brought in line; if there was
 // nothing to do, it is old that is returned.
 func newNetwork(info rpc.DHCPNetwork, old *network) *network {
 	n := &network{DHCPNetwork: info}
-	// The decoder makes room for four elements at least, and more than there are.
-	n.Subnets, n.NonLocalSubnets = slices.Clone(info.Subnets), slices.Clone(info.NonLocalSubnets)
 	n.Ports = nil
 	if old == nil {
-		n.ports = &ports{byID: make(map[string]*rpc.Port, len(info.Ports)), byIP: make(map[rpc.FixedIP]*rpc.Port, len(info.Ports))}
+		n.ports = &ports{byID: make(map[string]*rpc.Port, len(info.Ports))}
 	} else {
 		n.ports = old.ports
 	}
@@ -64,30 +61,30 @@ func newNetwork(info rpc.DHCPNetwork, old *network) *network {
 	if old != nil && same && reflect.DeepEqual(old.DHCPNetwork, n.DHCPNetwork) {
 		return old
 	}
-	for id, p := range n.ports.byID {
-		if !concernsAll(p) {
-			continue
+	for _, p := range n.ports.byID {
+		if concernsAll(p) {
+			n.infra = append(n.infra, p)
 		}
-		if n.infra == nil {
-			n.infra = map[string]*rpc.Port{}
-		}
-		n.infra[id] = p
 	}
 	return n
 }
 
 // concern makes p the port of the id that concerns all; nil if it does not, or is gone.
 func (n *network) concern(id string, p *rpc.Port) {
-	infra := maps.Clone(n.infra)
-	if infra == nil {
-		infra = map[string]*rpc.Port{}
+	others := make([]*rpc.Port, 0, len(n.infra)+1)
+	for _, o := range n.infra {
+		if o.ID != id {
+			others = append(others, o)
+		}
 	}
-	if p == nil {
-		delete(infra, id)
-	} else {
-		infra[id] = p
+	if p != nil {
+		others = append(others, p)
 	}
-	n.infra = infra
+	n.infra = others
+}
+
+func (n *network) concerned(id string) bool {
+	return slices.ContainsFunc(n.infra, func(p *rpc.Port) bool { return p.ID == id })
 }
 
 // with makes the port one of the network's.
@@ -97,7 +94,7 @@ func (n *network) with(p *rpc.Port) *network {
 	switch {
 	case concernsAll(p):
 		c.concern(p.ID, p)
-	case n.infra[p.ID] != nil:
+	case n.concerned(p.ID):
 		c.concern(p.ID, nil)
 	}
 	return &c
@@ -106,7 +103,7 @@ func (n *network) with(p *rpc.Port) *network {
 func (n *network) without(portID string) *network {
 	n.ports.remove(portID)
 	c := *n
-	if n.infra[portID] != nil {
+	if n.concerned(portID) {
 		c.concern(portID, nil)
 	}
 	return &c

@@ -9,13 +9,19 @@ import (
 // ports are all ports of a network. They note what changed since that was last taken.
 type ports struct {
 	byID map[string]*rpc.Port
-	byIP map[rpc.FixedIP]*rpc.Port
-	news map[string]bool // ids; nil before anybody took them
+	byIP map[rpc.FixedIP]*rpc.Port // nil before it is needed, which it is when ports come by themselves
+	news map[string]bool           // ids; nil before anybody took them
 }
 
 func (ps *ports) put(p *rpc.Port) {
 	ps.remove(p.ID)
 	ps.byID[p.ID] = p
+	if ps.byIP != nil {
+		ps.index(p)
+	}
+}
+
+func (ps *ports) index(p *rpc.Port) {
 	for _, ip := range p.FixedIPs {
 		ps.byIP[ip] = p
 	}
@@ -60,6 +66,12 @@ func (ps *ports) replace(all []rpc.Port) (same bool) {
 
 // clash tells whether another port has an address of this one.
 func (ps *ports) clash(p *rpc.Port) bool {
+	if ps.byIP == nil {
+		ps.byIP = make(map[rpc.FixedIP]*rpc.Port, len(ps.byID))
+		for _, p := range ps.byID {
+			ps.index(p)
+		}
+	}
 	for _, ip := range p.FixedIPs {
 		if other := ps.byIP[ip]; other != nil && other.ID != p.ID {
 			return true

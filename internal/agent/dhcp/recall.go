@@ -22,7 +22,7 @@ type record struct {
 
 // recorded is what the records of a network hold.
 type recorded struct {
-	network rpc.DHCPNetwork
+	network *network
 	values  int // 0: nothing, or what cannot be added to
 }
 
@@ -36,7 +36,7 @@ func (a *Agent) record(s *service, n *network, changed map[string]*rpc.Port) {
 	}
 	was := s.recorded
 	var more []record
-	if was.values == 0 || !reflect.DeepEqual(was.network, n.DHCPNetwork) {
+	if was.values == 0 || !reflect.DeepEqual(was.network.DHCPNetwork, n.DHCPNetwork) {
 		more = append(more, record{Network: &n.DHCPNetwork})
 	}
 	for id, p := range changed {
@@ -46,7 +46,7 @@ func (a *Agent) record(s *service, n *network, changed map[string]*rpc.Port) {
 			more = append(more, record{Port: p})
 		}
 	}
-	s.recorded = recorded{n.DHCPNetwork, was.values + len(more)}
+	s.recorded = recorded{n, was.values + len(more)}
 	if was.values > 0 && s.recorded.values <= 2*len(s.served)+crowded && records.Append(a.cfg.Records, s.id, more...) == nil {
 		return
 	}
@@ -58,7 +58,7 @@ func (a *Agent) record(s *service, n *network, changed map[string]*rpc.Port) {
 }
 
 func (a *Agent) recordAll(s *service) error {
-	all := []record{{Network: &s.recorded.network}}
+	all := []record{{Network: &s.recorded.network.DHCPNetwork}}
 	for _, is := range s.served {
 		all = append(all, record{Port: is.port})
 	}
@@ -143,7 +143,8 @@ func (a *Agent) readRecords(s *service) (*network, error) {
 		values = 0
 	}
 	info.Ports = slices.Collect(maps.Values(ports))
+	repeated{}.compact(&info)
 	n := newNetwork(info, nil)
-	s.recorded = recorded{n.DHCPNetwork, values}
+	s.recorded = recorded{n, values}
 	return n, nil
 }

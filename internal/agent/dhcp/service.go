@@ -24,11 +24,11 @@ type service struct {
 	device   device // as last brought into the kernel; zero before that
 	server   *dhcp.Server
 	dns      *dns.Server
-	zone     *dns.Zone         // that dns answers from
-	known    *ports            // what has been translated, with all changes taken from it
-	served   map[string]served // by port id, of the ports that were translated
-	hosts    *dhcp.Hosts       // that server answers
-	names    *dns.Names        // of zone
+	zone     *dns.Zone          // that dns answers from
+	known    *ports             // what has been translated, with all changes taken from it
+	served   map[string]*served // by port id, of the ports that were translated
+	hosts    *dhcp.Hosts        // that server answers
+	names    *dns.Names         // of zone
 	metadata map[string]io.Closer
 	source   metadata.Source      // of all in metadata
 	asked    []rpc.FixedIPRequest // last request to change our port
@@ -156,14 +156,14 @@ func (s *service) translate(t *translator, news map[string]*rpc.Port) map[string
 		old, known := s.served[id]
 		switch {
 		case p == nil:
-			s.replace(old, served{})
+			s.replace(old, nil)
 			delete(s.served, id)
 			continue
 		case known && old.port == p:
 			delete(news, id)
 			continue
 		case known && reflect.DeepEqual(old.port, p): // read from the records
-			s.served[id] = served{p, old.host, old.names}
+			old.port = p
 			s.pending = append(s.pending, id)
 			delete(news, id)
 			continue
@@ -172,7 +172,7 @@ func (s *service) translate(t *translator, news map[string]*rpc.Port) map[string
 		default:
 			s.pending = append(s.pending, id)
 		}
-		now := served{p, t.host(p), t.names(p)}
+		now := &served{p, t.host(p), t.names(p)}
 		s.replace(old, now)
 		s.served[id] = now
 	}
@@ -180,15 +180,21 @@ func (s *service) translate(t *translator, news map[string]*rpc.Port) map[string
 	return news
 }
 
-// replace makes the responders know now instead of old.
-func (s *service) replace(old, now served) {
+// replace makes the responders know now instead of old; either may be nil.
+func (s *service) replace(old, now *served) {
+	if old == nil {
+		old = &served{}
+	}
+	if now == nil {
+		now = &served{}
+	}
 	s.hosts.Replace(old.host, now.host)
 	s.names.Replace(old.names, now.names)
 }
 
 // forget makes s know no ports.
 func (s *service) forget() {
-	s.known, s.served, s.hosts, s.names = nil, map[string]served{}, dhcp.NewHosts(), dns.NewNames()
+	s.known, s.served, s.hosts, s.names = nil, map[string]*served{}, dhcp.NewHosts(), dns.NewNames()
 }
 
 func (a *Agent) answerDHCP(s *service, n *dhcp.Network) (err error) {
@@ -254,6 +260,9 @@ func (a *Agent) answerMetadata(ctx context.Context, s *service, n *network, want
 		if err != nil {
 			errs = append(errs, err)
 			continue
+		}
+		if s.metadata == nil {
+			s.metadata = map[string]io.Closer{}
 		}
 		s.metadata[addr] = l
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -97,7 +96,9 @@ func (a *Agent) fetchAll(ctx context.Context) error {
 		return fmt.Errorf("fetch the networks: %w", err)
 	}
 	all := make(map[string]*network, len(answer))
+	strings := repeated{}
 	for _, info := range answer {
+		strings.compact(&info)
 		all[info.ID] = a.merge(info)
 	}
 	a.journal = nil
@@ -137,6 +138,7 @@ func (a *Agent) fetchSome(ctx context.Context, ids []string) error {
 		case info == nil:
 			a.table.Unwant(id)
 		default:
+			repeated{}.compact(info)
 			a.table.Want(id, a.merge(*info))
 			a.service(id).notBefore = time.Time{}
 		}
@@ -263,7 +265,7 @@ func (a *Agent) note(mu *sync.Mutex, failed map[string]error, id string, err err
 func (a *Agent) service(id string) *service {
 	s := a.services[id]
 	if s == nil {
-		s = &service{id: id, metadata: map[string]io.Closer{}}
+		s = &service{id: id}
 		s.forget()
 		a.services[id] = s
 	}

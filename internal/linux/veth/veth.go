@@ -26,8 +26,7 @@ type Pair struct {
 
 // DeviceName is upstream's name of a device: prefix and port id, cut to 14 characters.
 func DeviceName(prefix, portID string) string {
-	name := prefix + portID
-	return name[:min(len(name), 14)]
+	return prefix + portID[:min(len(portID), 14-len(prefix))]
 }
 
 // Ensure makes the pair as described, or corrects what is there. Both ends are up afterwards. IPv6 is off on the
