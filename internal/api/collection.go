@@ -84,6 +84,9 @@ func (c *Collection[R]) fields(call *Call, list bool) resource.Set {
 	if !c.first(call) && (writes || !slices.ContainsFunc(call.Query["fields"], func(name string) bool { return name != "" })) {
 		return c.res.Shown
 	}
+	if call.first {
+		return c.res.NamedFields(call.Query)
+	}
 	return c.res.ParseFields(call.Query, list)
 }
 

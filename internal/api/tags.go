@@ -46,9 +46,18 @@ func without(now, gone []string) []string {
 	return slices.DeleteFunc(slices.Clone(now), func(tag string) bool { return slices.Contains(gone, tag) })
 }
 
+// tagsCollection is the collection in paths of tags: without the prefix of qos/policies, and network_segment_ranges, though ranges
+// themselves are network-segment-ranges to upstream's second framework.
+func (c *Collection[R]) tagsCollection() string {
+	if c.res.Name == "network_segment_range" {
+		return c.res.Collection
+	}
+	return path.Base(c.res.Path)
+}
+
 func (c *Collection[R]) mountTags() {
 	for _, route := range tagRoutes {
-		path := "/" + path.Base(c.res.Path) + "/{id}/tags" // without the prefix of qos/policies, upstream too
+		path := "/" + c.tagsCollection() + "/{id}/tags"
 		if route.one {
 			path += "/{tag}"
 		}

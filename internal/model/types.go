@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"neutrino/internal/fault"
 	"neutrino/internal/resource"
@@ -313,14 +314,13 @@ func dictionaries[T any](message string, parse func(v any) ([]T, error)) func(v 
 	}
 }
 
-// Nameservers is the type of dns_nameservers; null means none.
+// Nameservers is the type of dns_nameservers, which stay as they are spelled; null means none.
 var Nameservers = resource.Type[[]string]{Name: "list of IP addresses", Append: resource.AppendList(resource.AppendString),
 	Parse: elements(list[string]{format: "Invalid data format for nameserver: '%s'", nullIsEmpty: true, parse: func(e any) (string, error) {
-		s, err := parseIP(e)
-		if err != nil {
-			err = resource.Reasonf("'%s' is not a valid nameserver. %s", resource.Py(e), err)
+		if _, err := parseIP(e); err != nil {
+			return "", resource.Reasonf("'%s' is not a valid nameserver. %s", resource.Py(e), err)
 		}
-		return s, err
+		return e.(string), nil // or it is no address
 	}, duplicate: func(_ any, s string) error { return resource.Reasonf("Duplicate nameserver '%s'", s) }}.of)}
 
 // elements gives parse what Python iterates over: of text its characters, of a dictionary its keys.
@@ -356,16 +356,23 @@ var Routes = resource.Type[[]Route]{Name: "list of {destination, nexthop}", Appe
 		return r, err
 	}, duplicate: func(e any, _ Route) error { return resource.Reasonf("Duplicate hostroute '%s'", resource.Py(e)) }}.of}
 
+// parseRouteCIDR checks a destination, which stays as it is spelled: its length may be a mask.
 func parseRouteCIDR(v any) (string, error) {
 	s, _ := v.(string)
-	p, err := netip.ParsePrefix(s)
-	if err != nil || p.Masked() != p {
+	p, err := parsePrefix(v)
+	if err != nil || p.Masked() != p || !strings.Contains(s, "/") || strings.ContainsFunc(s, func(r rune) bool { return r == '_' || unicode.IsSpace(r) }) {
 		return "", resource.Reasonf("'%s' is not a valid CIDR", resource.Py(v))
 	}
 	if p.Addr().IsLoopback() {
 		return "", resource.Reasonf("'%s' is not a routable CIDR", s)
 	}
-	return p.String(), nil
+	return s, nil
+}
+
+// Prefix is the destination as agents read it; what was given by other ways than Routes may be no prefix at all.
+func (r Route) Prefix() (netip.Prefix, error) {
+	p, err := parsePrefix(r.Destination)
+	return p.Masked(), err
 }
 
 // UUIDs is a list of distinct UUIDs; null means none.

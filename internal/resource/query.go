@@ -30,6 +30,14 @@ func (r *engine[P]) ParseFields(values url.Values, list bool) Set {
 	return set & r.Shown
 }
 
+// NamedFields is ParseFields without what upstream adds to the fields of some resources: its first framework takes that away again.
+func (r *engine[P]) NamedFields(values url.Values) Set {
+	if names := values["fields"]; len(names) > 0 {
+		return r.Bits(names...) & r.Shown
+	}
+	return r.Shown
+}
+
 // ListFields narrows what a caller wants of a list to what upstream's lists of this resource can leave out.
 func (r *engine[P]) ListFields(wanted Set) Set {
 	if r.table.WholeLists {

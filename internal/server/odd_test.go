@@ -3,6 +3,8 @@ package server
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -248,6 +250,40 @@ func TestOddRequests(t *testing.T) {
 		status, answer := e.do(c.method, c.path, c.body, c.role)
 		if status != c.status || !holds(answer, c.want) {
 			t.Errorf("%s %s %v: %d %v, want %d %s", c.method, c.path, c.body, status, answer, c.status, c.want)
+		}
+	}
+}
+
+// TestPathsOfSegmentRanges: ranges are network-segment-ranges to upstream's second framework, their tags are below
+// network_segment_ranges; each with the other separator is the first framework's.
+func TestPathsOfSegmentRanges(t *testing.T) {
+	e := start(t, "[DEFAULT]", "service_plugins = router,network_segment_range")
+	defer e.end()
+	id := e.post("/network_segment_ranges", "network_segment_range", object{"name": "r", "network_type": "vxlan", "minimum": 1000, "maximum": 2000, "shared": true})["id"].(string)
+	tags := object{"tags": []any{"red", "blue"}}
+	for _, c := range []struct {
+		role, method, path string
+		body               any
+		status             int
+		want               string
+	}{
+		{"admin", "PUT", "/network_segment_ranges/" + id + "/tags", tags, 200, "tags 2"},
+		{"admin", "POST", "/network_segment_ranges/" + id + "/tags", object{"tags": []any{"green", "green"}}, 400,
+			"InvalidInput Invalid input for operation: Duplicate items in the list: 'green'."},
+		{"member", "PUT", "/network_segment_ranges/" + id + "/tags", tags, 403, "PolicyNotAuthorized rule:update_network_segment_range:tags is disallowed by policy"},
+		{"admin", "PUT", "/network-segment-ranges/" + id + "/tags", tags, 400, "InvalidInput Invalid input for operation: Invalid tags body."},
+		{"admin", "GET", "/network_segment_ranges/" + id + "/tags", nil, 200, "tags 2"},
+	} {
+		status, answer := e.do(c.method, c.path, c.body, c.role)
+		if status != c.status || !holds(answer, c.want) {
+			t.Errorf("%s %s %v: %d %v, want %d %s", c.method, c.path, c.body, status, answer, c.status, c.want)
+		}
+	}
+	for path, want := range map[string]string{"/network_segment_ranges/": "name", "/network-segment-ranges/": "created_at description name revision_number tags updated_at"} {
+		_, answer := e.do("GET", path+id+"?fields=name", nil, "admin")
+		one, _ := answer["network_segment_range"].(map[string]any)
+		if got := strings.Join(slices.Sorted(maps.Keys(one)), " "); got != want {
+			t.Errorf("%s: fields %q, want %q", path, got, want)
 		}
 	}
 }

@@ -48,7 +48,7 @@ func newRunner(a, b, keystoneURL, password, write string) (*runner, error) {
 
 // acquaint lets the differ see what both servers have from the start, each list under the names of its objects.
 func (r *runner) acquaint() error {
-	for _, path := range []string{"/networks?name=public", "/subnets?name=public-subnet", "/subnets?name=public-subnet-v6",
+	for _, path := range []string{"/subnets?name=public-subnet", "/subnets?name=public-subnet-v6", "/networks?name=public", // which names its subnets in any order
 		"/subnetpools?sort_key=name&sort_dir=asc", "/agents?sort_key=id&sort_dir=asc"} {
 		q := request{caller: "admin", method: "GET", path: path}
 		a, err := r.a.send(q, r.keystone.tokens["admin"])

@@ -19,7 +19,14 @@ func fixedIP(f model.FixedIP) rpc.FixedIP {
 	return rpc.FixedIP{SubnetID: f.SubnetID, IPAddress: f.IPAddress}
 }
 func addressPair(p model.AddressPair) rpc.AddressPair { return rpc.AddressPair(p.Canonical()) }
-func route(r model.Route) rpc.Route                   { return rpc.Route(r) }
+
+// route gives agents the destination as a prefix, however it was spelled.
+func route(r model.Route) rpc.Route {
+	if p, err := r.Prefix(); err == nil {
+		r.Destination = p.String()
+	}
+	return rpc.Route(r)
+}
 
 // Port is the port dictionary.
 func Port(p *model.Port) rpc.Port {

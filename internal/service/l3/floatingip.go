@@ -92,7 +92,7 @@ func (s *Service) takeAddress(tx *store.Tx, f *model.FloatingIP) error {
 		return fault.BadRequest("ExternalIpAddressExhausted", "Unable to find any IP address on external network %s.", f.FloatingNetworkID)
 	}
 	f.FloatingIPAddress, f.FloatingPortID = &v4[0].IPAddress, port.ID
-	return nil
+	return s.catalog.Ports.CountUp(tx, 1, port) // upstream writes the floating IP's id into the port afterwards
 }
 
 func ipv4(ips []model.FixedIP) []model.FixedIP {

@@ -52,8 +52,9 @@ func TestFloatingIPLife(t *testing.T) {
 	x.told.take()
 	server := x.server("10.0.0.30")
 	f := x.floatingIP(body{"floating_network_id": x.external.ID, "floating_ip_address": "203.0.113.50"})
-	port := x.column("SELECT COALESCE(project_id, '') || '|' || device_id || '|' || device_owner || '|' || status FROM ports WHERE id = ?", f.FloatingPortID)
-	if diff := cmp.Diff([]string{"|" + f.ID + "|network:floatingip|N/A"}, port); diff != "" {
+	port := x.column("SELECT COALESCE(p.project_id, '') || '|' || p.device_id || '|' || p.device_owner || '|' || p.status || '|' || a.revision_number "+
+		"FROM ports p JOIN standardattributes a ON a.id = p.standard_attr_id WHERE p.id = ?", f.FloatingPortID)
+	if diff := cmp.Diff([]string{"|" + f.ID + "|network:floatingip|N/A|2"}, port); diff != "" {
 		t.Errorf("hidden port (-want +got):\n%s", diff)
 	}
 	updated := []string{"h1 updated " + x.gateway.ID}
@@ -166,6 +167,25 @@ func TestNetworkDeletionRemovesUnusedFloatingIPs(t *testing.T) {
 	if left := x.column("SELECT id FROM floatingips"); len(left) > 0 {
 		t.Errorf("floating IPs left: %v", left)
 	}
+}
+
+// TestNetworkWithOthersFloatingIPsStays: its owner does not find floating IPs of other projects, which would have to go first.
+func TestNetworkWithOthersFloatingIPsStays(t *testing.T) {
+	x := newSite(setUp(t))
+	n := x.network(admin, body{"router:external": true, "project_id": member.ProjectID})
+	x.subnet(n, "198.51.100.0/24", nil)
+	own := x.floatingIP(body{"floating_network_id": n.ID})
+	if err := resourcetest.Delete(x.db, x.catalog.Networks, x.core.Networks(), member, n.ID); err != nil {
+		t.Fatalf("with floating IP %s of its own project: %v", own.ID, err)
+	}
+	n = x.network(admin, body{"router:external": true, "project_id": member.ProjectID})
+	x.subnet(n, "198.51.100.0/24", nil)
+	f, err := x.tryFloatingIP(admin, body{"floating_network_id": n.ID, "project_id": "other"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resourcetest.Wants(t, resourcetest.Delete(x.db, x.catalog.Networks, x.core.Networks(), member, n.ID), "404 FloatingIPNotFound: Floating IP "+f.ID+" could not be found")
+	resourcetest.Wants(t, resourcetest.Delete(x.db, x.catalog.Networks, x.core.Networks(), admin, n.ID), "")
 }
 
 // TestServersRaceForAddress: two servers give one address of a port a floating IP each; one must win.

@@ -134,16 +134,20 @@ func (s *Service) BeforeNetwork(c *resource.Change[model.Network]) error {
 	if c.New != nil {
 		return nil
 	}
-	return s.removeUnused(c.Tx, c.Old.ID)
+	return s.removeUnused(c.Tx, c.Caller, c.Old.ID)
 }
 
-func (s *Service) removeUnused(tx *store.Tx, network string) error {
+// removeUnused does not find floating IPs of others, as upstream: then the network stays.
+func (s *Service) removeUnused(tx *store.Tx, caller *identity.Caller, network string) error {
 	list, err := s.catalog.FloatingIPs.Select(tx, &resource.Query{Set: s.catalog.FloatingIPs.All, Where: []resource.Cond{
 		{SQL: "t.floating_network_id = ? AND t.router_id IS NULL AND t.fixed_port_id IS NULL", Args: []any{network}}}})
 	if err != nil {
 		return err
 	}
 	for _, f := range list {
+		if !caller.SeesAll() && f.ProjectID != caller.ProjectID {
+			return s.catalog.FloatingIPs.NotFound(f.ID)
+		}
 		if err := s.removeFloatingIP(tx, f); err != nil {
 			return err
 		}

@@ -100,8 +100,8 @@ func (d *syncData) assemble() []rpc.Router {
 		out[i] = rpc.Router{ID: r.ID, Name: r.Name, ProjectID: r.ProjectID, AdminStateUp: r.AdminStateUp, Status: r.Status,
 			Routes: make([]rpc.Route, len(r.Routes)), Revision: r.Revision, EnableSNAT: r.EnableSNAT}
 		for j, route := range r.Routes {
-			if whole, err := model.CIDR.Parse(route.Destination); err == nil { // it may have been given without a length
-				route.Destination = whole
+			if p, err := route.Prefix(); err == nil { // it may have been given with a mask or without a length
+				route.Destination = p.String()
 			}
 			out[i].Routes[j] = rpc.Route(route)
 		}

@@ -62,10 +62,10 @@ func (p *Plugin) createNetwork(c *resource.Change[model.Network]) error {
 	if err := share(c.Tx, nil, n); err != nil {
 		return err
 	}
-	if err := p.makeExternal(c.Tx, &model.Network{}, n); err != nil {
+	if err := checkZones(c.Tx, n.ZoneHints); err != nil { // as late as upstream, but before another default network is looked for
 		return err
 	}
-	if err := checkZones(c.Tx, n.ZoneHints); err != nil { // last, as upstream
+	if err := p.makeExternal(c.Tx, &model.Network{}, n); err != nil {
 		return err
 	}
 	after(c.Tx, p.Hooks.AfterNetwork, nil, n)
@@ -135,6 +135,7 @@ func (p *Plugin) updateNetwork(c *resource.Change[model.Network]) error {
 			return err
 		}
 	}
+	mostMTU := c.Has("mtu") && c.New.MTU == 0
 	if c.Has("mtu") {
 		if err := p.updateMTU(c); err != nil {
 			return err
@@ -150,6 +151,9 @@ func (p *Plugin) updateNetwork(c *resource.Change[model.Network]) error {
 	stored.SegmentationID = c.New.SegmentationID // it is the segment's, which is changed already
 	if !c.New.External {
 		stored.IsDefault = c.New.IsDefault // which has no effect
+	}
+	if mostMTU {
+		stored.MTU = 0 // upstream counts it as a change even if the MTU stays what it was
 	}
 	if _, err := p.catalog.Networks.Save(c.Tx, &stored, c.New); err != nil {
 		return err

@@ -57,6 +57,7 @@ func TestCreateNetworkErrors(t *testing.T) {
 			"400 HTTPBadRequest: Invalid input for availability_zone_hints. Reason: Duplicate items in the list: 'mars'."},
 		{"second default", []any{"is_default", true}, "409 DefaultExternalNetworkExists: A default external network already exists: " + first.ID + "."},
 		{"unknown zone", []any{"availability_zone_hints", []any{"mars"}}, "404 AvailabilityZoneNotFound: AvailabilityZone mars could not be found."},
+		{"unknown zone, second default", []any{"availability_zone_hints", []any{"mars"}, "is_default", true}, "404 AvailabilityZoneNotFound: AvailabilityZone mars could not be found."},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -104,8 +105,10 @@ func TestUpdateNetwork(t *testing.T) {
 		t.Errorf("shared %t, external %t, MTU %d, revision %d", got.Shared, got.External, got.MTU, got.Revision)
 	}
 	resourcetest.Wants(t, set(n, "mtu", num(0)), "")
-	if got := reread(e, e.catalog.Networks, n.ID); got.MTU != 1450 {
-		t.Errorf("MTU %d instead of the largest possible", got.MTU)
+	resourcetest.Wants(t, set(n, "mtu", num(1450)), "")
+	resourcetest.Wants(t, set(n, "mtu", num(0)), "")
+	if got := reread(e, e.catalog.Networks, n.ID); got.MTU != 1450 || got.Revision != 4 {
+		t.Errorf("MTU %d instead of the largest possible, revision %d instead of 4: 0 is a change, the MTU that was is none", got.MTU, got.Revision)
 	}
 	e.subnet(n, "2001:db8::/64")
 	resourcetest.Wants(t, set(n, "mtu", num(1279)), "409 NetworkMTUSubnetConflict: MTU of "+n.ID+" is not valid, subnet requires a minimum of 1280")

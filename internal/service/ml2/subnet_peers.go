@@ -38,7 +38,7 @@ func routesToPeers(s *model.Subnet, peers []*model.Subnet, formerGateway *string
 func covered(cidr string, routes []model.Route) bool {
 	inner, err := netip.ParsePrefix(cidr)
 	return err == nil && slices.ContainsFunc(routes, func(r model.Route) bool {
-		outer, err := netip.ParsePrefix(r.Destination)
+		outer, err := r.Prefix()
 		return err == nil && outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
 	})
 }

@@ -2,6 +2,7 @@ package ml2
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -81,6 +82,14 @@ func TestCreateSubnetErrors(t *testing.T) {
 			input("dns_nameserver '2001:db8::1' does not match the ip_version '4'")},
 		{"family of route", []any{"host_routes", []any{body{"destination": "2001:db8::/64", "nexthop": "10.0.0.3"}}},
 			input("destination '2001:db8::/64' does not match the ip_version '4'")},
+		{"no length", []any{"host_routes", []any{body{"destination": "10.1.0.0", "nexthop": "10.0.0.3"}}},
+			"400 HTTPBadRequest: Invalid input for host_routes. Reason: '10.1.0.0' is not a valid CIDR."},
+		{"host bits under a mask", []any{"host_routes", []any{body{"destination": "10.1.0.5/255.255.255.0", "nexthop": "10.0.0.3"}}},
+			"400 HTTPBadRequest: Invalid input for host_routes. Reason: '10.1.0.5/255.255.255.0' is not a valid CIDR."},
+		{"space before the length", []any{"host_routes", []any{body{"destination": "10.1.0.0/ 24", "nexthop": "10.0.0.3"}}},
+			"400 HTTPBadRequest: Invalid input for host_routes. Reason: '10.1.0.0/ 24' is not a valid CIDR."},
+		{"nameserver twice", []any{"dns_nameservers", []any{"9.9.9.9", "2001:DB8::1", "2001:DB8::1"}},
+			"400 HTTPBadRequest: Invalid input for dns_nameservers. Reason: Duplicate nameserver '2001:DB8::1'."},
 		{"family of next hop", []any{"host_routes", []any{body{"destination": "10.1.0.0/24", "nexthop": "2001:db8::1"}}},
 			input("nexthop '2001:db8::1' does not match the ip_version '4'")},
 		{"overlap", []any{"cidr", "10.9.0.128/25"},
@@ -252,5 +261,29 @@ func TestSubnetRevision(t *testing.T) {
 		if _, described := x.attrs["description"]; described && len(x.attrs) == 1 && reread(e, e.catalog.Networks, n.ID).Revision != network {
 			t.Error("a subnet's description counts as a change of its network")
 		}
+	}
+}
+
+// TestSpelling: name servers and destinations of routes stay as they are spelled; agents get destinations in their usual form.
+func TestSpelling(t *testing.T) {
+	e := setUp(t)
+	six := e.subnet(e.network(), "2001:db8::/64", "dns_nameservers", []any{"2001:DB8::53", "2001:db8:0::53"},
+		"host_routes", []any{body{"destination": "2001:DB8:1:0::/64", "nexthop": "2001:DB8::9"}})
+	four := e.subnet(e.network(), "10.0.0.0/24", "host_routes", []any{body{"destination": "10.8.0.0/255.255.0.0", "nexthop": "10.0.0.9"},
+		body{"destination": "10.9.0.0/024", "nexthop": "10.0.0.9"}, body{"destination": "10.7.0.0/0.0.255.255", "nexthop": "10.0.0.9"}})
+	six, four = reread(e, e.catalog.Subnets, six.ID), reread(e, e.catalog.Subnets, four.ID)
+	if diff := cmp.Diff([]string{"2001:DB8::53", "2001:db8:0::53"}, six.DNSNameservers); diff != "" {
+		t.Errorf("name servers (-want +got):\n%s", diff)
+	}
+	spelled := map[string]string{"2001:DB8:1:0::/64": "2001:db8:1::/64", "10.8.0.0/255.255.0.0": "10.8.0.0/16", "10.9.0.0/024": "10.9.0.0/24", "10.7.0.0/0.0.255.255": "10.7.0.0/16"}
+	for _, r := range slices.Concat(six.HostRoutes, four.HostRoutes) {
+		p, err := r.Prefix()
+		if err != nil || p.String() != spelled[r.Destination] {
+			t.Errorf("destination %s is %s, %v; want %q", r.Destination, p, err, spelled[r.Destination])
+		}
+		delete(spelled, r.Destination)
+	}
+	if len(spelled) > 0 {
+		t.Errorf("routes that are not there: %v", spelled)
 	}
 }

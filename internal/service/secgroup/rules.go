@@ -332,6 +332,9 @@ func checkICMP(r *model.SecurityGroupRule) error {
 }
 
 func (s *Service) deleteRule(c *resource.Change[model.SecurityGroupRule]) error {
+	if r := c.Old; !c.Caller.SeesAll() && r.ProjectID != c.Caller.ProjectID {
+		return s.catalog.SecurityGroupRules.NotFound(r.ID) // policy lets the group's owner see it, upstream's query does not
+	}
 	if err := s.catalog.SecurityGroupRules.Delete(c.Tx, c.Old); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/resource/resourcetest"
 	"neutrino/internal/store"
@@ -156,6 +157,25 @@ func TestRulesTellAndCount(t *testing.T) {
 	}
 	if len(e.rules) > 0 {
 		t.Error("told of a change that was rolled back")
+	}
+}
+
+// TestRuleOfAnotherProject: a rule that an administrator gave another project than its group's is not found by the group's owner who deletes it.
+func TestRuleOfAnotherProject(t *testing.T) {
+	e := setUp(t)
+	g := e.group("g")
+	rules, err := e.tryRules(admin, body{"security_group_id": g.ID, "direction": "ingress", "protocol": "tcp", "project_id": "other"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := rules[0].ID
+	resourcetest.Wants(t, remove(e, e.catalog.SecurityGroupRules, e.groups.Rules(), member, id), "404 SecurityGroupRuleNotFound: Security group rule "+id+" does not exist")
+	for _, caller := range []*identity.Caller{other, admin} {
+		rules, err := e.tryRules(admin, body{"security_group_id": g.ID, "direction": "ingress", "protocol": "udp", "project_id": "other"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		resourcetest.Wants(t, remove(e, e.catalog.SecurityGroupRules, e.groups.Rules(), caller, rules[0].ID), "")
 	}
 }
 
