@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	callTimeout    = 60 * time.Second // of calls without a deadline; upstream's rpc_response_timeout
+	callTimeout    = 60 * time.Second // of any call; upstream's rpc_response_timeout
 	dialTimeout    = 2 * time.Second
 	firstReconnect = 50 * time.Millisecond
 	maxReconnect   = 2 * time.Second
@@ -51,6 +51,7 @@ type transport struct {
 	reconnected chan struct{}
 	closing     sync.Once
 	closed      atomic.Bool
+	limits      limits
 	gone        chan struct{} // closed when the connection is closed for good
 
 	mu       sync.Mutex
@@ -195,16 +196,18 @@ func (t *transport) Call(ctx context.Context, to bus.Target, m *bus.Message, rep
 	if err != nil {
 		return err
 	}
-	if _, ok := ctx.Deadline(); !ok {
-		var done context.CancelFunc
-		ctx, done = context.WithTimeout(ctx, callTimeout)
-		defer done()
-	}
+	limit, began := t.limits.of(m.Method), time.Now()
+	ctx, done := context.WithTimeout(ctx, limit)
+	defer done()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(t.currentLink(), func() { cancel(errLost) })()
 
 	msg, err := t.conn.RequestWithContext(ctx, subject, data)
+	took := time.Since(began)
+	if err == nil || took >= limit {
+		t.limits.ended(m.Method, limit, took, err == nil)
+	}
 	if err != nil {
 		return callError(ctx, to, err)
 	}
