@@ -32,6 +32,11 @@ func (w *world) wanted(s *snapshot, h *lab.Host) facts {
 		}
 		networks[p.network] = true
 		f.add("device %s in %s mtu %d", named("tap", p.id), named("brq", p.network), s.networks[p.network].mtu)
+		if !p.up {
+			f.add("map guard: %s", named("tap", p.id))
+			f.add("map ingress: %s", named("tap", p.id))
+			continue
+		}
 		f.add("set ports: %s", named("tap", p.id))
 		if p.security && !service(p) {
 			s.wantFilter(f, p)

@@ -3,10 +3,12 @@ package l2
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -187,6 +189,54 @@ func TestWiringAndGroups(t *testing.T) {
 	r.start()
 	r.server.waitFor(t, a.device, b.device, c.device)
 	r.groupsWork(t, a, b, c)
+}
+
+// A port that an administrator switched off stays off when Nova plugs it again while no agent runs.
+func TestSwitchedOffPort(t *testing.T) {
+	r := newRig(t)
+	a, b := newInstance(t, r.server, netA, 1, groupDefault).plug(), newInstance(t, r.server, netA, 2, groupDefault).plug()
+	r.members(groupDefault, a, b)
+	r.start()
+	r.server.waitFor(t, a.device, b.device)
+	a.reaches(b.v4, true)
+	toggle := func(up bool) {
+		r.server.change(func() {
+			p := r.server.Ports[b.device]
+			p.Details.AdminStateUp = up
+			r.server.Ports[b.device] = p
+		})
+		if err := rpc.PortUpdate.Fanout(t.Context(), r.bus, rpc.PortUpdateArgs{Port: rpc.Port{ID: b.portID}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	toggle(false)
+	a.reaches(b.v4, false)
+	eventually(t, "the device is down", func() bool {
+		l, err := netlink.LinkByName(b.device)
+		return err == nil && l.Attrs().Flags&net.FlagUp == 0
+	})
+	r.stop()
+	b.unplug()
+	b.plug()
+	tap, err := netlink.LinkByName(b.device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := netlink.LinkByName(a.device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(netlink.LinkSetMasterByIndex(tap, other.Attrs().MasterIndex), netlink.LinkSetUp(tap)); err != nil {
+		t.Fatal(err)
+	}
+	for range 4 {
+		if a.pings(b.v4) || b.pings(a.v4) {
+			t.Error("the port is on")
+		}
+	}
+	r.start()
+	toggle(true)
+	a.reaches(b.v4, true)
 }
 
 // A host whose tunnel endpoint is of no use to the server serves its ports all the same.

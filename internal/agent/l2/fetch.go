@@ -121,7 +121,10 @@ func (a *Agent) learn(d *device, details rpc.DeviceDetails) {
 	if uplink := a.driver.Uplink(wanted); uplink != "" {
 		a.firewall.SetPort(firewall.Port{Device: uplink, Bridge: bridge, Mode: firewall.Open})
 	}
-	if !d.filter {
+	if !details.AdminStateUp { // its device is down, but Nova may make a new one while no agent runs
+		d.filter, d.groups = false, nil
+		a.firewall.SetPort(firewall.Port{Device: d.name, Mode: firewall.Closed})
+	} else if !d.filter {
 		d.groups = nil
 		a.firewall.SetPort(firewall.Port{Device: d.name, Bridge: bridge, Mode: firewall.Open})
 	} else if mode, known := a.firewall.Mode(d.name); !known || mode == firewall.Open {
