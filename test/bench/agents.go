@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -238,9 +239,12 @@ func (v *hypervisor) addFlows() float64 {
 
 // restartSwitch kills ovs-vswitchd, whose flows are lost then.
 func (v *hypervisor) restartSwitch() float64 {
-	flows := func() (int, error) {
-		out, err := v.host.Exec("ovs-ofctl", "-O", "OpenFlow14", "--no-stats", "dump-flows", "br-int")
-		return strings.Count(out, "table="), err
+	flows := func() (n int, err error) {
+		out, err := v.host.Exec("ovs-ofctl", "-O", "OpenFlow14", "dump-aggregate", "br-int")
+		if _, count, found := strings.Cut(out, "flow_count="); err == nil && found {
+			n, err = strconv.Atoi(strings.TrimSpace(count))
+		}
+		return n, err
 	}
 	before, err := flows()
 	v.h.must(err)
