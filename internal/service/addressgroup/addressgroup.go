@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"neutrino/internal/fault"
+	"neutrino/internal/identity"
 	"neutrino/internal/model"
 	"neutrino/internal/resource"
 	"neutrino/internal/store"
@@ -80,8 +81,8 @@ func (s *Service) delete(c *resource.Change[model.AddressGroup]) error {
 }
 
 // Add adds the addresses in a request's body to a group and returns the group as JSON.
-func (s *Service) Add(tx *store.Tx, id string, body map[string]any) (json.RawMessage, error) {
-	return s.change(tx, id, body, func(has, given []string) ([]string, error) {
+func (s *Service) Add(tx *store.Tx, caller *identity.Caller, id string, body map[string]any) (json.RawMessage, error) {
+	return s.change(tx, caller, id, body, func(has, given []string) ([]string, error) {
 		if known := overlap(given, has, true); len(known) > 0 {
 			return nil, fault.BadRequest("AddressesAlreadyExist", "Addresses %s already exist in the address group %s.", pyList(known), id)
 		}
@@ -90,8 +91,8 @@ func (s *Service) Add(tx *store.Tx, id string, body map[string]any) (json.RawMes
 }
 
 // Remove takes the addresses in a request's body out of a group and returns the group as JSON.
-func (s *Service) Remove(tx *store.Tx, id string, body map[string]any) (json.RawMessage, error) {
-	return s.change(tx, id, body, func(has, given []string) ([]string, error) {
+func (s *Service) Remove(tx *store.Tx, caller *identity.Caller, id string, body map[string]any) (json.RawMessage, error) {
+	return s.change(tx, caller, id, body, func(has, given []string) ([]string, error) {
 		if unknown := overlap(given, has, false); len(unknown) > 0 {
 			return nil, fault.NotFound("AddressesNotFound", "Addresses %s not found in the address group %s.", pyList(unknown), id)
 		}
@@ -108,13 +109,14 @@ func overlap(list, other []string, in bool) []string {
 	return slices.DeleteFunc(slices.Clone(list), func(x string) bool { return there[x] != in })
 }
 
-func (s *Service) change(tx *store.Tx, id string, body map[string]any, f func(has, given []string) ([]string, error)) (json.RawMessage, error) {
+func (s *Service) change(tx *store.Tx, caller *identity.Caller, id string, body map[string]any,
+	f func(has, given []string) ([]string, error)) (json.RawMessage, error) {
 	groups := s.catalog.AddressGroups
 	given, err := addresses(body)
 	if err != nil {
 		return nil, err
 	}
-	old, err := groups.Get(tx, nil, id, groups.All)
+	old, err := groups.Get(tx, caller, id, groups.All)
 	if err != nil {
 		return nil, err
 	}

@@ -81,7 +81,7 @@ func TestAddAndRemove(t *testing.T) {
 		t.Fatal(err)
 	}
 	steps := []struct {
-		do    func(*store.Tx, string, map[string]any) (json.RawMessage, error)
+		do    func(*store.Tx, *identity.Caller, string, map[string]any) (json.RawMessage, error)
 		given []any
 		want  string // an error
 		has   []string
@@ -94,9 +94,15 @@ func TestAddAndRemove(t *testing.T) {
 		{e.svc.Remove, []any{}, "", []string{"10.0.0.1/32", "10.2.0.0/16"}},
 	}
 	for i, s := range steps {
+		shared := i == len(steps)-1
 		var answer json.RawMessage
 		err := e.write(func(tx *store.Tx) (err error) {
-			answer, err = s.do(tx, "g", map[string]any{"addresses": s.given})
+			if shared {
+				if _, err := tx.Exec("INSERT INTO addressgrouprbacs (id, project_id, target_project, action, object_id) VALUES ('r', 'o', 'p', 'access_as_shared', 'g')"); err != nil {
+					return err
+				}
+			}
+			answer, err = s.do(tx, caller, "g", map[string]any{"addresses": s.given})
 			return err
 		})
 		if got := resourcetest.Describe(err); got != s.want {
@@ -115,7 +121,7 @@ func TestAddAndRemove(t *testing.T) {
 		if err := json.Unmarshal(answer, &shown); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(s.has, shown.Group.Addresses); diff != "" || shown.Group.Shared == nil {
+		if diff := cmp.Diff(s.has, shown.Group.Addresses); diff != "" || shown.Group.Shared == nil || *shown.Group.Shared != shared {
 			t.Errorf("step %d: %s (-want +got):\n%s", i, answer, diff)
 		}
 		if want := []int{4, 0, 0, 0, 6, 6}[i]; shown.Group.Revision != want {
