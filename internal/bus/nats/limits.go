@@ -22,8 +22,8 @@ func (l *limits) of(method string) time.Duration {
 	return max(l.byMethod[method], firstTimeout)
 }
 
-// ended learns from a call that took as long, and was answered or not within the limit that it had.
-func (l *limits) ended(method string, limit, took time.Duration, answered bool) {
+// ended learns from a call that took as long, and was answered or not within the limit that it had. Its caller would wait for most.
+func (l *limits) ended(method string, limit, took, most time.Duration, answered bool) {
 	next := 4 * took
 	if !answered {
 		next = 2 * limit
@@ -37,5 +37,5 @@ func (l *limits) ended(method string, limit, took time.Duration, answered bool) 
 	if l.byMethod == nil {
 		l.byMethod = map[string]time.Duration{}
 	}
-	l.byMethod[method] = min(next, callTimeout)
+	l.byMethod[method] = min(next, most)
 }

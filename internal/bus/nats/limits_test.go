@@ -24,7 +24,7 @@ func TestLimits(t *testing.T) {
 		{40 * time.Second, false, callTimeout},
 		{time.Millisecond, true, firstTimeout},
 	} {
-		l.ended("m", l.of("m"), step.took, step.answered)
+		l.ended("m", l.of("m"), step.took, callTimeout, step.answered)
 		if got := l.of("m"); got != step.want {
 			t.Fatalf("after %v, answered %v: %v, want %v", step.took, step.answered, got, step.want)
 		}
@@ -32,7 +32,7 @@ func TestLimits(t *testing.T) {
 	if len(l.byMethod) > 0 {
 		t.Errorf("kept: %v", l.byMethod)
 	}
-	l.ended("m", l.of("m"), time.Second, false)
+	l.ended("m", l.of("m"), time.Second, callTimeout, false)
 	if got := l.of("other"); got != firstTimeout {
 		t.Errorf("another method has %v", got)
 	}

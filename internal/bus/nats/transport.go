@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	callTimeout    = 60 * time.Second // of any call; upstream's rpc_response_timeout
+	callTimeout    = 60 * time.Second // of calls without a deadline; upstream's rpc_response_timeout
 	dialTimeout    = 2 * time.Second
 	firstReconnect = 50 * time.Millisecond
 	maxReconnect   = 2 * time.Second
@@ -196,7 +196,10 @@ func (t *transport) Call(ctx context.Context, to bus.Target, m *bus.Message, rep
 	if err != nil {
 		return err
 	}
-	limit, began := t.limits.of(m.Method), time.Now()
+	limit, began, most := t.limits.of(m.Method), time.Now(), callTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		most = time.Until(deadline)
+	}
 	ctx, done := context.WithTimeout(ctx, limit)
 	defer done()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -206,7 +209,7 @@ func (t *transport) Call(ctx context.Context, to bus.Target, m *bus.Message, rep
 	msg, err := t.conn.RequestWithContext(ctx, subject, data)
 	took := time.Since(began)
 	if err == nil || took >= limit {
-		t.limits.ended(m.Method, limit, took, err == nil)
+		t.limits.ended(m.Method, limit, took, most, err == nil)
 	}
 	if err != nil {
 		return callError(ctx, to, err)
