@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 
 	"github.com/mdlayher/ndp"
 	"golang.org/x/sys/unix"
@@ -68,6 +69,8 @@ func (n *Node) SendRouterAdvertisement(device string) error {
 		if err != nil {
 			return err
 		}
+		// By its name Go would take the number that a device of this name in another namespace had within the last minute.
+		link.Name = strconv.Itoa(link.Index)
 		c, _, err := ndp.Listen(link, ndp.LinkLocal)
 		if err != nil {
 			return fmt.Errorf("advertise from %s: %w", n.Name, err)
